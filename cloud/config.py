@@ -1,0 +1,156 @@
+"""Configuration of the cloud processes: read once in the composition root, from environment and secret files.
+
+Every variable begins with SHOUDIAN_. A secret is given by `NAME_FILE`, the path of a file that holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloud.errors import Invalid
+
+READING_PARTITION_DAYS_ALLOWED = (1, 7)
+MQTT_VERSIONS_ALLOWED = (3, 5)
+
+
+class BadConfig(Invalid):
+    """A variable of the environment is missing or has a value that is not allowed."""
+
+    def __str__(self) -> str:
+        return f"{self.facts['variable']}: {self.facts['problem']}; allowed: {self.facts['allowed']}"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerConfig:
+    """Where the MQTT broker is and how this process proves who it is."""
+
+    host: str
+    port: int
+    mqtt_version: int  # 5, or 3 for a broker that only speaks 3.1.1
+    ca_file: Path | None  # None: no TLS
+    certificate_file: Path | None
+    key_file: Path | None
+    username: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloudConfig:
+    """Everything a cloud process may know about its surroundings."""
+
+    dsn: str
+    broker: BrokerConfig
+    command_key_file: Path | None  # Ed25519 PEM that signs acks and commands; ingest needs it
+    generation: int  # raised by one after every restore that may have lost commits
+    group_messages_max: int
+    group_wait_ms: int
+    reading_partition_days: int
+    http_host: str
+    http_port: int
+    http_secure_cookies: bool  # False only behind plain http on one machine
+    pool_size_max: int
+
+    def signing_key_file(self) -> Path:
+        """Return the command key's path. Raises BadConfig when it was not given."""
+        if self.command_key_file is None:
+            raise BadConfig(
+                "bad_config",
+                variable="SHOUDIAN_COMMAND_KEY_FILE",
+                problem="is not set",
+                allowed="path of an Ed25519 private key in PEM",
+            )
+        return self.command_key_file
+
+
+def load_config(environ: Mapping[str, str]) -> CloudConfig:
+    """Build the configuration from an environment. Raises BadConfig with the name of the variable."""
+    read = _Reader(environ)
+    return CloudConfig(
+        dsn=read.secret(
+            "SHOUDIAN_DSN", allowed="libpq connection string, e.g. host=db dbname=shoudian user=shoudian"
+        ),
+        broker=_broker(read),
+        command_key_file=read.path("SHOUDIAN_COMMAND_KEY_FILE"),
+        generation=read.integer("SHOUDIAN_GENERATION", 1, 1, 2**31 - 1),
+        group_messages_max=read.integer("SHOUDIAN_GROUP_MESSAGES_MAX", 100, 1, 1000),
+        group_wait_ms=read.integer("SHOUDIAN_GROUP_WAIT_MS", 50, 1, 5000),
+        reading_partition_days=read.choice(
+            "SHOUDIAN_READING_PARTITION_DAYS", 7, READING_PARTITION_DAYS_ALLOWED
+        ),
+        http_host=read.text("SHOUDIAN_HTTP_HOST", "127.0.0.1"),
+        http_port=read.integer("SHOUDIAN_HTTP_PORT", 8000, 1, 65535),
+        http_secure_cookies=read.choice("SHOUDIAN_HTTP_SECURE_COOKIES", 1, (0, 1)) == 1,
+        pool_size_max=read.integer("SHOUDIAN_POOL_SIZE_MAX", 8, 1, 200),
+    )
+
+
+def _broker(read: _Reader) -> BrokerConfig:
+    ca_file = read.path("SHOUDIAN_BROKER_CA_FILE")
+    return BrokerConfig(
+        host=read.text("SHOUDIAN_BROKER_HOST", "127.0.0.1"),
+        port=read.integer("SHOUDIAN_BROKER_PORT", 8883 if ca_file else 1883, 1, 65535),
+        mqtt_version=read.choice("SHOUDIAN_MQTT_VERSION", 5, MQTT_VERSIONS_ALLOWED),
+        ca_file=ca_file,
+        certificate_file=read.path("SHOUDIAN_BROKER_CERTIFICATE_FILE"),
+        key_file=read.path("SHOUDIAN_BROKER_KEY_FILE"),
+        username=read.text("SHOUDIAN_BROKER_USERNAME", ""),
+        password=read.secret("SHOUDIAN_BROKER_PASSWORD", default="", allowed="the broker's password"),
+    )
+
+
+class _Reader:
+    """Reads variables and says by name what is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def text(self, name: str, default: str) -> str:
+        return self._environ.get(name, "").strip() or default
+
+    def secret(self, name: str, *, allowed: str, default: str | None = None) -> str:
+        """Return the variable, or the content of the file that `NAME_FILE` names."""
+        path = self.path(f"{name}_FILE")
+        value = (
+            self._environ.get(name, "").strip() if path is None else path.read_text(encoding="utf-8").strip()
+        )
+        if value:
+            return value
+        if default is None:
+            raise BadConfig(
+                "bad_config", variable=f"{name} (or {name}_FILE)", problem="is not set", allowed=allowed
+            )
+        return default
+
+    def path(self, name: str) -> Path | None:
+        value = self._environ.get(name, "").strip()
+        if not value:
+            return None
+        path = Path(value)
+        try:
+            with path.open("rb"):
+                return path
+        except OSError as problem:
+            reason = f"{value!r} cannot be read ({problem.strerror})"
+            raise BadConfig(
+                "bad_config", variable=name, problem=reason, allowed="path of a readable file"
+            ) from problem
+
+    def integer(self, name: str, default: int, lowest: int, highest: int) -> int:
+        value = self._environ.get(name, "").strip()
+        if not value:
+            return default
+        if not value.isascii() or not value.isdigit() or not lowest <= int(value) <= highest:
+            allowed = f"a whole number from {lowest} to {highest}"
+            raise BadConfig("bad_config", variable=name, problem=f"is {value!r}", allowed=allowed)
+        return int(value)
+
+    def choice(self, name: str, default: int, allowed: tuple[int, ...]) -> int:
+        value = self._environ.get(name, "").strip()
+        if not value:
+            return default
+        if value not in {str(number) for number in allowed}:
+            names = " or ".join(str(number) for number in allowed)
+            raise BadConfig("bad_config", variable=name, problem=f"is {value!r}", allowed=names)
+        return int(value)
