@@ -1,0 +1,1 @@
+"""Room 2: everybody who can act or owe."""

@@ -1,0 +1,139 @@
+"""Who may do what: one table role x deed -> reach. Pure; knows no HTTP, no SQL.
+
+A deed without a row in the table is allowed to nobody. Reach OWN means the subject must belong to the
+actor's party; what a person may not reach is answered as if it did not exist (see run.allow).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from cloud.errors import Forbidden, NotFound
+
+
+class Role(StrEnum):
+    """What a signed-in person is to us."""
+
+    STAFF = "staff"
+    TECHNICIAN = "technician"
+    CUSTOMER = "customer"
+
+
+class Deed(StrEnum):
+    """Everything a person can ask of the system. Each HTTP route declares exactly one."""
+
+    SIGN_IN = "sign_in"
+    READ_HEALTH = "read_health"
+    READ_API_TEXT = "read_api_text"
+    SIGN_OUT = "sign_out"
+    SEE_HOME = "see_home"
+    LIST_ACCOUNTS = "list_accounts"
+    SEE_USAGE = "see_usage"
+    SEE_BILLS = "see_bills"
+    TAKE_BILL = "take_bill"
+    SEE_FLEET = "see_fleet"
+    SEE_FIELD = "see_field"
+    SEE_GATEWAY = "see_gateway"
+
+
+class Reach(IntEnum):
+    """How far a right goes."""
+
+    NONE = 0
+    OWN = 1
+    ALL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A signed-in person. A customer acts for exactly one party; others for none."""
+
+    user_id: int
+    login: str
+    display_name: str
+    role: Role
+    party_id: int | None
+    language: str
+
+    def __post_init__(self) -> None:
+        if (self.role is Role.CUSTOMER) != (self.party_id is not None):
+            raise ValueError("a customer acts for one party, others for none")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a deed is done to, and whose it is (None: nobody's in particular, e.g. a gateway)."""
+
+    kind: str
+    key: str
+    party_id: int | None = None
+
+
+class NotYours(NotFound):
+    """The subject exists but is outside the actor's reach; answered exactly as if it did not exist."""
+
+
+class NotForRole(Forbidden):
+    """The actor's role has no right to this deed at all."""
+
+
+_ALL: Final = Reach.ALL
+_OWN: Final = Reach.OWN
+_EVERYBODY: Final = frozenset({Deed.SIGN_IN, Deed.READ_HEALTH, Deed.READ_API_TEXT})
+
+RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
+    {
+        Role.STAFF: {
+            Deed.SIGN_OUT: _ALL,
+            Deed.SEE_HOME: _ALL,
+            Deed.LIST_ACCOUNTS: _ALL,
+            Deed.SEE_USAGE: _ALL,
+            Deed.SEE_BILLS: _ALL,
+            Deed.TAKE_BILL: _ALL,
+            Deed.SEE_FLEET: _ALL,
+            Deed.SEE_FIELD: _ALL,
+            Deed.SEE_GATEWAY: _ALL,
+        },
+        Role.TECHNICIAN: {
+            Deed.SIGN_OUT: _ALL,
+            Deed.SEE_HOME: _ALL,
+            Deed.SEE_FIELD: _ALL,
+            Deed.SEE_GATEWAY: _ALL,
+        },
+        Role.CUSTOMER: {
+            Deed.SIGN_OUT: _OWN,
+            Deed.SEE_HOME: _OWN,
+            Deed.LIST_ACCOUNTS: _OWN,
+            Deed.SEE_USAGE: _OWN,
+            Deed.SEE_BILLS: _OWN,
+            Deed.TAKE_BILL: _OWN,
+        },
+    }
+)
+
+# Another person's data read by somebody who is not its owner is always recorded, and so are these.
+RECORDED: Final = frozenset({Deed.SIGN_IN, Deed.SIGN_OUT, Deed.TAKE_BILL})
+
+
+def reach(actor: Actor | None, deed: Deed) -> Reach:
+    """How far the actor's right to the deed goes. Nobody (None) may do only what everybody may."""
+    if deed in _EVERYBODY:
+        return Reach.ALL
+    return Reach.NONE if actor is None else RIGHTS[actor.role].get(deed, Reach.NONE)
+
+
+def may(actor: Actor | None, deed: Deed, subject: Subject | None) -> bool:
+    """Whether the actor may do the deed to the subject; without a subject: to anything at all."""
+    far = reach(actor, deed)
+    if subject is None or far is not Reach.OWN:
+        return far is not Reach.NONE
+    return actor is not None and subject.party_id is not None and subject.party_id == actor.party_id
+
+
+def is_recorded(actor: Actor, deed: Deed, subject: Subject) -> bool:
+    """Whether this deed leaves an audit row: see RECORDED, and every look at somebody else's data."""
+    return deed in RECORDED or (subject.party_id is not None and subject.party_id != actor.party_id)
