@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from demo.postgres_guard import Order, PostgresTrouble
+from demo.postgres_guard import LOCK_WAIT_S, Order, PostgresTrouble
 
 __all__ = ["PostgresTrouble", "Server", "embedded_postgres", "server_programs", "start_postgres"]
 
@@ -81,6 +81,7 @@ def start_postgres(
     port: int | None = None,
     durable: bool = True,
     way: str = "auto",
+    lock_wait_s: float = LOCK_WAIT_S,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Server:
     """Start the server of `folder`, making it if need be, and wait until it answers, however long recovery takes.
@@ -96,7 +97,7 @@ def start_postgres(
         password = _password(folder / "password")
     except OSError as trouble:
         raise PostgresTrouble(f"{trouble.filename}: {trouble.strerror}") from trouble
-    order = Order(str(folder), str(programs), password, port, durable, way)
+    order = Order(str(folder), str(programs), password, port, durable, way, lock_wait_s)
     guard = subprocess.Popen(
         [sys.executable, "-P", "-m", "demo.postgres_guard", json.dumps(asdict(order))],
         stdin=subprocess.PIPE,
@@ -124,10 +125,11 @@ def embedded_postgres(
     port: int | None = None,
     durable: bool = True,
     way: str = "auto",
+    lock_wait_s: float = LOCK_WAIT_S,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Server]:
     """Lend the server of `folder` for the time of a `with`; arguments as for `start_postgres`."""
-    server = start_postgres(folder, port=port, durable=durable, way=way, tell=tell)
+    server = start_postgres(folder, port=port, durable=durable, way=way, lock_wait_s=lock_wait_s, tell=tell)
     try:
         yield server
     finally:

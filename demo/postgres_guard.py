@@ -29,7 +29,7 @@ from pathlib import Path
 
 from demo.unprivileged import Identity, NobodyToBe, settle
 
-LOCK_WAIT_S = 20.0
+LOCK_WAIT_S = 20.0  # an earlier owner that was killed may still be shutting down
 FAST_STOP_S = 120.0
 HARD_STOP_S = 10.0
 TICK_S = 0.2
@@ -74,6 +74,7 @@ class Order:
     port: int | None
     durable: bool
     way: str
+    lock_wait_s: float = LOCK_WAIT_S
 
 
 def say(**fact: object) -> None:
@@ -101,7 +102,7 @@ def main() -> int:
 
 def _guard(order: Order) -> None:
     folder = Path(order.folder)
-    with _lock(folder / "lock") as lock_fd:
+    with _lock(folder / "lock", order.lock_wait_s) as lock_fd:
         home = _home(folder)
         owner_uid = (home / "data").stat().st_uid if (home / "data").exists() else None
         identity = settle(order.way, (folder, Path(order.binaries, "postgres"), Path(sys.prefix)), owner_uid)
@@ -113,11 +114,11 @@ def _guard(order: Order) -> None:
 
 
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[int]:
+def _lock(path: Path, wait_s: float) -> Iterator[int]:
     """Own the folder. Every server process inherits the lock: when it is free, no server is left. Raises PostgresTrouble."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        deadline = time.monotonic() + LOCK_WAIT_S
+        deadline = time.monotonic() + wait_s
         while True:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
