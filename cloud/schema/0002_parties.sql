@@ -1,5 +1,8 @@
 -- Everybody who can owe, and the places where electricity is delivered.
 
+-- Lets EXCLUDE forbid overlapping periods of one text id with the built-in range operators (no btree_gist in every server).
+CREATE TYPE id_range AS RANGE (subtype = text, collation = "C");
+
 CREATE TABLE party (
     party_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind           text NOT NULL CHECK (kind IN ('user', 'retailer', 'generator', 'vpp')),
@@ -28,6 +31,7 @@ CREATE TABLE account_terms (
     contract_demand_kw integer CHECK (contract_demand_kw > 0),
     power_factor_standard numeric(3,2) CHECK (power_factor_standard IN (0.80, 0.85, 0.90)), -- null: not assessed
     PRIMARY KEY (account_id, effective),
+    EXCLUDE USING gist (id_range(account_id, account_id, '[]') WITH &&, effective WITH &&),
     CHECK ((structure = 'single_part') = (demand_mode = 'none')),
     CHECK (demand_mode <> 'contracted' OR contract_demand_kw IS NOT NULL),
     CHECK (demand_mode = 'none' OR capacity_kva IS NOT NULL)

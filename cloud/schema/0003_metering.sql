@@ -1,5 +1,6 @@
 -- From sealed bytes to intervals that may be charged.
--- `reading` itself is made by cloud/metering/store/partitions.py: as a hypertable or as native time partitions.
+-- `reading` is made here with native time partitions; where the server has TimescaleDB,
+-- cloud/metering/store/partitions.py turns it into a hypertable while it is still empty.
 
 CREATE TABLE gateway (
     gateway_id     text PRIMARY KEY CHECK (gateway_id ~ '^[A-Za-z0-9_-]{1,32}$'),
@@ -70,7 +71,8 @@ CREATE TABLE installation (
     gateway_id     text NOT NULL REFERENCES gateway,
     multiplier     integer NOT NULL CHECK (multiplier BETWEEN 1 AND 1000000),  -- CT x PT
     period         tstzrange NOT NULL CHECK (NOT isempty(period) AND lower_inc(period)),
-    EXCLUDE USING gist (int4range(meter_key, meter_key, '[]') WITH &&, period WITH &&)
+    EXCLUDE USING gist (int4range(meter_key, meter_key, '[]') WITH &&, period WITH &&),
+    EXCLUDE USING gist (id_range(supply_point_id, supply_point_id, '[]') WITH &&, period WITH &&)
 );
 CREATE INDEX installation_supply_point ON installation (supply_point_id);
 CREATE INDEX installation_gateway ON installation (gateway_id);
@@ -83,6 +85,7 @@ CREATE TABLE sealed_batch (
     stream         smallint NOT NULL CHECK (stream BETWEEN 0 AND 2),
     seq            bigint NOT NULL CHECK (seq >= 1),
     sha256         bytea NOT NULL CHECK (length(sha256) = 32),
+    previous_sha256 bytea NOT NULL CHECK (length(previous_sha256) = 32), -- as the gateway said: the hash chain
     verdict        text NOT NULL CHECK (verdict IN ('accepted', 'rejected')), -- rejected: kept in quarantine, consumes its seq
     readings       integer NOT NULL,                                -- single values
     first_at       timestamptz,
@@ -92,13 +95,13 @@ CREATE TABLE sealed_batch (
     UNIQUE (gateway_id, epoch, stream, seq)
 );
 ALTER TABLE sealed_batch ALTER COLUMN body SET STORAGE EXTERNAL;    -- already compressed
+CREATE INDEX sealed_batch_rejected ON sealed_batch (gateway_id, epoch, stream, seq) WHERE verdict = 'rejected';
 
 CREATE TABLE batch_cursor (
     gateway_id     text NOT NULL REFERENCES gateway,
     epoch          integer NOT NULL,
     stream         smallint NOT NULL,
     upto           bigint NOT NULL DEFAULT 0,                       -- highest contiguous seq committed
-    last_sha256    bytea,                                           -- of seq = upto: the hash chain's end
     PRIMARY KEY (gateway_id, epoch, stream)
 );
 
@@ -110,7 +113,8 @@ CREATE TABLE quarantine (
     verdict        text NOT NULL,
     detail         text NOT NULL,
     sha256         bytea NOT NULL,
-    body           bytea,                                           -- null when over the sampling limit of the day
+    body           bytea,                                           -- null when the body rests in sealed_batch
+    batch_id       bigint REFERENCES sealed_batch,                  -- set when it was properly signed and consumed its seq
     resolved_at    timestamptz
 );
 CREATE INDEX quarantine_recent ON quarantine (gateway_id, received_at);
@@ -123,13 +127,62 @@ CREATE TABLE intake_count (                                         -- every ver
     PRIMARY KEY (day, gateway_id, verdict)
 );
 
+-- One row per (instant, meter, source); cN = channel N of the catalogue (edge_agent/wire/batch.py) in canonical ticks
+-- as on the meter's face. Time first in the key: writes are twice as fast and time order is insertion order.
+CREATE TABLE reading (
+    taken_at       timestamptz NOT NULL,
+    meter_key      integer NOT NULL,
+    source         smallint NOT NULL,                               -- 0 read by the gateway, 1 stamped by the meter (freeze)
+    quality        integer NOT NULL,
+    batch_id       bigint NOT NULL,
+    c0 bigint, c1 bigint, c2 bigint, c3 bigint, c4 bigint, c5 bigint, c6 bigint, c7 bigint,
+    c8 bigint, c9 bigint, c10 bigint, c11 bigint, c12 bigint, c13 bigint, c14 bigint, c15 bigint,
+    PRIMARY KEY (taken_at, meter_key, source)
+) PARTITION BY RANGE (taken_at);
+
+CREATE TABLE reading_partition (                                    -- what exists, so that looking costs no catalogue search
+    start_at       timestamptz PRIMARY KEY,
+    end_at         timestamptz NOT NULL CHECK (end_at > start_at),
+    EXCLUDE USING gist (tstzrange(start_at, end_at) WITH &&)
+);
+
+-- Makes the partition around an instant unless there is one. Runs with the owner's rights, so that ingest may ask for a
+-- partition without owning tables. Built apart and attached: attaching does not block readers or writers of the others.
+CREATE FUNCTION make_reading_partition(instant timestamptz, width_days integer) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    monday constant timestamptz := '2024-01-01 00:00:00+08';        -- weeks and days begin at midnight, market time
+    first_at timestamptz;
+    next_at  timestamptz;
+    name     text;
+BEGIN
+    IF width_days NOT IN (1, 7) THEN
+        RAISE EXCEPTION 'width_days is %, allowed: 1 or 7', width_days;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('reading_partition'));
+    IF EXISTS (SELECT FROM reading_partition WHERE start_at <= instant AND instant < end_at) THEN
+        RETURN false;
+    END IF;
+    first_at := date_bin(make_interval(days => width_days), instant, monday);
+    next_at := first_at + make_interval(hours => 24 * width_days);
+    -- Neighbours of another width (the setting was changed) keep what they have.
+    SELECT greatest(first_at, max(end_at)) INTO first_at FROM reading_partition WHERE end_at <= instant;
+    SELECT least(next_at, min(start_at)) INTO next_at FROM reading_partition WHERE start_at > instant;
+    name := 'reading_' || to_char(first_at AT TIME ZONE 'Asia/Shanghai', 'YYYYMMDD');
+    EXECUTE format('CREATE TABLE %I (LIKE reading INCLUDING ALL)', name);
+    EXECUTE format('ALTER TABLE reading ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', name, first_at, next_at);
+    INSERT INTO reading_partition VALUES (first_at, next_at);
+    RETURN true;
+END $$;
+REVOKE ALL ON FUNCTION make_reading_partition FROM PUBLIC;
+
 CREATE TABLE reading_conflict (                                     -- another value for an existing key; never overwritten
     conflict_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     meter_key      integer NOT NULL,
     taken_at       timestamptz NOT NULL,
     source         smallint NOT NULL,
     batch_id       bigint NOT NULL,
-    ticks          bigint[] NOT NULL,                               -- the 16 channel columns, null where absent
+    ticks          bigint[] NOT NULL CHECK (cardinality(ticks) = 16), -- null where absent
     found_at       timestamptz NOT NULL
 );
 
@@ -140,8 +193,9 @@ CREATE TABLE unbound_reading (                                      -- rows of a
     taken_at       timestamptz NOT NULL,
     batch_id       bigint NOT NULL,
     quality        integer NOT NULL,
-    ticks          bigint[] NOT NULL
+    ticks          bigint[] NOT NULL CHECK (cardinality(ticks) = 16)
 );
+CREATE INDEX unbound_reading_meter ON unbound_reading (gateway_id, meter_id);
 
 CREATE TABLE stale_day (                                            -- the work list of validation: (meter, market day)
     meter_key      integer NOT NULL REFERENCES meter,
@@ -185,3 +239,10 @@ CREATE TABLE finding (
     facts          jsonb NOT NULL DEFAULT '{}'
 );
 CREATE INDEX finding_day ON finding (supply_point_id, day);
+
+CREATE TABLE timetable_tick (                                       -- any number of workers may tick; one does the work
+    entry          text NOT NULL,
+    instant        timestamptz NOT NULL,
+    taken_by       text NOT NULL,
+    PRIMARY KEY (entry, instant)
+);

@@ -6,8 +6,13 @@ DO $$
 DECLARE r text;
 BEGIN
     FOREACH r IN ARRAY ARRAY['shoudian_ingest', 'shoudian_worker', 'shoudian_api', 'shoudian_provision'] LOOP
-        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r) THEN
+        BEGIN                                                       -- roles belong to the server, not to one database
             EXECUTE format('CREATE ROLE %I NOLOGIN', r);
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL;
+        END;
+        IF NOT pg_has_role(current_user, r, 'SET') THEN             -- an owner that is no superuser must be able to speak as it
+            EXECUTE format('GRANT %I TO CURRENT_USER WITH SET TRUE', r);
         END IF;
     END LOOP;
 END $$;
@@ -17,14 +22,21 @@ GRANT SELECT ON ALL TABLES IN SCHEMA public TO shoudian_ingest, shoudian_worker,
 REVOKE SELECT ON app_user, user_session, sign_in_attempt FROM shoudian_ingest, shoudian_worker, shoudian_provision;
 REVOKE SELECT ON claim FROM shoudian_ingest, shoudian_worker, shoudian_api;
 
-GRANT INSERT ON sealed_batch, quarantine, reading_conflict, unbound_reading, gateway_event TO shoudian_ingest;
+-- Readings carry no policy (a compressed hypertable cannot have one), so the pages do not get them at all.
+REVOKE SELECT ON reading, reading_conflict, unbound_reading FROM shoudian_api, shoudian_provision;
+
+GRANT INSERT ON sealed_batch, reading, quarantine, reading_conflict, unbound_reading, gateway_event TO shoudian_ingest;
+GRANT USAGE ON SEQUENCE sealed_batch_batch_id_seq TO shoudian_ingest; -- ids are drawn before the transaction that stores
+GRANT EXECUTE ON FUNCTION make_reading_partition TO shoudian_ingest, shoudian_worker;
 GRANT INSERT, UPDATE ON batch_cursor, intake_count, gateway_status, live_value TO shoudian_ingest;
 GRANT INSERT, UPDATE, DELETE ON stale_day TO shoudian_ingest, shoudian_worker;
-GRANT UPDATE (state, store_uuid) ON gateway TO shoudian_ingest;
+GRANT UPDATE (state, epoch, store_uuid) ON gateway TO shoudian_ingest;
 
 GRANT INSERT ON interval_day, finding, price_sheet, bill, bill_line, audit_event, gateway_event TO shoudian_worker;
 GRANT UPDATE (state) ON bill TO shoudian_worker;                    -- draft -> issued -> void; nothing else of a bill moves
 GRANT UPDATE (resolved_at) ON quarantine TO shoudian_worker;
+GRANT INSERT, DELETE ON timetable_tick TO shoudian_worker;
+GRANT SELECT (expires_at), DELETE ON user_session TO shoudian_worker; -- expired ones go
 
 GRANT INSERT, UPDATE, DELETE ON user_session TO shoudian_api;
 GRANT INSERT ON sign_in_attempt, audit_event TO shoudian_api;
