@@ -20,10 +20,11 @@ Schema 2, events, is in `event`. Pure; depends on `cose` and `fields`.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntFlag
 from itertools import accumulate, pairwise
+from operator import mul
 from typing import Any, Final, NamedTuple
 
 import zstandard
@@ -423,15 +424,13 @@ def _channel(
     kinds = set(map(type, differences))
     if not kinds <= _INT_OR_NONE:
         raise Malformed("a channel's column may hold whole numbers and null only")
-    slices = zip(pairwise(starts), factors, strict=True)
     if kinds == _INT:
-        ticks = _summed(differences, slices)
-        low, high, missing = min(ticks), max(ticks), 0
-        if low < INT64_MIN or high > INT64_MAX:
+        ticks = _summed(differences, starts, factors)
+        if min(ticks) < INT64_MIN or max(ticks) > INT64_MAX:
             raise Malformed("a value does not fit into 64 bits")
-        return ticks, missing  # type: ignore[return-value]  # list is invariant; nobody appends None to it
+        return ticks, 0  # type: ignore[return-value]  # list is invariant; nobody appends None to it
     sparse: list[int | None] = []
-    for (start, end), factor in slices:
+    for (start, end), factor in zip(pairwise(starts), factors, strict=True):
         base = 0
         for step in differences[start:end]:
             if step is None:
@@ -445,11 +444,12 @@ def _channel(
     return sparse, size - len(present)
 
 
-def _summed(differences: list[int], slices: Iterable[tuple[tuple[int, int], int]]) -> list[int]:
+def _summed(differences: list[int], starts: list[int], factors: list[int]) -> list[int]:
+    """Running sums per meter, times the meter's factor. One row a meter needs no sums, and is common."""
+    if len(differences) == len(factors):
+        return list(map(mul, differences, factors))
     ticks: list[int] = []
-    for (start, end), factor in slices:
+    for (start, end), factor in zip(pairwise(starts), factors, strict=True):
         steps = differences[start:end]
-        if factor != 1:
-            steps = [step * factor for step in steps]
-        ticks.extend(accumulate(steps))
+        ticks.extend(accumulate(steps if factor == 1 else [step * factor for step in steps]))
     return ticks
