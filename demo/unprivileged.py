@@ -12,6 +12,7 @@ Linux for 1; any POSIX system for 2. The functions that change the identity belo
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import pwd
 import signal
@@ -22,12 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from demo.guard import Trouble
+
 CLONE_NEWUSER = 0x10000000
 PR_SET_PDEATHSIG = 1
+STATE = Path("/var/lib/shoudian-demo")  # where a system user can reach its data
 
 
-class NobodyToBe(Exception):
-    """We are root and can become nobody else. The text is one line for a person."""
+class NobodyToBe(Trouble):
+    """We are root and can become nobody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +126,8 @@ def settle(way: str, must_reach: Sequence[Path], owner_uid: int | None) -> Ident
         if in_child(identity.become):
             return identity
     raise NobodyToBe(
-        "PostgreSQL 不允许以 root 运行，而这里既不能建立用户命名空间也不能切换用户；请以普通用户运行 / "
-        "PostgreSQL refuses to run as root, and here we can neither make a user namespace nor change user: "
-        "run as an ordinary user"
+        "服务不能以 root 运行，而这里既不能建立用户命名空间也不能切换用户；请以普通用户运行 / the server must not "
+        "run as root, and here we can neither make a user namespace nor change user: run as an ordinary user"
     )
 
 
@@ -167,3 +170,29 @@ def _enter_namespace(uid: int) -> None:
     Path("/proc/self/gid_map").write_text(f"{uid} {outer_gid} 1")
     if os.geteuid() != uid:
         raise OSError("the namespace has another uid than asked for")
+
+
+def recorded_home(folder: Path) -> Path:
+    """Find where the server's files are: the folder, or the place an earlier run had to choose."""
+    pointer = folder / "home"
+    return Path(pointer.read_text().strip()) if pointer.exists() else folder
+
+
+def reachable_home(folder: Path, home: Path, identity: Identity) -> Path:
+    """Make the home usable for the identity, elsewhere if it must be; the folder then notes where."""
+    if identity.uid is None:
+        return home
+    identity.own(home)
+    if not identity.can(home, os.R_OK | os.W_OK | os.X_OK):
+        home = open_state() / hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+        home.mkdir(mode=0o700, exist_ok=True)
+        identity.own(home)
+        (folder / "home").write_text(f"{home}\n")
+    return home
+
+
+def open_state() -> Path:
+    """Make the state folder, which everybody may pass through and only root may list or change."""
+    STATE.mkdir(mode=0o711, parents=True, exist_ok=True)
+    STATE.chmod(0o711)
+    return STATE

@@ -13,14 +13,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from demo.postgres import PostgresTrouble, Server, embedded_postgres
+from demo.postgres import Server, Trouble, embedded_postgres
 
 ROOT = os.geteuid() == 0
 PARENT = """
 import sys, time, pathlib
 from demo.postgres import embedded_postgres
 with embedded_postgres(pathlib.Path(sys.argv[1]), durable=False) as server:
-    print(server.dsn, server.pid, server.guard.pid, flush=True)
+    print(server.dsn, server.pid, server.watch.pid, flush=True)
     time.sleep(600)
 """
 
@@ -101,8 +101,9 @@ def test_data_and_port_are_there_again_after_a_clean_stop(folder: Path) -> None:
 
 
 def test_it_comes_back_by_itself_after_kill_9_of_the_postmaster(server: Server) -> None:
-    os.kill(server.pid, signal.SIGKILL)
-    assert eventually(lambda: not is_alive(server.pid))
+    before = server.pid
+    os.kill(before, signal.SIGKILL)
+    assert eventually(lambda: not is_alive(before))
     assert eventually(lambda: answers(server.dsn))
 
 
@@ -119,7 +120,7 @@ def test_a_leftover_pid_file_whole_or_truncated_is_no_hindrance(folder: Path, co
 
 def test_a_second_owner_is_refused_in_one_line(server: Server) -> None:
     with (
-        pytest.raises(PostgresTrouble, match="in use by another running instance") as told,
+        pytest.raises(Trouble, match="in use by another running instance") as told,
         embedded_postgres(server.folder, durable=False, lock_wait_s=0.3),
     ):
         pass
@@ -129,7 +130,7 @@ def test_a_second_owner_is_refused_in_one_line(server: Server) -> None:
 
 def test_a_port_in_use_is_named(server: Server, tmp_path: Path) -> None:
     with (
-        pytest.raises(PostgresTrouble, match=f"port {server.port} is already in use"),
+        pytest.raises(Trouble, match=f"port {server.port} is already in use"),
         embedded_postgres(tmp_path / "other", port=server.port, durable=False),
     ):
         pass
@@ -137,7 +138,7 @@ def test_a_port_in_use_is_named(server: Server, tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(PostgresTrouble, match="file"), embedded_postgres(tmp_path / "file" / "pg"):
+    with pytest.raises(Trouble, match="file"), embedded_postgres(tmp_path / "file" / "pg"):
         pass
 
 
@@ -150,7 +151,7 @@ def test_data_of_another_version_are_not_touched(folder: Path) -> None:
     version.write_text("12\n")
     try:
         with (
-            pytest.raises(PostgresTrouble, match="was made by version 12"),
+            pytest.raises(Trouble, match="was made by version 12"),
             embedded_postgres(folder, durable=False),
         ):
             pass
