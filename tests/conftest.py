@@ -21,6 +21,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from cloud.db import migrate
+from demo.broker import Broker, running_broker
 from demo.postgres import embedded_postgres
 
 REQUIRE_ALL = os.environ.get("SHOUDIAN_REQUIRE_ALL") == "1"
@@ -143,3 +144,24 @@ class _fresh_database:
     def _run(self, statement: str, *names: str) -> None:
         with psycopg.connect(self.dsn, autocommit=True) as conn:
             conn.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+# -- brokers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mosquitto(
+    program: Callable[[str], Path], free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Broker]:
+    """A real mosquitto on a free port of 127.0.0.1, without TLS or access list."""
+    program("mosquitto")
+    folder = tmp_path_factory.mktemp("mosquitto")
+    with running_broker(folder, port=free_port(), pki=None, kind="mosquitto") as broker:
+        yield broker
+
+
+@pytest.fixture
+def amqtt(free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """The pip broker amqtt (MQTT 3.1.1) on a free port, without TLS: what a machine without mosquitto has."""
+    with running_broker(tmp_path_factory.mktemp("amqtt"), port=free_port(), pki=None, kind="amqtt") as broker:
+        yield broker
