@@ -7,7 +7,7 @@ Every charge line is rounded once, to the fen, half away from zero (四舍五入
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation, Overflow
 
 FEN_PER_YUAN = 100
@@ -23,6 +23,14 @@ def product(*factors: Decimal) -> Decimal:
     result = Decimal(1)
     for factor in factors:
         result = EXACT.multiply(result, factor)
+    return result
+
+
+def total(values: Iterable[Decimal]) -> Decimal:
+    """Add up exactly, independent of the ambient decimal context."""
+    result = Decimal(0)
+    for value in values:
+        result = EXACT.add(result, value)
     return result
 
 
@@ -65,14 +73,35 @@ def shares(whole: int, weights: Sequence[int]) -> tuple[int, ...]:
     Source: tariffs-and-settlement 10.4 (last in the listed order). Raises ValueError for an empty or negative
     key, which names nobody to pay.
     """
-    total = sum(weights)
-    if total <= 0 or min(weights) < 0:
+    weight_sum = sum(weights)
+    if weight_sum <= 0 or min(weights) < 0:
         raise ValueError(f"weights {tuple(weights)!r} name nobody: need at least one positive, none negative")
     sign = -1 if whole < 0 else 1
-    parts = [sign * ((2 * abs(whole) * weight + total) // (2 * total)) for weight in weights]
+    parts = [sign * ((2 * abs(whole) * weight + weight_sum) // (2 * weight_sum)) for weight in weights]
     last = max(index for index, weight in enumerate(weights) if weight)
     parts[last] += whole - sum(parts)
     return tuple(parts)
+
+
+def whole_parts(parts: Sequence[int], unit: int, before: int = 0) -> tuple[int, ...]:
+    """Round parts of a whole to whole units so that they still add up to the rounded whole.
+
+    The whole is rounded half up as a counter would show it: units(before + sum) - units(before), where `before`
+    is what the same counter had counted already; so stretches of a month add up to the month. Each part gets
+    its full units, the units left go to the largest remainders (ties: the first). Nothing may be negative.
+    """
+    if unit <= 0 or before < 0 or any(part < 0 for part in parts):
+        raise ValueError(f"parts {tuple(parts)!r} of unit {unit} after {before}: nothing may be negative")
+    whole_units = _units(before + sum(parts), unit) - _units(before, unit)
+    whole = [part // unit for part in parts]
+    left = whole_units - sum(whole)
+    for index in sorted(range(len(parts)), key=lambda i: (-(parts[i] % unit), i))[:left]:
+        whole[index] += 1
+    return tuple(whole)
+
+
+def _units(amount: int, unit: int) -> int:
+    return (2 * amount + unit) // (2 * unit)
 
 
 def _integers(dividend: Decimal, divisor: Decimal) -> tuple[int, int]:

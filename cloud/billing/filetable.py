@@ -1,0 +1,150 @@
+"""A strict reader of one table of a data file: every key asked for, every other key refused. Pure.
+
+Errors name the file, the key and what is allowed, so that an analyst can mend the file without the program.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import NoReturn
+
+from cloud.errors import Invalid
+
+DECIMAL_LENGTH_MAX = 40
+
+
+class BadPriceFile(Invalid):
+    """A data file breaks its format; `facts` name file, key, what was found and what is allowed."""
+
+    def __init__(self, file: str, key: str, found: object, allowed: str) -> None:
+        super().__init__("bad_price_file", file=file, key=key, found=found, allowed=allowed)
+
+    def __str__(self) -> str:
+        """Tell it in one line."""
+        facts = self.facts
+        return f"{facts['file']}: {facts['key']}: found {facts['found']!r}, allowed: {facts['allowed']}"
+
+
+@dataclass(frozen=True, slots=True)
+class FileTable:
+    """A table of the file, its place in it, and the keys that were read so far."""
+
+    file: str
+    place: str
+    content: Mapping[str, object]
+    read: set[str] = field(default_factory=set)
+
+    def refuse(self, key: str, found: object, allowed: str) -> NoReturn:
+        """Raise BadPriceFile for a key of this table."""
+        raise BadPriceFile(self.file, f"{self.place}{key}", found, allowed)
+
+    def take(self, key: str) -> object:
+        """Read a key as it is; None when it is absent."""
+        self.read.add(key)
+        return self.content.get(key)
+
+    def text(self, key: str) -> str:
+        """Read a text of 1 to 2000 characters."""
+        value = self.take(key)
+        if not isinstance(value, str) or not 1 <= len(value) <= 2000:
+            self.refuse(key, value, "a text of 1 to 2000 characters")
+        return value
+
+    def optional_text(self, key: str) -> str:
+        """Read a text that may be absent."""
+        return self.text(key) if key in self.content else ""
+
+    def choice(self, key: str, allowed: Collection[str]) -> str:
+        """Read one of a few words."""
+        value = self.take(key)
+        if not isinstance(value, str) or value not in allowed:
+            self.refuse(key, value, " | ".join(allowed))
+        return value
+
+    def integer(self, key: str, lowest: int, highest: int) -> int:
+        """Read a whole number within bounds."""
+        value = self.take(key)
+        if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
+            self.refuse(key, value, f"a whole number {lowest}..{highest}")
+        return value
+
+    def flag(self, key: str) -> bool:
+        """Read true or false."""
+        value = self.take(key)
+        if not isinstance(value, bool):
+            self.refuse(key, value, "true | false")
+        return value
+
+    def decimal(self, key: str) -> Decimal:
+        """Read an exact number, written as a string so that no digit is lost on the way."""
+        value = self.take(key)
+        if not isinstance(value, str):
+            self.refuse(key, value, 'a decimal in quotes, for example "0.398598"')
+        return self.exact(key, value)
+
+    def optional_decimal(self, key: str) -> Decimal | None:
+        """Read an exact number that may be absent."""
+        return self.decimal(key) if key in self.content else None
+
+    def exact(self, key: str, text: str) -> Decimal:
+        """Turn a text of this table into an exact number."""
+        try:
+            number = Decimal(text)
+        except InvalidOperation:
+            self.refuse(key, text, 'a decimal in quotes, for example "0.398598"')
+        if not number.is_finite() or len(text) > DECIMAL_LENGTH_MAX or "e" in text.lower():
+            self.refuse(key, text, f"plain digits, at most {DECIMAL_LENGTH_MAX} characters")
+        return number
+
+    def day(self, key: str) -> datetime.date:
+        """Read a date, written YYYY-MM-DD without quotes."""
+        value = self.take(key)
+        if not isinstance(value, datetime.date) or isinstance(value, datetime.datetime):
+            self.refuse(key, value, "a date without quotes, for example 2026-08-01")
+        return value
+
+    def optional_day(self, key: str) -> datetime.date | None:
+        """Read a date that may be absent."""
+        return self.day(key) if key in self.content else None
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Read a list of texts; absent is empty."""
+        value = self.take(key)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            self.refuse(key, value, "a list of texts in quotes")
+        return tuple(value)
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        """Read a list of whole numbers."""
+        value = self.take(key)
+        if not isinstance(value, list) or not all(type(each) is int for each in value):
+            self.refuse(key, value, "a list of whole numbers")
+        return tuple(value)
+
+    def table(self, key: str) -> FileTable:
+        """Read a sub-table."""
+        value = self.take(key)
+        if not isinstance(value, dict):
+            self.refuse(key, value, f"a table [{key}]")
+        return FileTable(self.file, f"{self.place}{key}.", value)
+
+    def tables(self, key: str) -> tuple[FileTable, ...]:
+        """Read a list of sub-tables; at least one."""
+        value = self.take(key)
+        if not isinstance(value, list) or not value or not all(isinstance(each, dict) for each in value):
+            self.refuse(key, value, f"one or more tables [[{key}]]")
+        return tuple(
+            FileTable(self.file, f"{self.place}{key}[{number}].", each)
+            for number, each in enumerate(value, start=1)
+        )
+
+    def done(self) -> None:
+        """Refuse every key that nobody asked for."""
+        unknown = sorted(set(self.content) - self.read)
+        if unknown:
+            self.refuse(unknown[0], self.content[unknown[0]], "only " + ", ".join(sorted(self.read)))

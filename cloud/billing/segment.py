@@ -1,0 +1,149 @@
+"""What is rated: a stretch of days in which nothing changes, with its terms and measured energy. Pure.
+
+A billing month is one segment, or several when terms, price files or the account itself change inside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+
+from cloud.billing.line import PERIODS
+from cloud.billing.tariff import Calendar
+from cloud.markettime import SLOTS_PER_DAY, SLOTS_PER_HOUR
+from cloud.metering.interval import IntervalDay, IntervalQuality
+from cloud.money import EXACT
+
+# Qualities that stand on a reading of the meter; everything else that has a value is a stand-in.
+MEASURED = frozenset({IntervalQuality.ACTUAL, IntervalQuality.RECOLLECTED})
+
+
+class DemandMode(StrEnum):
+    """How the basic charge is taken (发改办价格〔2016〕1583号)."""
+
+    NONE = "none"
+    CAPACITY = "capacity"
+    CONTRACTED = "contracted"
+    ACTUAL = "actual"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The rating facts of an account as they are between two changes."""
+
+    category: str
+    purchase: str
+    structure: str
+    voltage: str
+    demand_mode: DemandMode
+    capacity_kva: int | None
+    contract_demand_kw: int | None
+    power_factor_standard: Decimal | None  # None: not assessed
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """The highest 15-minute average power of one supply point and when it was."""
+
+    supply_point_id: str
+    demand_kw: Decimal
+    day: date
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Measured energy of a segment: Wh by period in the order of PERIODS, reactive energy, demands."""
+
+    import_wh: tuple[int, ...]
+    export_wh: int
+    import_varh: int
+    export_varh: int
+    demands: tuple[Demand, ...]  # one per supply point, in the order of their ids
+    estimated_slots: int  # slots whose value is not measured (estimated or entered by hand)
+
+    @property
+    def total_wh(self) -> int:
+        """Add up the periods."""
+        return sum(self.import_wh)
+
+    @property
+    def reactive_varh(self) -> int:
+        """Add forward and reverse reactive energy in absolute value ((83)水电财字第215号, 2(2))."""
+        return abs(self.import_varh) + abs(self.export_varh)
+
+    @property
+    def demand_kw(self) -> Decimal:
+        """Add up the supply points' demands: each line by itself, then summed (1583号)."""
+        result = Decimal(0)
+        for demand in self.demands:
+            result = EXACT.add(result, demand.demand_kw)
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Days `[first_day, end_day)` under one set of terms."""
+
+    first_day: date
+    end_day: date
+    terms: Terms
+    usage: Usage
+
+    @property
+    def days(self) -> int:
+        """Count the days of service."""
+        return (self.end_day - self.first_day).days
+
+
+def usage_from(days: Sequence[IntervalDay], calendar: Calendar) -> Usage:
+    """Sum interval days into a segment's usage.
+
+    Demand is the largest interval import x 4 (15-minute average power); the meter's own maximum-demand
+    register is not used: it is one number a month without a trace, and it cannot be split where a segment ends.
+    The days must be complete. Raises ValueError when a slot has no value; callers refuse before that.
+    """
+    import_wh = dict.fromkeys(PERIODS, 0)
+    export_wh = import_varh = export_varh = estimated = 0
+    peaks: dict[str, tuple[int, date, int]] = {}
+    for interval_day in sorted(days, key=lambda each: (each.supply_point_id, each.day)):
+        point = interval_day.supply_point_id
+        for slot in range(SLOTS_PER_DAY):
+            imported = _known(interval_day.import_wh[slot], interval_day, slot)
+            import_wh[calendar.period_of(interval_day.day, slot)] += imported
+            if point not in peaks or imported > peaks[point][0]:
+                peaks[point] = (imported, interval_day.day, slot)
+            if interval_day.quality[slot] not in MEASURED:
+                estimated += 1
+        export_wh += sum(value or 0 for value in interval_day.export_wh)
+        import_varh += sum(value or 0 for value in interval_day.import_varh)
+        export_varh += sum(value or 0 for value in interval_day.export_varh)
+    demands = tuple(
+        Demand(point, EXACT.scaleb(Decimal(wh * SLOTS_PER_HOUR), -3), day, slot)
+        for point, (wh, day, slot) in sorted(peaks.items())
+    )
+    return Usage(
+        tuple(import_wh[period] for period in PERIODS),
+        export_wh,
+        import_varh,
+        export_varh,
+        demands,
+        estimated,
+    )
+
+
+def missing_slots(interval_day: IntervalDay, *, reactive: bool) -> tuple[int, ...]:
+    """List the slots of a day that lack import energy, or reactive energy where that is billed too."""
+    needed = [interval_day.import_wh]
+    if reactive:
+        needed += [interval_day.import_varh, interval_day.export_varh]
+    return tuple(slot for slot in range(SLOTS_PER_DAY) if any(column[slot] is None for column in needed))
+
+
+def _known(value: int | None, interval_day: IntervalDay, slot: int) -> int:
+    if value is None:
+        raise ValueError(f"{interval_day.supply_point_id} {interval_day.day} slot {slot} has no value")
+    return value
