@@ -13,7 +13,7 @@ from pathlib import Path
 
 import paho.mqtt.client as mqtt
 import pytest
-from paho.mqtt.enums import MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from demo.broker import Broker, Trouble, running_broker
 
@@ -43,8 +43,8 @@ def eventually(claim: Callable[[], bool], within_s: float = 20.0) -> bool:
 def heard(broker: Broker, version: MQTTProtocolVersion) -> list[bytes]:
     """Publish one message to ourselves through the broker and give back what comes."""
     got: list[bytes] = []
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, "self", protocol=version)
-    client.on_message = lambda client, userdata, message: got.append(message.payload)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, "self", protocol=version)
+    client.on_message = lambda client, userdata, message: got.append(bytes(message.payload))
     client.on_connect = lambda client, *_: client.subscribe("up/v1/x/b/0", qos=1)
     client.on_subscribe = lambda client, *_: client.publish("up/v1/x/b/0", b"sealed", qos=1)
     client.connect(broker.host, broker.port)
