@@ -12,6 +12,14 @@ CREATE TABLE gateway (
     created_at     timestamptz NOT NULL DEFAULT now()
 );
 
+CREATE TABLE gateway_store (                                        -- every edge store a gateway ever had, by its uuid
+    gateway_id     text NOT NULL REFERENCES gateway,
+    store_uuid     bytea NOT NULL CHECK (length(store_uuid) = 16),
+    epoch          integer NOT NULL,                                -- the first epoch it was granted
+    since          timestamptz NOT NULL,
+    PRIMARY KEY (gateway_id, store_uuid)
+);
+
 CREATE TABLE gateway_key (
     gateway_id     text NOT NULL REFERENCES gateway,
     key_id         bytea NOT NULL CHECK (length(key_id) = 8),       -- first 8 bytes of SHA-256 of the public key
@@ -103,6 +111,20 @@ CREATE TABLE batch_cursor (
     stream         smallint NOT NULL,
     upto           bigint NOT NULL DEFAULT 0,                       -- highest contiguous seq committed
     PRIMARY KEY (gateway_id, epoch, stream)
+);
+
+CREATE TABLE batch_loss (                                           -- seqs the gateway says it can no longer deliver; consumed
+    gateway_id     text NOT NULL REFERENCES gateway,
+    epoch          integer NOT NULL,
+    stream         smallint NOT NULL,
+    first_seq      bigint NOT NULL,
+    last_seq       bigint NOT NULL CHECK (last_seq >= first_seq),
+    readings       bigint NOT NULL,
+    first_at       timestamptz NOT NULL,
+    last_at        timestamptz NOT NULL,
+    reason         text NOT NULL,
+    batch_id       bigint NOT NULL REFERENCES sealed_batch,         -- the signed event that says so
+    PRIMARY KEY (gateway_id, epoch, stream, first_seq, last_seq)
 );
 
 CREATE TABLE quarantine (

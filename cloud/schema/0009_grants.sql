@@ -25,7 +25,8 @@ REVOKE SELECT ON claim FROM shoudian_ingest, shoudian_worker, shoudian_api;
 -- Readings carry no policy (a compressed hypertable cannot have one), so the pages do not get them at all.
 REVOKE SELECT ON reading, reading_conflict, unbound_reading FROM shoudian_api, shoudian_provision;
 
-GRANT INSERT ON sealed_batch, reading, quarantine, reading_conflict, unbound_reading, gateway_event TO shoudian_ingest;
+GRANT INSERT ON sealed_batch, batch_loss, reading, quarantine, reading_conflict, unbound_reading TO shoudian_ingest;
+GRANT INSERT ON gateway_event, gateway_store TO shoudian_ingest;
 GRANT USAGE ON SEQUENCE sealed_batch_batch_id_seq TO shoudian_ingest; -- ids are drawn before the transaction that stores
 GRANT EXECUTE ON FUNCTION make_reading_partition TO shoudian_ingest, shoudian_worker;
 GRANT INSERT, UPDATE ON batch_cursor, intake_count, gateway_status, live_value TO shoudian_ingest;

@@ -1,0 +1,1 @@
+"""Shells of the metering room: load, compute, save; the caller commits."""

@@ -1,0 +1,440 @@
+"""Shell: a group of sealed batches → verdicts → one transaction → acks to publish.
+
+Opening (signatures, decompression, packing of rows) happens before the transaction that stores, so the gateways'
+locks are held only for the inserts. What the caller publishes or confirms to the broker, it does after `take`
+returned, hence after the commit. One bad message never spoils the others of its group: every refusal is a verdict,
+and should our own code fail over a message, the group is taken again one by one and that message set aside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+
+import psycopg
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from cloud import markettime
+from cloud.db import Conn, Pool, ProcessRole, Scope, transaction
+from cloud.errors import Unavailable
+from cloud.metering import intake
+from cloud.metering.intake import Arrived, Binding, Gateway, Opened, Position, Verdict
+from cloud.metering.store import devices, ledger, partitions, readings
+from edge_agent.wire import control
+from edge_agent.wire.batch import Rows
+from edge_agent.wire.cose import Malformed
+from edge_agent.wire.event import Event
+
+log = logging.getLogger(__name__)
+
+INGEST = Scope(ProcessRole.INGEST, actor="job:ingest")
+BINDINGS_FRESH = timedelta(seconds=30)  # a moved meter is noticed at once all the same: a miss loads again
+NOBODY = "?"  # under which messages of gateways that do not exist are counted
+DETAIL_CHARACTERS_MAX = 300
+
+_DAY_MS = 86_400_000
+_MARKET_OFFSET_MS = int(markettime.MARKET_ZONE.utcoffset(None).total_seconds()) * 1000
+_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What came of a group: one verdict per message in the order given, and signed acks by gateway."""
+
+    verdicts: tuple[Verdict, ...]
+    acks: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """An opened message with everything that is stored if the ledger agrees."""
+
+    message: Opened
+    batch_id: int
+    packed: bytes
+    unbound: tuple[readings.UnboundRow, ...]
+    stale: frozenset[tuple[int, date]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    prepared: _Prepared
+    verdict: Verdict
+
+
+class Intake:
+    """Takes groups of sealed batches; keeps between groups only what can be loaded again."""
+
+    def __init__(self, pool: Pool, key: Ed25519PrivateKey, *, generation: int, partition_days: int) -> None:
+        self._pool = pool
+        self._key = key
+        self._generation = generation
+        self._partition_days = partition_days
+        self._bindings: dict[str, tuple[datetime, dict[str, tuple[Binding, ...]]]] = {}
+        self._partitions: tuple[tuple[int, int], ...] | None = None  # None: not asked yet
+
+    def take(self, arrived: Sequence[Arrived], received_at: datetime) -> Taken:
+        """Store a group in one transaction and return what to acknowledge.
+
+        Raises Unavailable when the database does not answer: then nothing is stored, and nothing may be confirmed.
+        """
+        try:
+            return self._take_group(arrived, received_at)
+        except Unavailable:
+            raise
+        except Exception as bug:
+            log.exception("intake.group.failed messages=%d", len(arrived))
+            self._bindings.clear()
+            self._partitions = None
+            if len(arrived) == 1:
+                return self._set_aside(arrived[0], bug, received_at)
+        taken = [self.take((one,), received_at) for one in arrived]
+        acks = {gateway_id: ack for one in taken for gateway_id, ack in one.acks.items()}
+        return Taken(tuple(one.verdicts[0] for one in taken), acks)
+
+    def _set_aside(self, message: Arrived, bug: Exception, received_at: datetime) -> Taken:
+        detail = f"{type(bug).__name__}: {bug}"
+        with transaction(self._pool, INGEST) as conn:
+            sha256 = hashlib.sha256(message.body).digest()
+            item = _quarantined(message, Verdict.FAULT, detail, sha256, None)
+            ledger.quarantine(conn, (item,), received_at, _day_start(received_at))
+            known = devices.load_gateways(conn, (message.gateway_id,))
+            _count(conn, received_at, [(message.gateway_id if known else NOBODY, Verdict.FAULT)])
+        return Taken((Verdict.FAULT,), {})
+
+    def _take_group(self, arrived: Sequence[Arrived], received_at: datetime) -> Taken:
+        prepared = self._prepare(arrived, received_at)
+        self._make_partitions(prepared)
+        with transaction(self._pool, INGEST) as conn:
+            judged, gateways = _judge(conn, prepared, received_at)
+            _store(conn, judged, received_at)
+            acks = _acks(conn, judged, gateways, self._generation)
+        verdicts = tuple(one.verdict for one in judged)
+        log.info(
+            "intake.group.stored messages=%d %s",
+            len(verdicts),
+            " ".join(f"{name}={count}" for name, count in sorted(Counter(verdicts).items())),
+        )
+        return Taken(verdicts, {ack.gateway_id: control.seal_ack(ack, self._key) for ack in acks})
+
+    # ---- before the transaction --------------------------------------------------------------------------
+
+    def _prepare(self, arrived: Sequence[Arrived], received_at: datetime) -> list[_Prepared]:
+        gateway_ids = {message.gateway_id for message in arrived}
+        positions = {place for _, place in map(intake.peeked, arrived) if place is not None}
+        with transaction(self._pool, INGEST) as conn:
+            gateways = devices.load_gateways(conn, gateway_ids)
+            known = ledger.load_ledger(conn, (p for p in positions if p.gateway_id in gateways))
+            messages = [intake.opened(one, gateways.get(one.gateway_id), known) for one in arrived]
+            self._refresh_bindings(
+                conn, {m.arrived.gateway_id for m in messages if m.content is not None}, received_at
+            )
+            batch_ids = ledger.draw_batch_ids(conn, len(messages))
+            return [
+                self._prepared(conn, message, batch_id, received_at)
+                for message, batch_id in zip(messages, batch_ids, strict=True)
+            ]
+
+    def _refresh_bindings(self, conn: Conn, gateway_ids: Iterable[str], now: datetime) -> None:
+        old = [
+            g for g in gateway_ids if g not in self._bindings or now - self._bindings[g][0] > BINDINGS_FRESH
+        ]
+        if old:
+            for gateway_id, meters in devices.load_bindings(conn, old).items():
+                self._bindings[gateway_id] = (now, meters)
+
+    def _prepared(self, conn: Conn, message: Opened, batch_id: int, received_at: datetime) -> _Prepared:
+        content, header = message.content, message.header
+        if not isinstance(content, Rows) or header is None:
+            return _Prepared(message, batch_id, b"", (), frozenset())
+        gateway_id = header.gateway_id
+        segments, unbound = intake.segments_of(content, self._bindings[gateway_id][1])
+        if unbound and self._bindings[gateway_id][0] != received_at:
+            self._bindings[gateway_id] = (received_at, devices.load_bindings(conn, (gateway_id,))[gateway_id])
+            segments, unbound = intake.segments_of(content, self._bindings[gateway_id][1])
+        quality = intake.clock_marked(content, header, _ms(received_at))
+        return _Prepared(
+            message,
+            batch_id,
+            readings.copy_rows(content, quality, segments, batch_id),
+            tuple(_unbound_row(content, quality, at, gateway_id, batch_id) for at in unbound),
+            frozenset(
+                (segment.meter_key, day)
+                for segment in segments
+                for day in _days(content.taken_at_ms[segment.start : segment.end])
+            ),
+        )
+
+    def _make_partitions(self, prepared: Sequence[_Prepared]) -> None:
+        """Make the native partitions that nobody foresaw, before the transaction that needs them."""
+        if self._partitions is None:
+            with transaction(self._pool, INGEST) as conn:
+                self._partitions = _bounds(conn)
+        if not self._partitions:  # a hypertable
+            return
+        missing = {
+            taken_at_ms
+            for one in prepared
+            if one.packed and isinstance(one.message.content, Rows)
+            for taken_at_ms in _uncovered(one.message.content.taken_at_ms, self._partitions)
+        }
+        if missing:
+            with transaction(self._pool, INGEST) as conn:
+                made = partitions.ensure_partitions(conn, map(_instant, missing), self._partition_days)
+                self._partitions = _bounds(conn)
+            log.info("intake.partitions.made partitions=%d", made)
+
+
+# ---- inside the transaction ------------------------------------------------------------------------------
+
+
+def _judge(
+    conn: Conn, prepared: Sequence[_Prepared], received_at: datetime
+) -> tuple[list[_Judged], dict[str, Gateway]]:
+    """Say the verdicts in order of arrival, under the locks of the gateways."""
+    gateway_ids = {one.message.arrived.gateway_id for one in prepared}
+    devices.lock_gateways(conn, gateway_ids)
+    gateways = devices.load_gateways(conn, gateway_ids)
+    places = {one.message.position for one in prepared if one.message.position is not None}
+    known: dict[Position, bytes] = ledger.load_ledger(conn, (p for p in places if p.gateway_id in gateways))
+    judged: list[_Judged] = []
+    for one in prepared:
+        message = one.message
+        gateway = gateways.get(message.arrived.gateway_id)
+        sha256 = known.get(message.position) if message.position else None
+        verdict = intake.verdict_of(message, gateway, sha256)
+        judged.append(_Judged(one, verdict))
+        if verdict in intake.STORED and message.position and gateway:
+            known[message.position] = message.sha256
+            if gateway.store_uuid is None and message.header and message.position.epoch == gateway.epoch:
+                store_uuid = message.header.store_uuid
+                devices.register_store(conn, gateway.gateway_id, store_uuid, gateway.epoch, received_at)
+                gateways[gateway.gateway_id] = replace(gateway, store_uuid=store_uuid)
+    return judged, gateways
+
+
+def _store(conn: Conn, judged: Sequence[_Judged], received_at: datetime) -> None:
+    stored = [one for one in judged if one.verdict in intake.STORED]
+    accepted = [one.prepared for one in judged if one.verdict is Verdict.ACCEPTED]
+    ledger.add_evidence(conn, [_evidence(one) for one in stored], received_at)
+    conflicts = _add_readings(conn, [one.packed for one in accepted if one.packed], received_at)
+    if conflicts:
+        log.warning("intake.readings.conflict rows=%d", conflicts)
+    readings.add_unbound(conn, (row for one in accepted for row in one.unbound))
+    readings.mark_stale(conn, (mark for one in accepted for mark in one.stale), received_at)
+    _add_gateway_events(conn, accepted)
+    _note_suspicions(conn, judged, received_at)
+    _note_broken_chains(conn, [one.prepared.batch_id for one in stored], received_at)
+    devices.activate(conn, {one.message.arrived.gateway_id for one in accepted})
+    refused = [_quarantined_from(one) for one in judged if one.verdict in intake.QUARANTINED]
+    ledger.quarantine(conn, refused, received_at, _day_start(received_at))
+    _count(conn, received_at, [(_counted_as(one), one.verdict) for one in judged])
+
+
+def _add_readings(conn: Conn, packed: Sequence[bytes], received_at: datetime) -> int:
+    """Copy the rows in; when a key exists already, start over and merge. Returns the number of conflicts."""
+    if not packed:
+        return 0
+    try:
+        with conn.transaction():
+            readings.copy_new(conn, packed)
+    except psycopg.errors.UniqueViolation:
+        return readings.merge_rows(conn, packed, received_at)
+    return 0
+
+
+def _add_gateway_events(conn: Conn, accepted: Sequence[_Prepared]) -> None:
+    events: list[devices.GatewayEvent] = []
+    losses: list[tuple[control.Loss, str, int]] = []
+    for one in accepted:
+        if isinstance(one.message.content, tuple):
+            gateway_id = one.message.arrived.gateway_id
+            for told in one.message.content:
+                facts = {**told.facts, "batch_id": one.batch_id}
+                actor = f"gateway:{gateway_id}"
+                events.append(devices.GatewayEvent(gateway_id, _instant(told.at_ms), told.kind, actor, facts))
+                if told.kind == control.LOSS:
+                    losses.extend((loss, gateway_id, one.batch_id) for loss in _losses(told))
+    devices.add_events(conn, events)
+    ledger.add_losses(conn, losses)
+    ledger.open_cursors(conn, ((gateway_id, loss.epoch, loss.stream) for loss, gateway_id, _ in losses))
+
+
+def _losses(told: Event) -> tuple[control.Loss, ...]:
+    try:
+        return (control.loss_of(told),)
+    except Malformed:  # kept as an event; a loss that names no range consumes nothing
+        return ()
+
+
+def _note_suspicions(conn: Conn, judged: Sequence[_Judged], received_at: datetime) -> None:
+    twice = {one.prepared.message.arrived.gateway_id for one in judged if one.verdict is Verdict.EQUIVOCATION}
+    if twice:
+        moved = devices.suspect(conn, twice)
+        log.warning("intake.equivocation gateways=%d", len(twice))
+        devices.add_events(
+            conn,
+            (
+                devices.GatewayEvent(g, received_at, "suspect", INGEST.actor, {"why": "equivocation"})
+                for g in moved
+            ),
+        )
+
+
+def _note_broken_chains(conn: Conn, batch_ids: Sequence[int], received_at: datetime) -> None:
+    if not batch_ids:
+        return
+    broken = ledger.broken_chains(conn, batch_ids)
+    if broken:
+        log.warning("intake.chain.broken batches=%d", len(broken))
+        devices.add_events(
+            conn,
+            (
+                devices.GatewayEvent(p.gateway_id, received_at, "chain_break", INGEST.actor, p._asdict())
+                for p in broken
+            ),
+        )
+
+
+def _acks(
+    conn: Conn, judged: Sequence[_Judged], gateways: Mapping[str, Gateway], generation: int
+) -> tuple[control.Ack, ...]:
+    """Advance the cursors of the streams that got something, and say for each gateway what is committed."""
+    places = [
+        one.prepared.message.position
+        for one in judged
+        if one.verdict in intake.ACKNOWLEDGED and one.prepared.message.position is not None
+    ]
+    ledger.open_cursors(conn, ((p.gateway_id, p.epoch, p.stream) for p in places))
+    answered = sorted({p.gateway_id for p in places})
+    epochs = {(p.gateway_id, p.epoch) for p in places} | {(g, gateways[g].epoch) for g in answered}
+    return acks_of(conn, [gateways[g] for g in answered], epochs, generation)
+
+
+def acks_of(
+    conn: Conn, gateways: Sequence[Gateway], epochs: Iterable[tuple[str, int]], generation: int
+) -> tuple[control.Ack, ...]:
+    """Build the acks of gateways for their current epochs from the ledger, advancing cursors on the way."""
+    wanted = set(epochs)
+    states = {key: intake.contiguous(state) for key, state in ledger.load_streams(conn, wanted).items()}
+    ledger.advance_cursors(conn, {key: upto for key, (upto, _) in states.items()})
+    rejected = ledger.load_rejected(conn, wanted, intake.REJECTED_TOLD_MAX)
+    return tuple(
+        control.Ack(
+            gateway.gateway_id,
+            gateway.store_uuid,
+            generation,
+            gateway.epoch,
+            tuple(
+                control.StreamAck(
+                    stream,
+                    upto,
+                    have,
+                    tuple(
+                        control.Rejected(seq, "schema", f"B-{batch_id}")
+                        for seq, batch_id in rejected.get((gateway_id, epoch, stream), ())
+                    ),
+                )
+                for (gateway_id, epoch, stream), (upto, have) in sorted(states.items())
+                if (gateway_id, epoch) == (gateway.gateway_id, gateway.epoch)
+            ),
+        )
+        for gateway in gateways
+        if gateway.store_uuid is not None
+    )
+
+
+# ---- forms -----------------------------------------------------------------------------------------------
+
+
+def _evidence(one: _Judged) -> ledger.Evidence:
+    message, header = one.prepared.message, one.prepared.message.header
+    assert message.position is not None
+    return ledger.Evidence(
+        batch_id=one.prepared.batch_id,
+        position=message.position,
+        sha256=message.sha256,
+        previous_sha256=message.previous_sha256,
+        verdict=one.verdict.value,
+        readings=header.readings if header else 0,
+        first_at=_instant(header.first_ms) if header else None,
+        last_at=_instant(header.last_ms) if header else None,
+        body=message.arrived.body,
+    )
+
+
+def _quarantined_from(one: _Judged) -> ledger.Quarantined:
+    message = one.prepared.message
+    detail = message.detail or one.verdict.value
+    batch_id = one.prepared.batch_id if one.verdict is Verdict.REJECTED else None
+    return _quarantined(message.arrived, one.verdict, detail, message.sha256, batch_id)
+
+
+def _quarantined(
+    message: Arrived, verdict: Verdict, detail: str, sha256: bytes, batch_id: int | None
+) -> ledger.Quarantined:
+    """The body rests in the ledger when there is a batch of it, else here."""
+    plain = detail.replace("\0", "\\0")[:DETAIL_CHARACTERS_MAX]
+    body = message.body if batch_id is None else None
+    return ledger.Quarantined(message.topic, message.gateway_id, verdict.value, plain, sha256, body, batch_id)
+
+
+def _counted_as(one: _Judged) -> str:
+    unknown = one.verdict is Verdict.UNKNOWN_GATEWAY
+    return NOBODY if unknown else one.prepared.message.arrived.gateway_id
+
+
+def _count(conn: Conn, received_at: datetime, said: Iterable[tuple[str, Verdict]]) -> None:
+    counts = Counter((gateway_id, verdict.value) for gateway_id, verdict in said)
+    ledger.count_verdicts(conn, markettime.day_of(received_at), counts)
+
+
+def _day_start(received_at: datetime) -> datetime:
+    return markettime.slot_start(markettime.day_of(received_at), 0)
+
+
+def _unbound_row(
+    rows: Rows, quality: Sequence[int], at: int, gateway_id: str, batch_id: int
+) -> readings.UnboundRow:
+    ticks = tuple(
+        rows.columns[column][at] if column in rows.columns else None
+        for column in range(readings.CHANNEL_COLUMNS)
+    )
+    meter_id = rows.meters[rows.meter_index[at]]
+    return readings.UnboundRow(
+        gateway_id, meter_id, _instant(rows.taken_at_ms[at]), batch_id, quality[at], ticks
+    )
+
+
+def _days(taken_at_ms: Iterable[int]) -> set[date]:
+    """Market days whose intervals these instants bound: midnight ends one day and opens the next."""
+    local_ms = [at + _MARKET_OFFSET_MS for at in taken_at_ms]
+    numbers = {at // _DAY_MS for at in local_ms} | {(at - 1) // _DAY_MS for at in local_ms}
+    return {date.fromordinal(_EPOCH_ORDINAL + number) for number in numbers}
+
+
+def _bounds(conn: Conn) -> tuple[tuple[int, int], ...]:
+    if partitions.storage_of(conn).keeping is partitions.Keeping.HYPERTABLE:
+        return ()
+    return tuple((_ms(start), _ms(end)) for start, end in partitions.partition_bounds(conn)) or ((0, 0),)
+
+
+def _uncovered(taken_at_ms: Sequence[int], bounds: Sequence[tuple[int, int]]) -> set[int]:
+    first, last = min(taken_at_ms), max(taken_at_ms)
+    if any(start <= first and last < end for start, end in bounds):
+        return set()
+    # Partitions begin and end at market midnights, so one instant speaks for its whole market day.
+    days = {(at + _MARKET_OFFSET_MS) // _DAY_MS: at for at in taken_at_ms}
+    return {at for at in days.values() if not any(start <= at < end for start, end in bounds)}
+
+
+def _ms(instant: datetime) -> int:
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+def _instant(at_ms: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)

@@ -1,0 +1,172 @@
+"""SQL: readings as wide rows, conflicts, unbound rows, and the work list of validation.
+
+New rows go straight into `reading` by binary COPY, because the ledger has already said that their batch is new.
+Only rows that collide with an existing key (a recall overlapping a batch) take the slow way through a temporary table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import repeat
+from struct import Struct
+
+from cloud.db import Conn
+from cloud.metering.intake import Segment
+from edge_agent.wire.batch import CHANNELS, Rows
+
+CHANNEL_COLUMNS = len(CHANNELS)
+POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01T00:00Z, from which the binary format counts microseconds
+FREEZE_BIT_AT = 2  # Quality.FREEZE = 1 << 2: source 1, stamped by the meter itself
+
+_COPY_HEAD = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+_COPY_END = b"\xff\xff"
+_COPY_COLUMNS = "taken_at, meter_key, source, quality, batch_id, " + ", ".join(
+    f"c{column}" for column in range(CHANNEL_COLUMNS)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UnboundRow:
+    """A row whose meter is not bound to the gateway at that instant."""
+
+    gateway_id: str
+    meter_id: str
+    taken_at: datetime
+    batch_id: int
+    quality: int
+    ticks: tuple[int | None, ...]
+
+
+def copy_rows(rows: Rows, quality: Sequence[int], segments: Sequence[Segment], batch_id: int) -> bytes:
+    """Lay out the bound rows of a body as rows of PostgreSQL's binary COPY format.
+
+    Packed a whole row at a time from columns, without touching values one by one: this is the ingest's inner loop.
+    """
+    packed: list[bytes] = []
+    for segment in segments:
+        start, end = segment.start, segment.end
+        size = end - start
+        taken_us = [(taken_at_ms - POSTGRES_EPOCH_MS) * 1000 for taken_at_ms in rows.taken_at_ms[start:end]]
+        bits = quality[start:end]
+        source = [bit >> FREEZE_BIT_AT & 1 for bit in bits]
+        fixed = (
+            repeat(5 + CHANNEL_COLUMNS, size), repeat(8), taken_us, repeat(4), repeat(segment.meter_key),
+            repeat(2), source, repeat(4), bits, repeat(8), repeat(batch_id),
+        )  # fmt: skip
+        columns = [
+            rows.columns[column][start:end] if column in rows.columns else None
+            for column in range(CHANNEL_COLUMNS)
+        ]
+        missing = [0 if column is None else column.count(None) for column in columns]
+        if all(gaps in (0, size) for gaps in missing):
+            whole = [None if gaps else column for column, gaps in zip(columns, missing, strict=True)]
+            packed.append(_packed(fixed, whole))
+        else:
+            packed.extend(_packed_one_by_one(fixed, columns, size))
+    return b"".join(packed)
+
+
+def _packed(fixed: tuple[Iterable[int], ...], columns: Sequence[Sequence[int | None] | None]) -> bytes:
+    """Pack rows in which each channel is either present in all or absent in all."""
+    mask = sum(1 << at for at, column in enumerate(columns) if column is not None)
+    fields: list[Iterable[int | None]] = [*fixed]
+    for column in columns:
+        fields.extend((repeat(-1),) if column is None else (repeat(8), column))
+    return b"".join(map(_row_struct(mask).pack, *fields))
+
+
+def _packed_one_by_one(
+    fixed: tuple[Iterable[int], ...], columns: Sequence[Sequence[int | None] | None], size: int
+) -> Iterator[bytes]:
+    heads = zip(*fixed, strict=False)  # the constants repeat without end
+    for at, head in zip(range(size), heads, strict=False):
+        fields: list[int] = list(head)
+        mask = 0
+        for bit, column in enumerate(columns):
+            value = None if column is None else column[at]
+            if value is None:
+                fields.append(-1)
+            else:
+                fields.extend((8, value))
+                mask |= 1 << bit
+        yield _row_struct(mask).pack(*fields)
+
+
+_STRUCTS: dict[int, Struct] = {}  # by mask of present channels; at most 2^16, in practice a handful
+
+
+def _row_struct(mask: int) -> Struct:
+    """Binary COPY row: field count, then per field its length (-1: null) and its bytes, big-endian."""
+    if mask not in _STRUCTS:
+        channels = "".join("iq" if mask >> at & 1 else "i" for at in range(CHANNEL_COLUMNS))
+        _STRUCTS[mask] = Struct(">h" + "iq" + "ii" + "ih" + "ii" + "iq" + channels)
+    return _STRUCTS[mask]
+
+
+def copy_new(conn: Conn, packed: Iterable[bytes]) -> None:
+    """Copy rows straight into `reading`. Raises psycopg.errors.UniqueViolation when one of them exists."""
+    _copy(conn, f"COPY reading ({_COPY_COLUMNS}) FROM STDIN (FORMAT BINARY)", packed)
+
+
+def merge_rows(conn: Conn, packed: Iterable[bytes], found_at: datetime) -> int:
+    """Add the rows whose key is new, keep what exists, and set other values for existing keys aside as conflicts.
+
+    Returns the number of conflicts. The slow way, for rows that overlap.
+    """
+    conn.execute("CREATE TEMPORARY TABLE arrived (LIKE reading) ON COMMIT DROP")
+    _copy(conn, f"COPY arrived ({_COPY_COLUMNS}) FROM STDIN (FORMAT BINARY)", packed)
+    conn.execute(
+        f"""INSERT INTO reading ({_COPY_COLUMNS}) SELECT {_COPY_COLUMNS} FROM arrived ORDER BY batch_id
+            ON CONFLICT DO NOTHING"""
+    )
+    own = ", ".join(f"a.c{column}" for column in range(CHANNEL_COLUMNS))
+    kept = ", ".join(f"r.c{column}" for column in range(CHANNEL_COLUMNS))
+    conflicts = conn.execute(
+        f"""INSERT INTO reading_conflict (meter_key, taken_at, source, batch_id, ticks, found_at)
+            SELECT a.meter_key, a.taken_at, a.source, a.batch_id, ARRAY[{own}], %s
+            FROM arrived a JOIN reading r USING (taken_at, meter_key, source)
+            WHERE a.batch_id <> r.batch_id AND ({own}) IS DISTINCT FROM ({kept})""",
+        (found_at,),
+    ).rowcount
+    conn.execute("DROP TABLE arrived")
+    return conflicts
+
+
+def _copy(conn: Conn, statement: str, packed: Iterable[bytes]) -> None:
+    with conn.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(_COPY_HEAD)
+        for rows in packed:
+            copy.write(rows)
+        copy.write(_COPY_END)
+
+
+def add_unbound(conn: Conn, rows: Iterable[UnboundRow]) -> None:
+    """Keep rows of meters that are not bound to the gateway, for when the binding is put right."""
+    values = [(r.gateway_id, r.meter_id, r.taken_at, r.batch_id, r.quality, list(r.ticks)) for r in rows]
+    if values:
+        with conn.cursor() as cursor:
+            cursor.executemany(
+                """INSERT INTO unbound_reading (gateway_id, meter_id, taken_at, batch_id, quality, ticks)
+                   VALUES (%s, %s, %s, %s, %s, %s::bigint[])""",
+                values,
+            )
+
+
+def mark_stale(conn: Conn, days: Iterable[tuple[int, date]], marked_at: datetime) -> None:
+    """Put (meter, market day) on validation's work list.
+
+    A mark that is there already is locked, not changed: so a validation that is taking it waits for this
+    transaction and then sees its readings.
+    """
+    wanted = sorted(set(days))
+    if wanted:
+        keys, dates = zip(*wanted, strict=True)
+        conn.execute(
+            """INSERT INTO stale_day (meter_key, day, marked_at) SELECT k, d, %s FROM unnest(%s::int[], %s::date[]) AS w(k, d)
+               ON CONFLICT (meter_key, day) DO UPDATE SET marked_at = excluded.marked_at WHERE false""",
+            (marked_at, list(keys), list(dates)),
+            binary=True,
+        )
+        conn.execute("NOTIFY stale")

@@ -1,0 +1,1 @@
+"""The rim: one adapter per foreign system."""
