@@ -99,7 +99,7 @@ class Catalogue:
                     ("structure", printed.structure),
                     ("voltage", printed.voltage),
                 )
-                found += [Finding(each.rule, (*where, *each.facts)) for each in differing]
+                found += [Finding(each.rule, tuple(sorted((*where, *each.facts)))) for each in differing]
         return tuple(found)
 
     def _of(self, kind: type[_File]) -> list[_File]:

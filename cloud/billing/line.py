@@ -56,7 +56,7 @@ class Input:
 class Derivation:
     """How an amount was computed: what, from what, for which days `[first_day, end_day)`.
 
-    `notes` are (key, value) facts that explain an input, for example how the power factor was found.
+    `notes` are (key, value) facts in order of their keys that explain an input, for example how the power factor was found.
     """
 
     formula: str

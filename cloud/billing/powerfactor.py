@@ -106,11 +106,11 @@ def power_factor_line(assessed: Assessed, lines: Iterable[BillLine], rules: Powe
     base_yuan = total(EXACT.scaleb(Decimal(line.amount_fen), -2) for line in base)
     read = Input("percent", percent, "%", rules.head.origin, rules.head.document_for("standard"))
     notes = (
-        ("power_factor", "" if factor is None else str(factor)),
-        ("standard", str(assessed.standard)),
         ("active_wh", str(assessed.active_wh)),
-        ("reactive_varh", str(assessed.reactive_varh)),
+        ("power_factor", "" if factor is None else str(factor)),
         ("power_factor_formula", "active / sqrt(active * active + reactive * reactive), half up to 0.01"),
+        ("reactive_varh", str(assessed.reactive_varh)),
+        ("standard", str(assessed.standard)),
     )
     return BillLine(
         Section.POWER_FACTOR,

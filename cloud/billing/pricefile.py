@@ -65,6 +65,7 @@ def _head(table: FileTable, sha256: str) -> Head:
     if end is not None and end <= first:
         table.refuse("effective_to", end, f"absent, or a day after effective_from {first}")
     return Head(
+        kind=table.text("kind"),
         id=table.text("id"),
         version=table.integer("version", 1, 9999),
         sha256=sha256,

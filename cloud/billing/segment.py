@@ -11,7 +11,7 @@ from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 
-from cloud.billing.line import PERIODS
+from cloud.billing.line import PERIODS, Period
 from cloud.billing.tariff import Calendar
 from cloud.markettime import SLOTS_PER_DAY, SLOTS_PER_HOUR
 from cloud.metering.interval import IntervalDay, IntervalQuality
@@ -55,6 +55,14 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
+class DayUse:
+    """Imported Wh of one trading day by period, in the order of PERIODS; all supply points together."""
+
+    day: date
+    import_wh: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Measured energy of a segment: Wh by period in the order of PERIODS, reactive energy, demands."""
 
@@ -64,6 +72,7 @@ class Usage:
     export_varh: int
     demands: tuple[Demand, ...]  # one per supply point, in the order of their ids
     estimated_slots: int  # slots whose value is not measured (estimated or entered by hand)
+    days: tuple[DayUse, ...] = ()  # the same import Wh by day
 
     @property
     def total_wh(self) -> int:
@@ -106,32 +115,28 @@ def usage_from(days: Sequence[IntervalDay], calendar: Calendar) -> Usage:
     register is not used: it is one number a month without a trace, and it cannot be split where a segment ends.
     The days must be complete. Raises ValueError when a slot has no value; callers refuse before that.
     """
-    import_wh = dict.fromkeys(PERIODS, 0)
+    by_day: dict[date, dict[Period, int]] = {}
     export_wh = import_varh = export_varh = estimated = 0
     peaks: dict[str, tuple[int, date, int]] = {}
-    for interval_day in sorted(days, key=lambda each: (each.supply_point_id, each.day)):
-        point = interval_day.supply_point_id
+    for each in sorted(days, key=lambda day: (day.supply_point_id, day.day)):
+        day_wh = by_day.setdefault(each.day, dict.fromkeys(PERIODS, 0))
         for slot in range(SLOTS_PER_DAY):
-            imported = _known(interval_day.import_wh[slot], interval_day, slot)
-            import_wh[calendar.period_of(interval_day.day, slot)] += imported
-            if point not in peaks or imported > peaks[point][0]:
-                peaks[point] = (imported, interval_day.day, slot)
-            if interval_day.quality[slot] not in MEASURED:
-                estimated += 1
-        export_wh += sum(value or 0 for value in interval_day.export_wh)
-        import_varh += sum(value or 0 for value in interval_day.import_varh)
-        export_varh += sum(value or 0 for value in interval_day.export_varh)
-    demands = tuple(
-        Demand(point, EXACT.scaleb(Decimal(wh * SLOTS_PER_HOUR), -3), day, slot)
-        for point, (wh, day, slot) in sorted(peaks.items())
-    )
+            imported = _known(each, slot)
+            day_wh[calendar.period_of(each.day, slot)] += imported
+            if each.supply_point_id not in peaks or imported > peaks[each.supply_point_id][0]:
+                peaks[each.supply_point_id] = (imported, each.day, slot)
+        estimated += sum(quality not in MEASURED for quality in each.quality)
+        export_wh += sum(value or 0 for value in each.export_wh)
+        import_varh += sum(value or 0 for value in each.import_varh)
+        export_varh += sum(value or 0 for value in each.export_varh)
     return Usage(
-        tuple(import_wh[period] for period in PERIODS),
-        export_wh,
-        import_varh,
-        export_varh,
-        demands,
-        estimated,
+        import_wh=tuple(sum(day[period] for day in by_day.values()) for period in PERIODS),
+        export_wh=export_wh,
+        import_varh=import_varh,
+        export_varh=export_varh,
+        demands=tuple(_demand(point, *peak) for point, peak in sorted(peaks.items())),
+        estimated_slots=estimated,
+        days=tuple(DayUse(day, tuple(wh.values())) for day, wh in sorted(by_day.items())),
     )
 
 
@@ -143,7 +148,12 @@ def missing_slots(interval_day: IntervalDay, *, reactive: bool) -> tuple[int, ..
     return tuple(slot for slot in range(SLOTS_PER_DAY) if any(column[slot] is None for column in needed))
 
 
-def _known(value: int | None, interval_day: IntervalDay, slot: int) -> int:
+def _demand(supply_point_id: str, wh: int, day: date, slot: int) -> Demand:
+    return Demand(supply_point_id, EXACT.scaleb(Decimal(wh * SLOTS_PER_HOUR), -3), day, slot)
+
+
+def _known(each: IntervalDay, slot: int) -> int:
+    value = each.import_wh[slot]
     if value is None:
-        raise ValueError(f"{interval_day.supply_point_id} {interval_day.day} slot {slot} has no value")
+        raise ValueError(f"{each.supply_point_id} {each.day} slot {slot} has no value")
     return value

@@ -35,6 +35,7 @@ class Source:
 class Head:
     """Who published what, and the days `[effective_from, effective_to)` on which it is in force."""
 
+    kind: str
     id: str
     version: int
     sha256: str

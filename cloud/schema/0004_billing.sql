@@ -1,10 +1,14 @@
 -- What is owed. A bill is never changed: a correction is the next revision.
 
+-- Published price files of every kind, as taken: cloud/billing/published/README.md. Never changed, only added to.
 CREATE TABLE price_sheet (
-    sheet_id       text NOT NULL,                                   -- 'jibei-agency-2026-08'
+    sheet_id       text NOT NULL CHECK (length(sheet_id) BETWEEN 1 AND 100), -- 'jibei-agency-2026-08'
     version        integer NOT NULL CHECK (version >= 1),
-    sha256         bytea NOT NULL,
-    effective      tstzrange NOT NULL,
+    kind           text NOT NULL CHECK (kind IN ('calendar', 'price-sheet', 'transmission', 'funds', 'power-factor',
+                                                 'two-part')),
+    grid           text NOT NULL,                                   -- 'cn': national, yields to a grid's own
+    sha256         bytea NOT NULL CHECK (length(sha256) = 32),
+    effective      tstzrange NOT NULL CHECK (NOT isempty(effective)),
     document       text NOT NULL,                                   -- number of the notice
     body           text NOT NULL,                                   -- the published file, as loaded
     loaded_at      timestamptz NOT NULL,
@@ -20,7 +24,7 @@ CREATE TABLE bill (
     import_wh      bigint NOT NULL,
     state          text NOT NULL DEFAULT 'draft' CHECK (state IN ('draft', 'issued', 'void')),
     facts          jsonb NOT NULL,                                  -- everything a reader needs to recompute it
-    input_sha256   bytea NOT NULL,
+    input_sha256   bytea NOT NULL CHECK (length(input_sha256) = 32), -- equal inputs make no new revision
     made_at        timestamptz NOT NULL,
     UNIQUE (account_id, month, revision)
 );
@@ -31,9 +35,9 @@ CREATE TABLE bill_line (
     section        text NOT NULL,                                   -- 'energy', 'line_loss', 'transmission', …
     item           text NOT NULL,
     period         text,                                            -- tip, peak, flat, valley, deep; null: not by period
-    quantity       numeric(20,4) NOT NULL,
+    quantity       numeric NOT NULL,                                -- no scale: nothing is rounded on the way in
     unit           text NOT NULL,
-    price_yuan_per_unit numeric(18,8),
+    price_yuan_per_unit numeric NOT NULL,
     amount_fen     bigint NOT NULL,
     derivation     jsonb NOT NULL,
     PRIMARY KEY (bill_id, line_no)

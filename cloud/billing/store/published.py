@@ -1,0 +1,100 @@
+"""The price files that come with the program, and the ones this database has taken. SQL and package files.
+
+A file is identified by (id, version); its text never changes after it was taken: the same id and version with
+other bytes is refused, a correction is the next version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import lru_cache
+from importlib import resources
+
+from cloud.billing.catalogue import Catalogue
+from cloud.billing.pricefile import PriceFile, price_file_from
+from cloud.db import Conn
+from cloud.errors import Conflict
+from cloud.markettime import slot_start
+
+
+class PublishedFileChanged(Conflict):
+    """A price file of an id and version that the database has already taken now has other bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedText:
+    """A price file as it was read: its name for messages, and its text."""
+
+    name: str
+    text: str
+
+
+def packaged_texts() -> tuple[PublishedText, ...]:
+    """Read the price files that come with the program, in order of their names."""
+    folder = resources.files("cloud.billing") / "published"
+    names = sorted(each.name for each in folder.iterdir() if each.name.endswith(".toml"))
+    return tuple(PublishedText(name, (folder / name).read_text("utf-8")) for name in names)
+
+
+def packaged_catalogue() -> Catalogue:
+    """Read the price files that come with the program. Raises BadPriceFile."""
+    return Catalogue(tuple(_parsed(each.name, each.text) for each in packaged_texts()))
+
+
+def keep(conn: Conn, texts: Iterable[PublishedText], now: datetime) -> int:
+    """Take price files that the database does not have yet; count them. Raises BadPriceFile, PublishedFileChanged."""
+    return sum(_keep_one(conn, each, now) for each in texts)
+
+
+def catalogue(conn: Conn) -> Catalogue:
+    """Load every price file that the database has taken."""
+    rows = conn.execute(
+        "SELECT sheet_id, version, body FROM price_sheet ORDER BY sheet_id, version"
+    ).fetchall()
+    return Catalogue(tuple(_parsed(f"{sheet_id}@{version}", body) for sheet_id, version, body in rows))
+
+
+def _keep_one(conn: Conn, published: PublishedText, now: datetime) -> int:
+    head = _parsed(published.name, published.text).head
+    taken = conn.execute(
+        """INSERT INTO price_sheet (sheet_id, version, kind, grid, sha256, effective, document, body, loaded_at)
+           VALUES (%s, %s, %s, %s, %s, tstzrange(%s, %s, '[)'), %s, %s, %s)
+           ON CONFLICT (sheet_id, version) DO NOTHING""",
+        (
+            head.id,
+            head.version,
+            head.kind,
+            head.grid,
+            bytes.fromhex(head.sha256),
+            slot_start(head.effective_from, 0),
+            _end(head.effective_to),
+            head.sources[0].document,
+            published.text,
+            now,
+        ),
+    ).rowcount
+    if taken == 0:
+        _refuse_other_bytes(conn, published.name, head.id, head.version, head.sha256)
+    return taken
+
+
+def _refuse_other_bytes(conn: Conn, name: str, sheet_id: str, version: int, sha256: str) -> None:
+    row = conn.execute(
+        "SELECT encode(sha256, 'hex') FROM price_sheet WHERE sheet_id = %s AND version = %s",
+        (sheet_id, version),
+    ).fetchone()
+    if row is None or row[0] != sha256:
+        raise PublishedFileChanged(
+            "published_file_changed", file=name, id=sheet_id, version=version, allowed="a higher version"
+        )
+
+
+def _end(day: date | None) -> datetime | None:
+    return None if day is None else slot_start(day, 0)
+
+
+@lru_cache(maxsize=256)
+def _parsed(name: str, text: str) -> PriceFile:
+    return price_file_from(name, text)
