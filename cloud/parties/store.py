@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 
 from psycopg.rows import class_row
 
@@ -70,3 +71,85 @@ def find_terms(conn: Conn, account_id: str, at: datetime) -> TermsRow | None:
                FROM account_terms WHERE account_id = %s AND effective @> %s""",
             (account_id, at),
         ).fetchone()
+
+
+@dataclass(frozen=True, slots=True)
+class DatedTerms:
+    """Rating facts of an account in `[start, end)`; `end` is None while they last."""
+
+    account_id: str
+    start: datetime
+    end: datetime | None
+    category: str
+    purchase: str
+    structure: str
+    voltage: str
+    demand_mode: str
+    capacity_kva: int | None
+    contract_demand_kw: int | None
+    power_factor_standard: Decimal | None
+
+
+def put_party(conn: Conn, name: str, kind: str) -> int:
+    """Register a party by its name, or find it; return its number."""
+    row = conn.execute(
+        """INSERT INTO party (name, kind) VALUES (%s, %s)
+           ON CONFLICT (name) DO UPDATE SET kind = excluded.kind RETURNING party_id""",
+        (name, kind),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def put_account(conn: Conn, account_id: str, party_id: int, name: str, address: str) -> bool:
+    """Register an account or renew its name and address; False when it is another party's."""
+    return (
+        conn.execute(
+            """INSERT INTO account AS a (account_id, party_id, name, address) VALUES (%s, %s, %s, %s)
+               ON CONFLICT (account_id) DO UPDATE SET name = excluded.name, address = excluded.address
+               WHERE a.party_id = excluded.party_id""",
+            (account_id, party_id, name, address),
+        ).rowcount
+        == 1
+    )
+
+
+def put_terms(conn: Conn, terms: DatedTerms) -> bool:
+    """Add terms, or end those of the same start and content; False when the same start has other content."""
+    facts = (
+        *(terms.category, terms.purchase, terms.structure, terms.voltage, terms.demand_mode),
+        *(terms.capacity_kva, terms.contract_demand_kw, terms.power_factor_standard),
+    )
+    kept = conn.execute(
+        """SELECT category, purchase, structure, voltage, demand_mode, capacity_kva, contract_demand_kw,
+                  power_factor_standard
+           FROM account_terms WHERE account_id = %s AND lower(effective) = %s FOR UPDATE""",
+        (terms.account_id, terms.start),
+    ).fetchone()
+    if kept is None:
+        conn.execute(
+            """INSERT INTO account_terms (account_id, effective, category, purchase, structure, voltage, demand_mode,
+                                          capacity_kva, contract_demand_kw, power_factor_standard)
+               VALUES (%s, tstzrange(%s, %s), %s, %s, %s, %s, %s, %s, %s, %s)""",
+            (terms.account_id, terms.start, terms.end, *facts),
+        )
+        return True
+    conn.execute(
+        """UPDATE account_terms SET effective = tstzrange(%s, %s)
+           WHERE account_id = %s AND lower(effective) = %s AND upper(effective) IS DISTINCT FROM %s""",
+        (terms.start, terms.end, terms.account_id, terms.start, terms.end),
+    )
+    return kept == facts
+
+
+def put_supply_point(conn: Conn, supply_point_id: str, account_id: str, name: str) -> bool:
+    """Register a supply point or renew its name; False when it belongs to another account."""
+    return (
+        conn.execute(
+            """INSERT INTO supply_point AS s (supply_point_id, account_id, name) VALUES (%s, %s, %s)
+               ON CONFLICT (supply_point_id) DO UPDATE SET name = excluded.name
+               WHERE s.account_id = excluded.account_id""",
+            (supply_point_id, account_id, name),
+        ).rowcount
+        == 1
+    )
