@@ -1,0 +1,235 @@
+"""The words of a printed bill, Chinese and English, and how it writes numbers. Pure."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+
+from cloud.money import rounded, yuan
+
+
+class Language(StrEnum):
+    """Languages a bill can be printed in."""
+
+    ZH = "zh"
+    EN = "en"
+
+
+WORDS: dict[str, tuple[str, str]] = {
+    "title": ("电费账单", "Electricity bill"),
+    "subtitle": ("代理购电 · 工商业及其他用户", "Agency purchase · commercial and other customers"),
+    "draft": ("草稿 · 未出账", "Draft · not issued"),
+    "void": ("已作废", "Void"),
+    "revision": ("更正账单 第 {n} 版", "Correction, revision {n}"),
+    "amount_due": ("应缴金额", "Amount due"),
+    "amount_to_refund": ("应退金额", "Amount to be refunded"),
+    "amount_in_words": ("大写金额", "In words"),
+    "yuan_unit": ("元", "CNY"),
+    # sections of the page
+    "overview": ("概况", "Overview"),
+    "energy_table": ("电量明细", "Energy"),
+    "registers": ("示数", "Meter registers"),
+    "charges": ("电费明细", "Charges"),
+    "basic_table": ("输配容(需)量电费", "Capacity and demand"),
+    "power_factor_table": ("功率因数调整", "Power factor adjustment"),
+    "checks": ("三项校验", "Three checks"),
+    "basis": ("计费依据", "Basis"),
+    "remarks": ("说明", "Remarks"),
+    "by_period": ("分时电量", "Energy by period"),
+    "by_day": ("每日电量", "Energy by day"),
+    # overview
+    "account_id": ("户号", "Account no."),
+    "name": ("户名", "Customer"),
+    "address": ("用电地址", "Address"),
+    "month": ("账单周期", "Billing period"),
+    "category": ("用电类别", "Category"),
+    "purchase": ("购电方式", "Purchase"),
+    "structure": ("电价结构", "Tariff structure"),
+    "voltage": ("电压等级", "Voltage"),
+    "demand_mode": ("基本电费方式", "Basic charge by"),
+    "capacity": ("合同容量", "Contract capacity"),
+    "contract_demand": ("合同最大需量", "Contracted demand"),
+    "printed_on": ("出账日期", "Drawn up on"),
+    "energy": ("本期电量", "Energy"),
+    "average_price": ("平均电价", "Average price"),
+    "peak_share": ("尖峰及高峰电量占比", "Tip and peak share"),
+    "valley_share": ("低谷及深谷电量占比", "Valley and deep share"),
+    "power_factor": ("功率因数", "Power factor"),
+    "estimated": ("估算时段", "Estimated quarter-hours"),
+    # columns
+    "meter": ("电能表编号", "Meter"),
+    "supply_point": ("计量点", "Supply point"),
+    "register": ("示数类型", "Register"),
+    "start": ("上期示数", "Previous"),
+    "end": ("本期示数", "Current"),
+    "multiplier": ("倍率", "Multiplier"),
+    "measured": ("抄见量", "Measured"),
+    "item": ("费用组成", "Charge"),
+    "period": ("时段", "Period"),
+    "quantity": ("计费量", "Quantity"),
+    "price": ("计费标准", "Price"),
+    "amount": ("电费(元)", "Amount (CNY)"),
+    "share": ("占比", "Share"),
+    "subtotal": ("小计", "Subtotal"),
+    "total": ("合计", "Total"),
+    "maximum_demand": ("最大需量", "Maximum demand"),
+    "maximum_demand_at": ("出现时间", "Reached at"),
+    "kwh_per_kva": ("月每千伏安用电量", "kWh per kVA and month"),
+    "standard": ("考核标准", "Standard"),
+    "actual": ("实际值", "Actual"),
+    "percent": ("调整系数", "Adjustment"),
+    "active": ("参与有功电量", "Active energy"),
+    "reactive": ("参与无功电量", "Reactive energy"),
+    "base": ("参与调整电费", "Adjusted charges"),
+    "not_assessed": ("不考核", "Not assessed"),
+    "undefined": ("无有功电量, 不调整", "No active energy, not adjusted"),
+    "document": ("文件", "Document"),
+    "file": ("价格文件", "Price file"),
+    "no_value": ("未抄到", "Not read"),
+    # checks
+    "check_periods": ("各时段电量之和 = 总电量", "Energy of the periods = total energy"),
+    "check_measured": ("总电量 = 96 点电量合计取整", "Total energy = sum of quarter-hours, in whole kWh"),
+    "check_total": ("各项电费之和 = 合计", "Sum of the charges = total"),
+    "passed": ("一致", "Agrees"),
+    "failed": ("不一致", "Differs"),
+    # remarks
+    "remark_money": (
+        "每项电费四舍五入至分后相加。电价含税。随附的 JSON 数据可独立重算本账单。",
+        "Each charge is rounded to the fen, then added up. Prices include VAT. The attached JSON recomputes this bill.",
+    ),
+    "remark_estimated": (
+        "本期有 {n} 个 15 分钟时段的电量为估算值。",
+        "The energy of {n} quarter-hours of this bill is estimated.",
+    ),
+    "remark_provisional": (
+        "标 * 的价格文件含待确认条款: {what}。",
+        "Price files marked * contain provisional rules: {what}.",
+    ),
+    "remark_demand": (
+        "最大需量取 15 分钟平均功率的最大值(各计量点分别计算后相加)。",
+        "Maximum demand is the largest 15-minute average power, per supply point, then added up.",
+    ),
+    "page": ("第 {n} 页 共 {of} 页", "Page {n} of {of}"),
+    # groups of charges
+    "section.energy": ("代理购电费", "Agency purchase"),
+    "section.line_loss": ("上网环节线损费用", "Line loss"),
+    "section.transmission": ("输配电量电费", "Transmission and distribution"),
+    "section.system_operation": ("系统运行费", "System operation"),
+    "section.funds": ("政府性基金及附加", "Government funds and surcharges"),
+    "section.basic": ("输配容(需)量电费(基本电费)", "Basic charge"),
+    "section.power_factor": ("功率因数调整电费", "Power factor adjustment"),
+    "section.green": ("绿电环境价值", "Green environmental value"),
+    # charges
+    "item.energy": ("代理购电电费", "Purchased energy"),
+    "item.line_loss": ("上网环节线损费用", "Line loss"),
+    "item.transmission_energy": ("输配电量电费", "T&D energy charge"),
+    "item.system_operation": ("系统运行费", "System operation"),
+    "item.government_funds": ("政府性基金及附加", "Government funds"),
+    "item.capacity_charge": ("变压器容量电费", "Capacity charge"),
+    "item.contracted_demand_charge": ("合同最大需量电费", "Contracted demand charge"),
+    "item.actual_demand_charge": ("实际最大需量电费", "Actual demand charge"),
+    "item.power_factor_adjustment": ("功率因数调整电费", "Power factor adjustment"),
+    # inputs of formulas
+    "input.kwh": ("计费电量", "billed energy"),
+    "input.coefficient": ("分时系数", "time-of-use coefficient"),
+    "input.average_purchase": ("当月平均购电价格", "average purchase price of the month"),
+    "input.historic_deviation": ("历史偏差电费折价", "historic deviation"),
+    "input.line_loss": ("上网环节线损费用折价", "line loss price"),
+    "input.system_operation": ("系统运行费折价", "system operation price"),
+    "input.printed_difference": ("公布价与组成之差", "printed minus recomputed price"),
+    "input.transmission_price": ("输配电价", "T&D price"),
+    "input.renewable_surcharge": ("可再生能源电价附加", "renewable energy surcharge"),
+    "input.major_water_works": ("国家重大水利工程建设基金", "major water works fund"),
+    "input.reservoir_resettlement": ("大中型水库移民后期扶持基金", "reservoir resettlement fund"),
+    "input.capacity_kva": ("变压器容量", "capacity"),
+    "input.capacity_price": ("容量电价", "capacity price"),
+    "input.demand_kw": ("最大需量", "maximum demand"),
+    "input.demand_price": ("需量电价", "demand price"),
+    "input.contract_kw": ("合同最大需量", "contracted demand"),
+    "input.contract_floor_ratio": ("核定下限比例", "floor of the contracted demand"),
+    "input.contract_limit_ratio": ("免加倍上限", "limit without surcharge"),
+    "input.overrun_multiplier": ("超出部分倍数", "multiplier beyond the limit"),
+    "input.load_discount_price_factor": ("高负荷率需量电价折扣", "high load factor discount"),
+    "input.days": ("实用天数", "days of service"),
+    "input.month_days": ("折算天数", "days of a monthly charge"),
+    "input.base": ("参与调整电费", "adjusted charges"),
+    "input.percent": ("调整系数(%)", "adjustment in percent"),
+    # values
+    "period.tip": ("尖峰", "Tip"),
+    "period.peak": ("高峰", "Peak"),
+    "period.flat": ("平段", "Flat"),
+    "period.valley": ("低谷", "Valley"),
+    "period.deep": ("深谷", "Deep valley"),
+    "category.commercial": ("工商业及其他", "Commercial and other"),
+    "category.residential": ("居民生活", "Residential"),
+    "category.agricultural": ("农业生产", "Agricultural"),
+    "category.generation": ("发电", "Generation"),
+    "purchase.agency": ("电网代理购电", "Agency purchase"),
+    "purchase.direct": ("直接参与市场", "Direct trading"),
+    "purchase.retail": ("零售市场", "Retail market"),
+    "purchase.catalogue": ("目录电价", "Catalogue price"),
+    "structure.single_part": ("单一制", "Single-part"),
+    "structure.two_part": ("两部制", "Two-part"),
+    "voltage.lt1kV": ("不满1千伏", "below 1 kV"),
+    "voltage.1-10kV": ("1-10(20)千伏", "1-10(20) kV"),
+    "voltage.35kV": ("35千伏", "35 kV"),
+    "voltage.110kV": ("110千伏", "110 kV"),
+    "voltage.ge220kV": ("220千伏及以上", "220 kV and above"),
+    "demand_mode.none": ("无(单一制)", "none (single-part)"),
+    "demand_mode.capacity": ("按变压器容量", "transformer capacity"),
+    "demand_mode.contracted": ("按合同最大需量", "contracted demand"),
+    "demand_mode.actual": ("按实际最大需量", "actual demand"),
+    "register.ea_imp": ("正向有功 总", "Active import, total"),
+    "register.ea_exp": ("反向有功 总", "Active export, total"),
+    "register.er_imp": ("正向无功 总", "Reactive forward, total"),
+    "register.er_exp": ("反向无功 总", "Reactive reverse, total"),
+    "unit.kWh": ("千瓦时", "kWh"),
+    "unit.kvarh": ("千乏时", "kvarh"),
+    "unit.kVA": ("千伏安", "kVA"),
+    "unit.kW": ("千瓦", "kW"),
+    "unit.yuan": ("元", "CNY"),
+    "kind.price-sheet": ("代理购电价格表", "Agency price table"),
+    "kind.calendar": ("分时电价时段", "Time-of-use calendar"),
+    "kind.transmission": ("输配电价表", "T&D price table"),
+    "kind.funds": ("政府性基金及附加", "Government funds"),
+    "kind.two-part": ("基本电费规则", "Basic charge rules"),
+    "kind.power-factor": ("功率因数调整办法", "Power factor rules"),
+}
+
+
+def word(language: Language, key: str, **facts: object) -> str:
+    """Say one label. A key without words shows itself, so that a bill is never lost for a missing label."""
+    pair = WORDS.get(key)
+    text = key.rpartition(".")[2] if pair is None else pair[language is Language.EN]
+    return text.format(**facts) if facts else text
+
+
+def money_text(amount_fen: int) -> str:
+    """Write fen as yuan with thousands separators and two decimals; a true minus sign for negatives."""
+    return f"{yuan(amount_fen):,.2f}".replace("-", "−")
+
+
+def number_text(value: Decimal) -> str:
+    """Write a number with thousands separators, without trailing zeros behind the point."""
+    whole, point, decimals = f"{value:,f}".partition(".")
+    return (
+        (whole + point + decimals.rstrip("0")).rstrip(".").replace("-", "−")
+        if point
+        else whole.replace("-", "−")
+    )
+
+
+def price_text(value: Decimal) -> str:
+    """Write a price with all its published decimals."""
+    return f"{value.normalize():f}".replace("-", "−")
+
+
+def percent_text(part: Decimal) -> str:
+    """Write a ratio as percent with one decimal."""
+    return f"{rounded(part * 100, Decimal('0.1'))}%"
+
+
+def day_text(language: Language, day: date) -> str:
+    """Write a day as the language does."""
+    return f"{day.year}年{day.month}月{day.day}日" if language is Language.ZH else day.isoformat()
