@@ -21,7 +21,7 @@ REGISTERS_START_MS = int(REGISTERS_START.timestamp()) * 1000
 FIRST_ROW = 6 * 96
 
 _WS_PER_KWH = 3_600_000
-_RIPPLE_MS = 40_000            # a load is never quite still: +-3 % of the gauge, the registers follow the curve itself
+_RIPPLE_MS = 40_000  # a load is never quite still: +-3 % of the gauge, the registers follow the curve itself
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,11 @@ class Load:
     active: Curve
     reactive: Curve | None
     peak_w: int
+    peak_var: int = (
+        0  # reactive power where the reactive curve shows 1: smaller than peak_w behind capacitors
+    )
     generates: bool = False
-    nominal_cv: int = 22_000    # phase voltage in 0.01 V; 5774 behind a 10 kV / 100 V transformer
+    nominal_cv: int = 22_000  # phase voltage in 0.01 V; 5774 behind a 10 kV / 100 V transformer
 
     @cached_property
     def _inductive(self) -> Curve | None:
@@ -44,15 +47,15 @@ class Load:
 
     def energy_ticks(self, code: str, at_ms: int, decimals: int) -> int:
         """Register `code` (ea_imp, ea_exp, er_imp, er_exp) at an instant, in 10^-decimals kWh or kvarh, cut off."""
-        curve = {
-            "ea_imp": None if self.generates else self.active,
-            "ea_exp": self.active if self.generates else None,
-            "er_imp": self._inductive,
-            "er_exp": self._capacitive,
+        curve, peak = {
+            "ea_imp": (None if self.generates else self.active, self.peak_w),
+            "ea_exp": (self.active if self.generates else None, self.peak_w),
+            "er_imp": (self._inductive, self.peak_var),
+            "er_exp": (self._capacitive, self.peak_var),
         }[code]
         if curve is None:
             return 0
-        return self.peak_w * _integral(curve, at_ms) * 10**decimals // (SCALE * 1000 * _WS_PER_KWH)
+        return int(peak * _integral(curve, at_ms) * 10**decimals // (SCALE * 1000 * _WS_PER_KWH))
 
     def active_mw(self, at_ms: int) -> int:
         """Active power now in milliwatts; taken from the grid is positive."""
@@ -61,12 +64,21 @@ class Load:
 
     def reactive_mvar(self, at_ms: int) -> int:
         """Reactive power now in millivar; inductive is positive."""
-        return 0 if self.reactive is None else _gauge(self.reactive, at_ms) * self.peak_w * 1000 // (SCALE * 1000)
+        return (
+            0
+            if self.reactive is None
+            else _gauge(self.reactive, at_ms) * self.peak_var * 1000 // (SCALE * 1000)
+        )
 
     def voltage_cv(self, phase: int, at_ms: int) -> int:
         """Phase voltage (phase 0..2) in 0.01 V: within 2 % of nominal, sagging a little with the load."""
         sag = self.nominal_cv * self.active.sample(_quarter(at_ms)) // (SCALE * 60)
-        return self.nominal_cv + self.nominal_cv * (phase - 1) // 250 - sag + _wave(at_ms, 61_000) * self.nominal_cv // 400_000
+        return (
+            self.nominal_cv
+            + self.nominal_cv * (phase - 1) // 250
+            - sag
+            + _wave(at_ms, 61_000) * self.nominal_cv // 400_000
+        )
 
     def current_ma(self, phase: int, at_ms: int) -> int:
         """Phase current (phase 0..2) in mA, a symmetrical load but for 4 %; the sign follows the power."""
@@ -82,7 +94,12 @@ class Load:
         at = datetime.fromtimestamp(at_ms // 1000, UTC).astimezone(MARKET_ZONE)
         month = at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         first, last = _quarter(int(month.timestamp()) * 1000), _quarter(at_ms)
-        return max(map(self.active.sample, range(first, last)), default=0) * self.peak_w * 10**decimals // (SCALE * 1000)
+        return (
+            max(map(self.active.sample, range(first, last)), default=0)
+            * self.peak_w
+            * 10**decimals
+            // (SCALE * 1000)
+        )
 
     def ticks(self, code: str, at_ms: int, decimals: int) -> int:
         """Any channel of the wire catalogue at an instant, in units of 10^-decimals of the catalogue's unit."""

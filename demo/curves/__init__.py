@@ -39,7 +39,9 @@ class Curve:
 
     def part(self, sign: int) -> Curve:
         """The positive (`sign` 1) or the mirrored negative (`sign` -1) part: never below zero."""
-        return _from_samples(f"{self.name}{'+' if sign > 0 else '-'}", tuple(max(0, sign * s) for s in self.samples))
+        return _from_samples(
+            f"{self.name}{'+' if sign > 0 else '-'}", tuple(max(0, sign * s) for s in self.samples)
+        )
 
     def integral(self, elapsed_ms: int) -> int:
         """Integral from 0 to `elapsed_ms` of the stepwise curve, in 10^-4 of the maximum times milliseconds."""
