@@ -22,6 +22,7 @@ from datetime import datetime, timedelta
 
 import aiomqtt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -178,7 +179,7 @@ def _client(settings: IngestSettings, broker: BrokerConfig) -> aiomqtt.Client:
         password=broker.password or None,
         protocol=aiomqtt.ProtocolVersion.V5 if is_v5 else aiomqtt.ProtocolVersion.V311,
         clean_session=None if is_v5 else False,
-        clean_start=False,
+        clean_start=False if is_v5 else MQTT_CLEAN_START_FIRST_ONLY,  # paho's "not given"
         properties=properties,
         keepalive=KEEPALIVE_S,
         tls_context=_tls_context(broker),
