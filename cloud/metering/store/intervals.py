@@ -1,0 +1,85 @@
+"""SQL: interval days by revision, and findings. Rows are only ever added; the latest revision speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from psycopg.types.json import Jsonb
+
+from cloud.db import Conn
+from cloud.metering.interval import Finding, IntervalDay
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """Who made a revision, when, and from which batches."""
+
+    made_at: datetime
+    made_by: str
+    first_batch_id: int | None
+    last_batch_id: int | None
+
+
+def load_days(conn: Conn, supply_point_id: str, first_day: date, end_day: date) -> tuple[IntervalDay, ...]:
+    """Load the latest revision of each day of `[first_day, end_day)` that has one, in order."""
+    rows = conn.execute(
+        """SELECT DISTINCT ON (day) supply_point_id, day, revision, import_wh, export_wh, import_varh, export_varh, quality
+           FROM interval_day WHERE supply_point_id = %s AND day >= %s AND day < %s ORDER BY day, revision DESC""",
+        (supply_point_id, first_day, end_day),
+        binary=True,
+    )
+    return tuple(_day(*row) for row in rows)
+
+
+def load_revision(conn: Conn, supply_point_id: str, day: date, revision: int) -> IntervalDay | None:
+    """Load one revision of one day, as it was when somebody used it."""
+    row = conn.execute(
+        """SELECT supply_point_id, day, revision, import_wh, export_wh, import_varh, export_varh, quality
+           FROM interval_day WHERE supply_point_id = %s AND day = %s AND revision = %s""",
+        (supply_point_id, day, revision),
+        binary=True,
+    ).fetchone()
+    return None if row is None else _day(*row)
+
+
+def _day(supply_point_id: str, day: date, revision: int, *curves: list[int | None]) -> IntervalDay:
+    import_wh, export_wh, import_varh, export_varh, quality = (tuple(curve) for curve in curves)
+    return IntervalDay(
+        supply_point_id, day, revision, import_wh, export_wh, import_varh, export_varh, quality  # type: ignore[arg-type]  # quality has no nulls (schema)
+    )  # fmt: skip
+
+
+def add_day(conn: Conn, interval_day: IntervalDay, making: Making) -> None:
+    """Add a revision. Raises psycopg.errors.UniqueViolation when that revision exists."""
+    conn.execute(
+        """INSERT INTO interval_day (supply_point_id, day, revision, import_wh, export_wh, import_varh, export_varh,
+                                     quality, made_at, made_by, first_batch_id, last_batch_id)
+           VALUES (%s, %s, %s, %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::smallint[], %s, %s, %s, %s)""",
+        (
+            *(interval_day.supply_point_id, interval_day.day, interval_day.revision),
+            *(list(interval_day.import_wh), list(interval_day.export_wh)),
+            *(list(interval_day.import_varh), list(interval_day.export_varh)),
+            [int(quality) for quality in interval_day.quality],
+            *(making.made_at, making.made_by, making.first_batch_id, making.last_batch_id),
+        ),
+    )
+
+
+def add_findings(conn: Conn, interval_day: IntervalDay, findings: Iterable[Finding]) -> None:
+    """Add what was found about a revision."""
+    rows = [
+        (
+            *(interval_day.supply_point_id, interval_day.day, interval_day.revision),
+            *(finding.slot, finding.rule, finding.severity.value, Jsonb(dict(finding.facts))),
+        )
+        for finding in findings
+    ]
+    if rows:
+        with conn.cursor() as cursor:
+            cursor.executemany(
+                """INSERT INTO finding (supply_point_id, day, revision, slot, rule, severity, facts)
+                   VALUES (%s, %s, %s, %s, %s, %s, %s)""",
+                rows,
+            )
