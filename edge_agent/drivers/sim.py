@@ -21,7 +21,7 @@ from edge_agent.profile import Channel, Profile
 
 FIRST_PART_MAX: Final = 196  # a data field of 200 bytes less the DI
 NEXT_PART_MAX: Final = 195  # and less SEQ
-_LATE_MS = 900
+LATE_MS: Final = 900
 _ERROR = 0x40
 _MORE = 0x20
 _NO_SUCH_DATA = 0x02
@@ -115,7 +115,9 @@ class Dlt645Slave:
         part_bytes: int = FIRST_PART_MAX,
         echo: bool = False,
         faults: FaultPlan = faultless,
+        late_ms: int = LATE_MS,
     ) -> None:
+        self._late_ms = late_ms
         self._meters = tuple((dlt645.wire_address(meter.address), meter) for meter in meters)
         self._reader = dlt645.FrameReader()
         self._random = _Random(seed)
@@ -209,7 +211,7 @@ class Dlt645Slave:
             reply = reply._replace(data=reply.data[:4] + b"\xff" * (len(reply.data) - 4))
         wire = dlt645.frame(reply.wire_address, reply.control, reply.data, self._random.below(5))
         noise = b"\xff\x68" + bytes(6) + b"\x68\x91\xc8"  # a false header that claims 200 bytes
-        return _line_fault(wire, fault, noise)
+        return _line_fault(wire, fault, noise, self._late_ms)
 
 
 def item_data(meter: SimMeter, di: str) -> bytes | None:
@@ -247,7 +249,9 @@ class ModbusSlave:
         rtu: bool = False,
         echo: bool = False,
         faults: FaultPlan = faultless,
+        late_ms: int = LATE_MS,
     ) -> None:
+        self._late_ms = late_ms
         self._meters = {int(meter.address): meter for meter in meters}
         self._rtu = rtu
         self._echo = echo
@@ -307,7 +311,7 @@ class ModbusSlave:
             pdu = pdu[:2] + b"\xff" * (len(pdu) - 2)
         adu = modbus.rtu(unit, pdu) if self._rtu else modbus.mbap(transaction, unit, pdu)
         noise = modbus.rtu(unit, pdu)[:-1] if self._rtu else modbus.mbap(transaction ^ 1, unit, pdu)
-        return _line_fault(adu, fault, noise)
+        return _line_fault(adu, fault, noise, self._late_ms)
 
 
 def registers_pdu(meter: SimMeter, request: bytes) -> bytes:
@@ -333,7 +337,7 @@ def registers_pdu(meter: SimMeter, request: bytes) -> bytes:
 # ---------------------------------------------------------------- the line
 
 
-def _line_fault(wire: bytes, fault: Fault | None, noise: bytes) -> tuple[Sent, ...]:
+def _line_fault(wire: bytes, fault: Fault | None, noise: bytes, late_ms: int) -> tuple[Sent, ...]:
     """Put a frame on the line the way the fault wants it."""
     if fault is Fault.DROP:
         return ()
@@ -345,7 +349,7 @@ def _line_fault(wire: bytes, fault: Fault | None, noise: bytes) -> tuple[Sent, .
     if fault is Fault.DUPLICATE:
         return (Sent(wire + wire),)
     if fault is Fault.LATE:
-        return (Sent(wire, _LATE_MS),)
+        return (Sent(wire, late_ms),)
     if fault is Fault.NOISE:
         return (Sent(noise + wire),)
     if fault is Fault.SPLIT:
