@@ -79,7 +79,7 @@ def use_claim(conn: Conn, claim_hmac: bytes, now: dt.datetime) -> None:
 def count_refusals(conn: Conn, gateway_id: str, since: dt.datetime) -> int:
     """Count wrong codes for a gateway since an instant."""
     row = conn.execute(
-        "SELECT count(*) FROM gateway_event WHERE gateway_id = %s AND deed = 'claim refused' AND at > %s",
+        "SELECT count(*) FROM gateway_event WHERE gateway_id = %s AND deed = 'claim refused' AND at >= %s",
         (gateway_id, since),
     ).fetchone()
     assert row is not None
