@@ -9,34 +9,11 @@ from datetime import date, datetime
 from psycopg.rows import class_row
 
 from cloud.db import Conn
+from cloud.metering.display import DayRow, LiveRow
 
 FLEET_MAX = 1000
 METERS_MAX = 500
 FINDINGS_MAX = 200
-
-
-@dataclass(frozen=True, slots=True)
-class LiveRow:
-    """The latest unvalidated sample of a meter of an account, if there ever was one."""
-
-    meter_id: str
-    supply_point_id: str
-    supply_point_name: str
-    multiplier: int
-    taken_at: datetime | None
-    ticks: Mapping[str, int | None] | None
-
-
-@dataclass(frozen=True, slots=True)
-class DayRow:
-    """The latest revision of a supply point's day: 96 values, None where missing."""
-
-    supply_point_id: str
-    day: date
-    revision: int
-    import_wh: list[int | None]
-    export_wh: list[int | None]
-    quality: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +143,7 @@ def fleet(conn: Conn, *, since_day: date, end_day: date, at: datetime) -> tuple[
                        SELECT gateway_id, jsonb_object_agg(verdict, messages) AS counts
                        FROM (SELECT gateway_id, verdict, sum(messages) AS messages FROM intake_count
                              WHERE day >= %(since)s AND day < %(end)s
-                               AND verdict NOT IN ('new', 'accepted', 'duplicate')
+                               AND verdict NOT IN ('accepted', 'duplicate')
                              GROUP BY gateway_id, verdict) AS counted
                        GROUP BY gateway_id)
                    SELECT g.gateway_id, g.name, g.state, s.seen_at, s.online, s.backlog_batches, s.oldest_unacked_s,
