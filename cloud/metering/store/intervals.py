@@ -51,6 +51,20 @@ def _day(supply_point_id: str, day: date, revision: int, *curves: list[int | Non
     )  # fmt: skip
 
 
+def lock_supply_point(conn: Conn, supply_point_id: str) -> None:
+    """Let only this transaction revise the supply point's days; others wait."""
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 96))", (supply_point_id,))
+
+
+def load_findings(conn: Conn, interval_day: IntervalDay) -> frozenset[tuple[int | None, str]]:
+    """Load which (slot, rule) are found already about a revision."""
+    rows = conn.execute(
+        "SELECT slot, rule FROM finding WHERE supply_point_id = %s AND day = %s AND revision = %s",
+        (interval_day.supply_point_id, interval_day.day, interval_day.revision),
+    )
+    return frozenset(rows.fetchall())
+
+
 def add_day(conn: Conn, interval_day: IntervalDay, making: Making) -> None:
     """Add a revision. Raises psycopg.errors.UniqueViolation when that revision exists."""
     conn.execute(

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import repeat
 from struct import Struct
+from typing import LiteralString
 
 from cloud.db import Conn
 from cloud.metering.intake import Segment
+from cloud.metering.register import RegisterReading
 from edge_agent.wire.batch import CHANNELS, Rows
 
 CHANNEL_COLUMNS = len(CHANNELS)
 POSTGRES_EPOCH_MS = 946_684_800_000  # 2000-01-01T00:00Z, from which the binary format counts microseconds
 FREEZE_BIT_AT = 2  # Quality.FREEZE = 1 << 2: source 1, stamped by the meter itself
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 _COPY_HEAD = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _COPY_END = b"\xff\xff"
 _COPY_COLUMNS = "taken_at, meter_key, source, quality, batch_id, " + ", ".join(
@@ -170,3 +174,67 @@ def mark_stale(conn: Conn, days: Iterable[tuple[int, date]], marked_at: datetime
             binary=True,
         )
         conn.execute("NOTIFY stale")
+
+
+def take_stale(conn: Conn, limit: int) -> dict[int, tuple[date, ...]]:
+    """Take (meter, day) marks off the work list, oldest first: meter → days. They come back if this transaction fails.
+
+    Marks that another worker holds are left to it.
+    """
+    rows = conn.execute(
+        """DELETE FROM stale_day s USING (
+               SELECT meter_key, day FROM stale_day ORDER BY marked_at, meter_key, day LIMIT %s FOR UPDATE SKIP LOCKED) t
+           WHERE (s.meter_key, s.day) = (t.meter_key, t.day) RETURNING s.meter_key, s.day""",
+        (limit,),
+    ).fetchall()
+    days: dict[int, tuple[date, ...]] = {}
+    for meter_key, day in sorted(rows):
+        days[meter_key] = (*days.get(meter_key, ()), day)
+    return days
+
+
+def load_registers(conn: Conn, meter_key: int, start: datetime, end: datetime) -> tuple[RegisterReading, ...]:
+    """Load the energy registers of a meter in `[start, end)`, with whether they came as back-fill."""
+    return _registers(
+        conn,
+        """SELECT r.taken_at, r.source, r.quality, r.batch_id, b.stream = 2, r.c0, r.c1, r.c2, r.c3
+           FROM reading r JOIN sealed_batch b USING (batch_id)
+           WHERE r.meter_key = %s AND r.taken_at >= %s AND r.taken_at < %s ORDER BY r.taken_at""",
+        (meter_key, start, end),
+    )
+
+
+def load_registers_before(
+    conn: Conn, meter_key: int, start: datetime, end: datetime, limit: int
+) -> tuple[RegisterReading, ...]:
+    """Load the last `limit` readings of `[start, end)`: one of them stands for the mark before a gap."""
+    return _registers(
+        conn,
+        """SELECT r.taken_at, r.source, r.quality, r.batch_id, b.stream = 2, r.c0, r.c1, r.c2, r.c3
+           FROM (SELECT * FROM reading WHERE meter_key = %s AND taken_at >= %s AND taken_at < %s
+                 ORDER BY taken_at DESC LIMIT %s) r JOIN sealed_batch b USING (batch_id)""",
+        (meter_key, start, end, limit),
+    )
+
+
+def load_registers_after(
+    conn: Conn, meter_key: int, start: datetime, end: datetime, limit: int
+) -> tuple[RegisterReading, ...]:
+    """Load the first `limit` readings of `[start, end)`: one of them stands for the mark after a gap."""
+    return _registers(
+        conn,
+        """SELECT r.taken_at, r.source, r.quality, r.batch_id, b.stream = 2, r.c0, r.c1, r.c2, r.c3
+           FROM (SELECT * FROM reading WHERE meter_key = %s AND taken_at >= %s AND taken_at < %s
+                 ORDER BY taken_at LIMIT %s) r JOIN sealed_batch b USING (batch_id)""",
+        (meter_key, start, end, limit),
+    )
+
+
+def _registers(conn: Conn, query: LiteralString, parameters: Sequence[object]) -> tuple[RegisterReading, ...]:
+    return tuple(
+        RegisterReading((taken_at - _EPOCH) // _MILLISECOND, source, quality, batch_id, recollected, ticks)
+        for taken_at, source, quality, batch_id, recollected, *registers in conn.execute(
+            query, parameters, binary=True
+        )
+        for ticks in (tuple(registers),)
+    )

@@ -1,0 +1,145 @@
+"""Shell: validation of what is stale. Load registers, installations and like days; compute; save what differs.
+
+The work list is the table `stale_day`, written by the ingest in the transaction that stored the readings. A mark is
+taken in the transaction that saves its result, so it comes back when anything fails, and running twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+
+from cloud import markettime
+from cloud.db import Conn, Pool, ProcessRole, Scope, transaction
+from cloud.metering import vee
+from cloud.metering.interval import Finding, IntervalDay
+from cloud.metering.register import DAY_MS, Installed, RegisterReading, Rules, rules_for
+from cloud.metering.store import devices, intervals, readings
+from cloud.metering.store.devices import Installation
+
+log = logging.getLogger(__name__)
+
+WORKER = Scope(ProcessRole.WORKER, actor="job:validate")
+MARKS_PER_TURN = 64
+EDGE_READINGS = 64  # beside the window, enough to find the reading that stands for the mark next to a gap
+DAYS_TOGETHER_MAX = 64  # gaps that touch each other; more would be a loop
+LIKE_DAY = timedelta(days=7)
+
+
+def validate_stale(pool: Pool, now: datetime) -> int:
+    """Validate one turn of stale (meter, day) marks in one transaction; return how many marks were taken.
+
+    Raises Unavailable; then the marks are still there.
+    """
+    with transaction(pool, WORKER) as conn:
+        marks = readings.take_stale(conn, MARKS_PER_TURN)
+        wanted: dict[str, set[date]] = {}
+        for meter_key, days in marks.items():
+            for installation in devices.installations_of_meter(conn, meter_key):
+                touched = {day for day in days if _overlaps(installation, day)}
+                if touched:
+                    wanted.setdefault(installation.supply_point_id, set()).update(touched)
+        saved = sum(validate_days(conn, point, wanted[point], now) for point in sorted(wanted))
+    taken = sum(len(days) for days in marks.values())
+    if taken:
+        log.info("validate.turn.done marks=%d supply_points=%d revisions=%d", taken, len(wanted), saved)
+    return taken
+
+
+def validate_days(conn: Conn, supply_point_id: str, days: Iterable[date], now: datetime) -> int:
+    """Validate days of a supply point, and every day that shares a gap with them; return how many new revisions.
+
+    A revision is added only when its values differ from the latest one.
+    """
+    intervals.lock_supply_point(conn, supply_point_id)
+    wanted, installed = _with_gap_neighbours(conn, supply_point_id, frozenset(days))
+    if not wanted:
+        return 0
+    first, end = min(wanted), max(wanted) + timedelta(days=1)
+    like = {d.day: d for d in intervals.load_days(conn, supply_point_id, first - LIKE_DAY, end - LIKE_DAY)}
+    kept = {d.day: d for d in intervals.load_days(conn, supply_point_id, first, end)}
+    made_by = f"vee:{rules_for(first).version}"
+    validated = vee.validate(supply_point_id, sorted(wanted), installed, like, now)
+    return sum(_save(conn, one, kept.get(one.interval_day.day), now, made_by) for one in validated)
+
+
+def _with_gap_neighbours(
+    conn: Conn, supply_point_id: str, days: frozenset[date]
+) -> tuple[frozenset[date], tuple[Installed, ...]]:
+    """Widen the days until no shared gap reaches beyond them; load their registers."""
+    installations = devices.installations_of_supply_point(conn, supply_point_id)
+    rules = rules_for(min(days))
+    while True:
+        installed = _load(conn, installations, days, rules)
+        spanned = vee.days_spanned(installed, rules)
+        joined = spanned if not days.isdisjoint(spanned) else frozenset()
+        wider = days | joined
+        if wider == days or len(wider) > DAYS_TOGETHER_MAX:
+            return days, installed
+        days = wider
+
+
+def _load(
+    conn: Conn, installations: Sequence[Installation], days: frozenset[date], rules: Rules
+) -> tuple[Installed, ...]:
+    start, _ = markettime.day_bounds(min(days))
+    _, end = markettime.day_bounds(max(days))
+    return tuple(
+        Installed(_ms(one.start), None if one.end is None else _ms(one.end), one.multiplier, found)
+        for one in installations
+        if one.start < end and (one.end is None or start <= one.end)
+        for found in (_registers(conn, one, start, end, rules),)
+    )
+
+
+def _registers(
+    conn: Conn, one: Installation, start: datetime, end: datetime, rules: Rules
+) -> tuple[RegisterReading, ...]:
+    """Readings of the window and those beside it that bound a gap which reaches into it."""
+    snap = timedelta(milliseconds=rules.snap_ms)
+    reach = timedelta(milliseconds=rules.gap_days_max * DAY_MS)
+    far = timedelta(days=366)  # a gap that is too long to be shared is still told
+    low = max(one.start - snap, start - far)
+    high = end + far if one.end is None else min(one.end + snap, end + far)
+    inner_start, inner_end = max(start - snap, low), min(end + snap, high)
+    inside = readings.load_registers(conn, one.meter_key, inner_start, inner_end)
+    before: tuple[RegisterReading, ...] = ()
+    after: tuple[RegisterReading, ...] = ()
+    if not any(abs(_ms(start) - reading.at_ms) <= rules.snap_ms for reading in inside):
+        before = readings.load_registers_before(
+            conn, one.meter_key, start - reach - snap, inner_start, EDGE_READINGS
+        ) or (readings.load_registers_before(conn, one.meter_key, low, inner_start, EDGE_READINGS))
+    if not any(abs(_ms(end) - reading.at_ms) <= rules.snap_ms for reading in inside):
+        after = readings.load_registers_after(conn, one.meter_key, inner_end, high, EDGE_READINGS)
+    return (*before, *inside, *after)
+
+
+def _save(conn: Conn, one: vee.ValidatedDay, kept: IntervalDay | None, now: datetime, made_by: str) -> bool:
+    """Add a revision if it says something new; findings about values that stay are added to the revision they are of."""
+    made = one.interval_day
+    if kept is not None and kept.same_values(made):
+        known = intervals.load_findings(conn, kept)
+        intervals.add_findings(conn, kept, [f for f in one.findings if _named(f) not in known])
+        return False
+    revision = 1 if kept is None else kept.revision + 1
+    numbered = IntervalDay(
+        *(made.supply_point_id, made.day, revision, made.import_wh, made.export_wh),
+        *(made.import_varh, made.export_varh, made.quality),
+    )
+    intervals.add_day(conn, numbered, intervals.Making(now, made_by, one.first_batch_id, one.last_batch_id))
+    intervals.add_findings(conn, numbered, one.findings)
+    return True
+
+
+def _named(finding: Finding) -> tuple[int | None, str]:
+    return finding.slot, finding.rule
+
+
+def _overlaps(installation: Installation, day: date) -> bool:
+    start, end = markettime.day_bounds(day)
+    return installation.start < end and (installation.end is None or start <= installation.end)
+
+
+def _ms(instant: datetime) -> int:
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
