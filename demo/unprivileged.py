@@ -12,12 +12,12 @@ Linux for 1; any POSIX system for 2. The functions that change the identity belo
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 import pwd
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,8 +184,7 @@ def reachable_home(folder: Path, home: Path, identity: Identity) -> Path:
         return home
     identity.own(home)
     if not identity.can(home, os.R_OK | os.W_OK | os.X_OK):
-        home = open_state() / hashlib.sha256(str(folder).encode()).hexdigest()[:12]
-        home.mkdir(mode=0o700, exist_ok=True)
+        home = Path(tempfile.mkdtemp(dir=open_state(), prefix=f"{folder.name}-"))
         identity.own(home)
         (folder / "home").write_text(f"{home}\n")
     return home

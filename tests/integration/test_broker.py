@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -118,3 +119,5 @@ def test_it_starts_under_a_folder_that_only_its_owner_may_enter(
         with running_broker(private / way, port=free_port(), pki=None, kind="mosquitto", way=way) as broker:
             assert Path(f"/proc/{broker.pid}").exists()
             assert heard(broker, MQTTProtocolVersion.MQTTv5) == [b"sealed"]
+        if (private / way / "home").exists():
+            shutil.rmtree((private / way / "home").read_text().strip())
