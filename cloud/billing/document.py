@@ -12,13 +12,23 @@ from decimal import Decimal
 from typing import Any
 
 from cloud.billing.capitals import capitals
-from cloud.billing.facts import Bill, FileRef, RatedSegment, Register
-from cloud.billing.labels import Language, day_text, money_text, number_text, percent_text, price_text, word
+from cloud.billing.facts import Bill, RatedSegment, Register
+from cloud.billing.labels import (
+    WORDS,
+    Language,
+    day_text,
+    money_text,
+    number_text,
+    percent_text,
+    price_text,
+    word,
+)
 from cloud.billing.line import PERIODS, BillLine, Section, total_fen
 from cloud.markettime import day_of, slot_label
 from cloud.money import EXACT, quotient, rounded, total, yuan
 
 PRICE_QUANTUM = Decimal("0.0001")
+REGISTER_QUANTUM = Decimal("0.01")  # what a meter's face shows; `raw` keeps every digit
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +136,7 @@ class BasisRow:
     origin: str
     sha256: str
     provisional: bool
+    open_rules: str  # what in the file is not confirmed; empty when all is
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,41 +171,6 @@ class BillDocument:
         return asdict(self)
 
 
-COLUMN_WORDS = [
-    "overview",
-    "energy_table",
-    "registers",
-    "charges",
-    "basic_table",
-    "power_factor_table",
-    "checks",
-    "basis",
-    "remarks",
-    "by_period",
-    "by_day",
-    "meter",
-    "register",
-    "start",
-    "end",
-    "multiplier",
-    "measured",
-    "item",
-    "period",
-    "quantity",
-    "price",
-    "amount",
-    "share",
-    "subtotal",
-    "total",
-    "document",
-    "file",
-    "amount_in_words",
-    "yuan_unit",
-    "supply_point",
-    "page",
-]
-
-
 def bill_document(bill: Bill, language: Language) -> BillDocument:
     """Lay a bill out for print in one language."""
     refund = bill.total_fen < 0
@@ -203,7 +179,7 @@ def bill_document(bill: Bill, language: Language) -> BillDocument:
         title=word(language, "title"),
         subtitle=word(language, "subtitle"),
         status=_status(bill, language),
-        words={key: word(language, key) for key in COLUMN_WORDS},
+        words={key: word(language, key) for key in WORDS if "." not in key},
         account_id=bill.account.account_id,
         month=bill.month.strftime("%Y-%m"),
         revision=bill.revision,
@@ -229,10 +205,11 @@ def how(line: BillLine, language: Language) -> How:
     names = {each.name: word(language, f"input.{each.name}") for each in line.derivation.inputs}
     values = {each.name: _plain(each.value) for each in line.derivation.inputs}
     amount = money_text(line.amount_fen)
+    numbers = _spelled(line.derivation.formula, values)
     sources = [each.document or each.origin for each in line.derivation.inputs if "@" in each.origin]
     return How(
         formula=_spelled(line.derivation.formula, names),
-        numbers=f"{_spelled(line.derivation.formula, values)} = {amount} {word(language, 'yuan_unit')}",
+        numbers=f"{numbers.replace('+ −', '− ')} = {amount} {word(language, 'yuan_unit')}",
         inputs=tuple(
             Field(each.name, names[each.name], Figure(f"{_plain(each.value)} {each.unit}", str(each.value)))
             for each in line.derivation.inputs
@@ -328,7 +305,7 @@ def _register_row(each: Register, language: Language) -> RegisterRow:
 def _register_figure(value: Decimal | None, language: Language) -> Figure:
     if value is None:
         return Figure(word(language, "no_value"), "")
-    return Figure(f"{rounded(value, PRICE_QUANTUM):f}".rstrip("0").rstrip("."), str(value))
+    return Figure(f"{rounded(value, REGISTER_QUANTUM):,f}", str(value))
 
 
 def _periods(bill: Bill, language: Language) -> tuple[PeriodRow, ...]:
@@ -454,6 +431,7 @@ def _basis(segments: Iterable[RatedSegment], language: Language) -> tuple[BasisR
             origin=f"{file.id}@{file.version}",
             sha256=file.sha256,
             provisional=bool(file.provisional),
+            open_rules="; ".join(file.provisional),
         )
         for file in files
     )
@@ -465,10 +443,8 @@ def _remarks(bill: Bill, language: Language) -> tuple[str, ...]:
         remarks.append(word(language, "remark_demand"))
     if bill.estimated_slots:
         remarks.append(word(language, "remark_estimated", n=bill.estimated_slots))
-    files: dict[FileRef, None] = dict.fromkeys(file for each in bill.segments for file in each.files)
-    open_rules = [f"{file.id}: {'; '.join(file.provisional)}" for file in files if file.provisional]
-    if open_rules:
-        remarks.append(word(language, "remark_provisional", what=" / ".join(open_rules)))
+    if any(file.provisional for each in bill.segments for file in each.files):
+        remarks.append(word(language, "remark_provisional"))
     return tuple(remarks)
 
 

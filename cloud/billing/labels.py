@@ -35,6 +35,9 @@ WORDS: dict[str, tuple[str, str]] = {
     "power_factor_table": ("功率因数调整", "Power factor adjustment"),
     "checks": ("三项校验", "Three checks"),
     "basis": ("计费依据", "Basis"),
+    "how": ("怎么算的", "How each charge was computed"),
+    "formula": ("公式与数值", "Formula and numbers"),
+    "open": ("待确认", "Provisional"),
     "remarks": ("说明", "Remarks"),
     "by_period": ("分时电量", "Energy by period"),
     "by_day": ("每日电量", "Energy by day"),
@@ -103,8 +106,8 @@ WORDS: dict[str, tuple[str, str]] = {
         "The energy of {n} quarter-hours of this bill is estimated.",
     ),
     "remark_provisional": (
-        "标 * 的价格文件含待确认条款: {what}。",
-        "Price files marked * contain provisional rules: {what}.",
+        "标 * 的价格文件含待确认条款, 列于该文件之下。",
+        "Price files marked * contain provisional rules, listed below each.",
     ),
     "remark_demand": (
         "最大需量取 15 分钟平均功率的最大值(各计量点分别计算后相加)。",
