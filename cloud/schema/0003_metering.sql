@@ -262,6 +262,24 @@ CREATE TABLE finding (
 );
 CREATE INDEX finding_day ON finding (supply_point_id, day);
 
+-- While a day runs, its row is revised every quarter hour. Once it is over and has a later revision, those forerunners go;
+-- nothing is billed from a running day. With the owner's rights, because the worker may not delete intervals.
+CREATE FUNCTION prune_running_days(before timestamptz) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    WITH gone AS (
+        DELETE FROM interval_day d
+        WHERE d.made_at < ((d.day + 1)::timestamp AT TIME ZONE 'Asia/Shanghai')
+          AND ((d.day + 1)::timestamp AT TIME ZONE 'Asia/Shanghai') <= before
+          AND EXISTS (SELECT FROM interval_day l WHERE (l.supply_point_id, l.day) = (d.supply_point_id, d.day)
+                                                   AND l.revision > d.revision)
+        RETURNING d.supply_point_id, d.day, d.revision),
+    found AS (
+        DELETE FROM finding f USING gone g
+        WHERE (f.supply_point_id, f.day, f.revision) = (g.supply_point_id, g.day, g.revision))
+    SELECT count(*) FROM gone
+$$;
+REVOKE ALL ON FUNCTION prune_running_days FROM PUBLIC;
+
 CREATE TABLE timetable_tick (                                       -- any number of workers may tick; one does the work
     entry          text NOT NULL,
     instant        timestamptz NOT NULL,

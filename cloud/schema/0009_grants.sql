@@ -29,6 +29,7 @@ GRANT INSERT ON sealed_batch, batch_loss, reading, quarantine, reading_conflict,
 GRANT INSERT ON gateway_event, gateway_store TO shoudian_ingest;
 GRANT USAGE ON SEQUENCE sealed_batch_batch_id_seq TO shoudian_ingest; -- ids are drawn before the transaction that stores
 GRANT EXECUTE ON FUNCTION make_reading_partition TO shoudian_ingest, shoudian_worker;
+GRANT EXECUTE ON FUNCTION prune_running_days TO shoudian_worker;
 GRANT INSERT, UPDATE ON batch_cursor, intake_count, gateway_status, live_value TO shoudian_ingest;
 GRANT INSERT, UPDATE, DELETE ON stale_day TO shoudian_ingest, shoudian_worker;
 GRANT UPDATE (state, epoch, store_uuid) ON gateway TO shoudian_ingest;

@@ -69,7 +69,7 @@ def _answer(
     facts: dict[str, object] = {"store_uuid": hello.store_uuid.hex(), "boot_id": hello.boot_id}
     if greeting is Greeting.REPLACED:
         log.warning("intake.hello.replaced_store gateway=%s", gateway.gateway_id)
-        devices.suspect(conn, (gateway.gateway_id,))
+        devices.move_gateways(conn, (gateway.gateway_id,), "suspect")
         _note(conn, gateway.gateway_id, received_at, "hello_of_replaced_store", facts)
         return None
     if greeting in (Greeting.FIRST, Greeting.SUCCESSOR):
@@ -78,7 +78,7 @@ def _answer(
         _note(conn, gateway.gateway_id, received_at, "epoch_granted", {**facts, "epoch": epoch})
         log.info("intake.epoch.granted gateway=%s epoch=%d", gateway.gateway_id, epoch)
         gateway = Gateway(gateway.gateway_id, gateway.state, epoch, hello.store_uuid, gateway.keys)
-    devices.activate(conn, (gateway.gateway_id,))
+    devices.move_gateways(conn, (gateway.gateway_id,), "report")
     (ack,) = acks_of(conn, (gateway,), ((gateway.gateway_id, gateway.epoch),), generation)
     return ack
 

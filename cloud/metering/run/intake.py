@@ -229,7 +229,7 @@ def _store(conn: Conn, judged: Sequence[_Judged], received_at: datetime) -> None
     _add_gateway_events(conn, accepted)
     _note_suspicions(conn, judged, received_at)
     _note_broken_chains(conn, [one.prepared.batch_id for one in stored], received_at)
-    devices.activate(conn, {one.message.arrived.gateway_id for one in accepted})
+    devices.move_gateways(conn, {one.message.arrived.gateway_id for one in accepted}, "report")
     refused = [_quarantined_from(one) for one in judged if one.verdict in intake.QUARANTINED]
     ledger.quarantine(conn, refused, received_at, _day_start(received_at))
     _count(conn, received_at, [(_counted_as(one), one.verdict) for one in judged])
@@ -274,7 +274,7 @@ def _losses(told: Event) -> tuple[control.Loss, ...]:
 def _note_suspicions(conn: Conn, judged: Sequence[_Judged], received_at: datetime) -> None:
     twice = {one.prepared.message.arrived.gateway_id for one in judged if one.verdict is Verdict.EQUIVOCATION}
     if twice:
-        moved = devices.suspect(conn, twice)
+        moved = devices.move_gateways(conn, twice, "suspect")
         log.warning("intake.equivocation gateways=%d", len(twice))
         devices.add_events(
             conn,

@@ -9,6 +9,7 @@ from datetime import datetime
 from psycopg.types.json import Jsonb
 
 from cloud.db import Conn
+from cloud.metering.device import GATEWAY
 from cloud.metering.intake import Binding, Gateway
 
 _FAR_PAST_MS = -(1 << 62)
@@ -147,21 +148,15 @@ def register_store(conn: Conn, gateway_id: str, store_uuid: bytes, epoch: int, s
     )
 
 
-def activate(conn: Conn, gateway_ids: Iterable[str]) -> tuple[str, ...]:
-    """Move enrolled gateways to active at their first good message; return those that moved."""
+def move_gateways(conn: Conn, gateway_ids: Iterable[str], deed: str) -> tuple[str, ...]:
+    """Take a deed with those gateways whose state allows it (device.GATEWAY); return those that moved."""
+    moves = [
+        (before, after) for (before, said), after in GATEWAY.moves.items() if said == deed and before != after
+    ]
     rows = conn.execute(
-        "UPDATE gateway SET state = 'active' WHERE gateway_id = ANY(%s) AND state = 'enrolled' RETURNING gateway_id",
-        (sorted(set(gateway_ids)),),
-    )
-    return tuple(sorted(gateway_id for (gateway_id,) in rows))
-
-
-def suspect(conn: Conn, gateway_ids: Iterable[str]) -> tuple[str, ...]:
-    """Move gateways under suspicion of a cloned or restored store; return those that moved."""
-    rows = conn.execute(
-        """UPDATE gateway SET state = 'suspect'
-           WHERE gateway_id = ANY(%s) AND state IN ('enrolled', 'active') RETURNING gateway_id""",
-        (sorted(set(gateway_ids)),),
+        """UPDATE gateway g SET state = m.after FROM unnest(%s::text[], %s::text[]) AS m(before, after)
+           WHERE g.gateway_id = ANY(%s) AND g.state = m.before RETURNING g.gateway_id""",
+        ([before for before, _ in moves], [after for _, after in moves], sorted(set(gateway_ids))),
     )
     return tuple(sorted(gateway_id for (gateway_id,) in rows))
 

@@ -97,3 +97,12 @@ def add_findings(conn: Conn, interval_day: IntervalDay, findings: Iterable[Findi
                    VALUES (%s, %s, %s, %s, %s, %s, %s)""",
                 rows,
             )
+
+
+def prune_running(conn: Conn, before: datetime) -> int:
+    """Let the forerunners of days that ended before an instant go: revisions made while the day was still running.
+
+    Nothing is billed from a running day, so they are no evidence; the last of them stays. Returns how many went.
+    """
+    row = conn.execute("SELECT prune_running_days(%s)", (before,)).fetchone()
+    return int(row[0]) if row else 0

@@ -176,6 +176,18 @@ def mark_stale(conn: Conn, days: Iterable[tuple[int, date]], marked_at: datetime
         conn.execute("NOTIFY stale")
 
 
+def mark_installed_stale(conn: Conn, day: date, marked_at: datetime) -> int:
+    """Mark a day of every meter that was installed in it: also silent meters get their missing day. Returns how many."""
+    return conn.execute(
+        """INSERT INTO stale_day (meter_key, day, marked_at)
+           SELECT DISTINCT meter_key, %(day)s::date, %(at)s::timestamptz FROM installation
+           WHERE period && tstzrange(%(day)s::date::timestamp AT TIME ZONE 'Asia/Shanghai',
+                                     (%(day)s::date + 1)::timestamp AT TIME ZONE 'Asia/Shanghai')
+           ON CONFLICT (meter_key, day) DO NOTHING""",
+        {"day": day, "at": marked_at},
+    ).rowcount
+
+
 def take_stale(conn: Conn, limit: int) -> dict[int, tuple[date, ...]]:
     """Take (meter, day) marks off the work list, oldest first: meter → days. They come back if this transaction fails.
 
