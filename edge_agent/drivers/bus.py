@@ -2,6 +2,7 @@
 
     tcp://host:port[?framing=rtu]                         framing: Modbus over a transparent serial server
     serial:///dev/ttyUSB0?baud=2400&parity=E&stop=1
+    ...&gap_ms=0                                          pause between transactions, instead of the profile's
 
 A line carries one talk at a time. Before each request it drops stale input and keeps the gap; after a
 deadline passes it stays closed for the time a late answer may still need. A connection that breaks is
@@ -29,7 +30,10 @@ CONNECT_TIMEOUT_S: Final = 5.0
 PAUSES_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 REFUSAL_KEPT_S: Final = 86_400.0  # a meter may be replaced or set up anew
 _HELD_BYTES_MAX: Final = 65_536
-_SERIAL_KEYS = {"baud": "2400", "parity": "E", "stop": "1"}
+_KEYS_BY_SCHEME = {
+    "tcp": {"framing": "tcp", "gap_ms": ""},
+    "serial": {"baud": "2400", "parity": "E", "stop": "1", "gap_ms": ""},
+}
 
 
 class LineDown(Exception):
@@ -58,6 +62,7 @@ class LineUrl:
     parity: str
     stop_bits: int
     rtu: bool  # Modbus on this line is framed as RTU
+    gap_ms: int | None  # None: as the profile says
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +88,30 @@ def line_url(text: str) -> LineUrl:
         options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
     except ValueError as error:
         raise BadUrl(text, str(error)) from error
-    known = {"tcp": {"framing": "tcp"}, "serial": _SERIAL_KEYS}.get(parts.scheme)
+    known = _KEYS_BY_SCHEME.get(parts.scheme)
     if known is None:
         raise BadUrl(text, f"scheme {parts.scheme!r} is unknown")
     for name in options:
         if name not in known:
             raise BadUrl(text, f"option {name!r} is unknown, {parts.scheme} has {', '.join(known)}")
     chosen = {**known, **options}
+    if chosen["gap_ms"] and not (chosen["gap_ms"].isdecimal() and int(chosen["gap_ms"]) <= 10_000):
+        raise BadUrl(text, "gap_ms is a number from 0 to 10000")
+    gap_ms = int(chosen["gap_ms"]) if chosen["gap_ms"] else None
     if parts.scheme == "tcp":
         if not parts.hostname or not port:
             raise BadUrl(text, "host or port is missing")
         if chosen["framing"] not in ("tcp", "rtu"):
             raise BadUrl(text, "framing is tcp or rtu")
-        return LineUrl(text, "tcp", parts.hostname, port, "", 0, "N", 1, chosen["framing"] == "rtu")
+        return LineUrl(text, "tcp", parts.hostname, port, "", 0, "N", 1, chosen["framing"] == "rtu", gap_ms)
     if not parts.path.startswith("/") or parts.netloc:
         raise BadUrl(text, "the device's path starts after serial://")
     if chosen["parity"] not in ("N", "E", "O") or chosen["stop"] not in ("1", "2"):
         raise BadUrl(text, "parity is N, E or O, stop is 1 or 2")
     if not chosen["baud"].isdecimal() or not 300 <= int(chosen["baud"]) <= 230_400:
         raise BadUrl(text, "baud is a number from 300 to 230400")
-    return LineUrl(
-        text, "serial", "", 0, parts.path, int(chosen["baud"]), chosen["parity"], int(chosen["stop"]), True
-    )
+    baud, stop_bits = int(chosen["baud"]), int(chosen["stop"])
+    return LineUrl(text, "serial", "", 0, parts.path, baud, chosen["parity"], stop_bits, True, gap_ms)
 
 
 async def open_line(url: str) -> "Line":
@@ -190,7 +197,7 @@ class Line:
             result: _T = done.value
             return result
         finally:
-            self._close_for(patience.gap_s)
+            self._close_for(patience.gap_s if self.url.gap_ms is None else self.url.gap_ms / 1000)
 
     async def _receive(self, deadline_s: float, byte_gap_s: float | None) -> bytes | None:
         """Give what came in; b"" after a byte gap of quiet; None when the deadline is reached."""

@@ -425,13 +425,17 @@ def test_answer_to_a_cancelled_read_never_becomes_the_next_ones_value() -> None:
         ("tcp://host", "host or port is missing"),
         ("tcp://:7001", "host or port is missing"),
         ("tcp://host:70010", "Port out of range"),
-        ("tcp://host:1?baud=2400", "option 'baud' is unknown, tcp has framing"),
+        ("tcp://host:1?baud=2400", "option 'baud' is unknown, tcp has framing, gap_ms"),
+        ("tcp://host:1?gap_ms=-1", "gap_ms is a number"),
         ("tcp://host:1?framing=ascii", "framing is tcp or rtu"),
         ("serial://ttyUSB0", "the device's path starts after serial://"),
         ("serial:///dev/ttyUSB0?baud=fast", "baud is a number"),
         ("serial:///dev/ttyUSB0?baud=1", "baud is a number"),
         ("serial:///dev/ttyUSB0?parity=M", "parity is N, E or O"),
-        ("serial:///dev/ttyUSB0?speed=9600", "option 'speed' is unknown, serial has baud, parity, stop"),
+        (
+            "serial:///dev/ttyUSB0?speed=9600",
+            "option 'speed' is unknown, serial has baud, parity, stop, gap_ms",
+        ),
     ],
 )
 def test_bad_url_names_what_is_allowed(url: str, said: str) -> None:
