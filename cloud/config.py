@@ -19,7 +19,7 @@ class BadConfig(Invalid):
     """A variable of the environment is missing or has a value that is not allowed."""
 
     def __str__(self) -> str:
-        return f"{self.facts['variable']}: {self.facts['problem']}; allowed: {self.facts['allowed']}"
+        return f"{self.facts['variable']}: {self.facts['problem']}；允许 / allowed: {self.facts['allowed']}"
 
 
 @dataclass(frozen=True, slots=True)

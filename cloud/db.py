@@ -54,9 +54,17 @@ class Scope:
 class SchemaChanged(Refused):
     """A migration that this database has already taken differs from the file of that number."""
 
+    def __str__(self) -> str:
+        return (
+            f"schema file {self.facts['file']} was changed after this database had taken it; restore the file"
+        )
+
 
 class SchemaUnknown(Refused):
     """This database has taken a migration that this version of the program does not know."""
+
+    def __str__(self) -> str:
+        return f"this database has taken {self.facts['file']}, which this version does not know; use a newer version"
 
 
 def open_pool(dsn: str, *, size_max: int = 8, wait_s: float = 10.0) -> Pool:
@@ -136,6 +144,18 @@ def migrate(dsn: str) -> tuple[str, ...]:
     except psycopg.OperationalError as problem:
         raise Unavailable("database_unavailable", problem=_one_line(problem)) from problem
     return tuple(applied)
+
+
+def pending(conn: Conn) -> tuple[str, ...]:
+    """Name the schema files that this database has not taken yet. Raises SchemaChanged, SchemaUnknown."""
+    files = _schema_files()
+    try:
+        with conn.transaction():
+            taken: dict[str, bytes] = dict(conn.execute("SELECT name, sha256 FROM schema_migration").fetchall())
+    except psycopg.errors.UndefinedTable:
+        taken = {}
+    _refuse_differences(files, taken)
+    return tuple(name for name, _ in files if name not in taken)
 
 
 def _schema_files() -> tuple[tuple[str, str], ...]:

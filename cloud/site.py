@@ -44,7 +44,7 @@ class BadSite(Invalid):
     """A site file says something that cannot be."""
 
     def __str__(self) -> str:
-        return f"{self.facts['file']}: {self.facts['key']}: {self.facts['problem']}; allowed: {self.facts['allowed']}"
+        return f"{self.facts['file']}: {self.facts['key']}: {self.facts['problem']}；允许 / allowed: {self.facts['allowed']}"
 
 
 class SiteConflict(Conflict):

@@ -90,6 +90,12 @@ class DatedTerms:
     power_factor_standard: Decimal | None
 
 
+def find_party(conn: Conn, name: str) -> int | None:
+    """The number of the party of that name."""
+    row = conn.execute("SELECT party_id FROM party WHERE name = %s", (name,)).fetchone()
+    return None if row is None else int(row[0])
+
+
 def put_party(conn: Conn, name: str, kind: str) -> int:
     """Register a party by its name, or find it; return its number."""
     row = conn.execute(

@@ -1,0 +1,173 @@
+"""The `work` process: validates what the ingest marked stale, and looks at the timetable.
+
+Work lists are tables; a notification or a tick only says when to look, so a lost one costs a delay and nothing else.
+The ingest notifies `stale` in the transaction that marked; the timetable finds whatever such a wake-up left behind.
+Every tick is unique in the database by (entry, instant), so any number of workers may run.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from cloud import markettime
+from cloud.config import CloudConfig
+from cloud.db import Pool, ProcessRole, Scope, open_pool, transaction
+from cloud.errors import Unavailable
+from cloud.metering.run.validate import validate_stale
+from cloud.metering.store import intervals, partitions, readings, timetable
+
+log = logging.getLogger(__name__)
+
+TIMETABLE = Scope(ProcessRole.WORKER, actor="job:timetable")
+LISTEN_S = 1.0  # how soon a stop is noticed
+GATHER_S = 0.3  # after a notification: more marks are likely on their way
+RETRY_S = 2.0
+TICKS_KEPT = timedelta(days=30)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """How often to look, counted from midnight UTC plus `offset`; what is due is decided by the data."""
+
+    name: str
+    every: timedelta
+    offset: timedelta
+    look: Callable[[Pool, CloudConfig, datetime], None]
+
+
+def work(config: CloudConfig, stop: threading.Event) -> None:
+    """Run until `stop`."""
+    taken_by = f"{socket.gethostname()}:{os.getpid()}"
+    with open_pool(config.dsn, size_max=config.pool_size_max) as pool:
+        scheduler = BackgroundScheduler(timezone=UTC)
+        for entry in ENTRIES:
+            scheduler.add_job(
+                tick,
+                "interval",
+                args=(pool, config, entry, taken_by),
+                seconds=entry.every.total_seconds(),
+                next_run_time=_now(),  # a worker that was away looks at once
+                id=entry.name,
+                max_instances=1,
+                coalesce=True,
+                misfire_grace_time=None,
+            )
+        scheduler.start()
+        log.info("work.started entries=%d", len(ENTRIES))
+        try:
+            _validate_as_told(pool, config, stop)
+        finally:
+            scheduler.shutdown(wait=True)
+
+
+def tick(pool: Pool, config: CloudConfig, entry: Entry, taken_by: str) -> bool:
+    """Look at one entry if nobody has at this instant; tell whether this process did."""
+    now = _now()
+    instant = latest_instant(entry, now)
+    try:
+        with transaction(pool, TIMETABLE) as conn:
+            if not timetable.claim_tick(conn, entry.name, instant, taken_by):
+                return False
+        entry.look(pool, config, now)
+    except Unavailable as problem:
+        log.warning("work.database.away entry=%s problem=%s", entry.name, problem)
+        return False
+    return True
+
+
+def latest_instant(entry: Entry, now: datetime) -> datetime:
+    """The last instant at which the entry was due: the same for every worker."""
+    start = EPOCH + entry.offset
+    return start + (now - start) // entry.every * entry.every
+
+
+def _validate_as_told(pool: Pool, config: CloudConfig, stop: threading.Event) -> None:
+    """Listen for marks and validate until the list is empty, through every loss of the database."""
+    while not stop.is_set():
+        try:
+            with psycopg.connect(config.dsn, autocommit=True, connect_timeout=5) as conn:
+                conn.execute("LISTEN stale")
+                drain(pool, stop)
+                while not stop.is_set():
+                    if any(True for _ in conn.notifies(timeout=LISTEN_S, stop_after=1)):
+                        stop.wait(GATHER_S)
+                        drain(pool, stop)
+        except (psycopg.OperationalError, Unavailable) as problem:
+            log.warning("work.database.away problem=%s", " ".join(str(problem).split())[:200])
+            stop.wait(RETRY_S)
+
+
+def drain(pool: Pool, stop: threading.Event) -> int:
+    """Validate until no stale day is left; return how many marks were taken."""
+    taken = 0
+    while not stop.is_set():
+        turn = validate_stale(pool, _now())
+        if not turn:
+            break
+        taken += turn
+    return taken
+
+
+# ---- what is looked at -----------------------------------------------------------------------------------
+
+
+def _stale_days(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    drain(pool, threading.Event())
+
+
+def _ended_days(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    """Yesterday of every installed meter, so that a silent one is missing by name; then forerunners may go."""
+    today = markettime.day_of(now)
+    with transaction(pool, TIMETABLE) as conn:
+        marked = readings.mark_installed_stale(conn, today - timedelta(days=1), now)
+    drain(pool, threading.Event())
+    with transaction(pool, TIMETABLE) as conn:
+        pruned = intervals.prune_running(conn, markettime.slot_start(today, 0))
+    log.info("work.day.closed meters=%d pruned=%d", marked, pruned)
+
+
+def _partitions(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    with transaction(pool, TIMETABLE) as conn:
+        made = partitions.ensure_ahead(conn, now, config.reading_partition_days)
+    log.info("work.partitions.ahead made=%d", made)
+
+
+def _backlog(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    with transaction(pool, TIMETABLE) as conn:
+        backlog = timetable.load_backlog(conn, markettime.day_of(now))
+    late = backlog.stale_since is not None and now - backlog.stale_since > timedelta(minutes=15)
+    log.log(
+        logging.WARNING if late or backlog.refused_today else logging.INFO,
+        "work.backlog stale_days=%d refused_today=%d unresolved=%d",
+        *(backlog.stale_days, backlog.refused_today, backlog.unresolved),
+    )
+
+
+def _expiry(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    with transaction(pool, TIMETABLE) as conn:
+        sessions = timetable.forget_sessions(conn, now)
+        ticks = timetable.forget_ticks(conn, now - TICKS_KEPT)
+    log.info("work.expired sessions=%d ticks=%d", sessions, ticks)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - jobs is where the worker's clock is read
+
+
+ENTRIES = (
+    Entry("stale_days", timedelta(minutes=5), timedelta(0), _stale_days),
+    Entry("ended_days", timedelta(days=1), timedelta(hours=16, minutes=20), _ended_days),  # 00:20 market time
+    Entry("partitions", timedelta(days=1), timedelta(hours=15), _partitions),
+    Entry("backlog", timedelta(minutes=10), timedelta(0), _backlog),
+    Entry("expiry", timedelta(hours=1), timedelta(minutes=7), _expiry),
+)
