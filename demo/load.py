@@ -94,12 +94,8 @@ class Load:
         at = datetime.fromtimestamp(at_ms // 1000, UTC).astimezone(MARKET_ZONE)
         month = at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         first, last = _quarter(int(month.timestamp()) * 1000), _quarter(at_ms)
-        return (
-            max(map(self.active.sample, range(first, last)), default=0)
-            * self.peak_w
-            * 10**decimals
-            // (SCALE * 1000)
-        )
+        highest = max(map(self.active.sample, range(first, last)), default=0)
+        return int(highest * self.peak_w * 10**decimals // (SCALE * 1000))
 
     def ticks(self, code: str, at_ms: int, decimals: int) -> int:
         """Any channel of the wire catalogue at an instant, in units of 10^-decimals of the catalogue's unit."""

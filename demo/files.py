@@ -1,0 +1,94 @@
+"""The texts that describe the demonstration's world to the system: the site file, and each agent's lines and meters. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import date
+
+from demo.world import GATEWAYS, SITES, Site, Terms
+
+INSTALLED_ON = date(2026, 1, 1)
+AGENT_MARK = "# --- 以下由演示程序写入 / from here on written by the demonstration ---"
+_TABLE_KINDS = {"generation": "generator"}
+
+
+def site_text() -> str:
+    """Write the site file of the whole world (docs/operations/site-file.md)."""
+    blocks = [_table("party", {"name": party, "kind": kind}) for party, kind in _parties()]
+    for site in SITES:
+        blocks += [
+            _table(
+                "account",
+                {"id": site.account_id, "party": site.party, "name": site.party, "address": site.place},
+            ),
+            _terms(site.terms),
+            _table(
+                "supply_point", {"id": site.supply_point_id, "account": site.account_id, "name": site.party}
+            ),
+        ]
+    blocks += [_table("gateway", {"id": gateway.gateway_id, "name": gateway.name}) for gateway in GATEWAYS]
+    for site in SITES:
+        blocks.append(
+            _table("meter", {"id": site.meter_id, "profile": site.profile, "address": site.address})
+        )
+        installation = {
+            "meter": site.meter_id,
+            "supply_point": site.supply_point_id,
+            "gateway": site.gateway_id,
+            "multiplier": site.multiplier,
+            "from": INSTALLED_ON,
+        }
+        blocks.append(_table("installation", installation))
+    return "\n\n".join(blocks) + "\n"
+
+
+def agent_text(
+    enrolled: str, gateway_id: str, urls: Mapping[str, str], broker_port: int, mqtt_version: int
+) -> str:
+    """Complete the agent.toml that enrolment wrote: where the broker is today, the lines at `urls`, the meters."""
+    today = {"port": broker_port, "mqtt_version": mqtt_version}
+    identity = [
+        f"{key} = {today[key]}" if (key := line.partition(" = ")[0]) in today else line
+        for line in enrolled.split(AGENT_MARK)[0].rstrip().splitlines()
+    ]
+    blocks = ["\n".join(identity), AGENT_MARK]
+    blocks += [_table("port", {"name": name, "url": url}) for name, url in urls.items()]
+    for site in SITES:
+        if site.gateway_id == gateway_id:
+            keys = ("meter_id", "port", "profile", "address")
+            blocks.append(_table("meter", {key: getattr(site, key) for key in keys}))
+    return "\n\n".join(blocks) + "\n"
+
+
+def billed_sites() -> tuple[Site, ...]:
+    """Sites whose bill a published price sheet of the demonstration's month can make: agency purchase, 工商业."""
+    return tuple(site for site in SITES if site.terms.purchase == "agency")
+
+
+def _parties() -> Iterable[tuple[str, str]]:
+    return ((site.party, _TABLE_KINDS.get(site.terms.category, "user")) for site in SITES)
+
+
+def _terms(terms: Terms) -> str:
+    values = {
+        "from": INSTALLED_ON,
+        "category": terms.category,
+        "purchase": terms.purchase,
+        "structure": terms.structure,
+        "voltage": terms.voltage,
+        "demand_mode": None if terms.demand_mode == "none" else terms.demand_mode,
+        "capacity_kva": terms.capacity_kva,
+        "contract_demand_kw": terms.contract_demand_kw,
+        "power_factor_standard": terms.power_factor_standard,
+    }
+    return _table("account.terms", values)
+
+
+def _table(name: str, values: Mapping[str, object]) -> str:
+    lines = [f"{key} = {_value(value)}" for key, value in values.items() if value is not None]
+    return "\n".join([f"[[{name}]]", *lines])
+
+
+def _value(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
