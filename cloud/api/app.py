@@ -20,6 +20,7 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -130,7 +131,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         app.state.hub.close()
-        app.state.pool.close()
+        await run_in_threadpool(app.state.hub.wait_closed)
+        await run_in_threadpool(app.state.pool.close)
 
 
 def _add_own_routes(app: FastAPI) -> None:

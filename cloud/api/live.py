@@ -59,6 +59,11 @@ class Hub:
         self._over.set()
         self._wake_soon()
 
+    def wait_closed(self) -> None:
+        """Wait until nobody listens any more; call after `close`, from a thread that may block."""
+        if self._thread is not None:
+            self._thread.join()
+
     def add(self, woken: asyncio.Event) -> None:
         """A stream wants to be woken."""
         self._streams.add(woken)
