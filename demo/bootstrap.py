@@ -59,6 +59,7 @@ def prepare(lock: Path) -> Path:
         if not _works(python):
             _say(1, "建立 Python 环境 .venv / making the Python environment .venv")
             _make_environment()
+            (ENVIRONMENT / ".made-at").write_text(str(ENVIRONMENT), encoding="utf-8")
         _say(2, f"安装依赖 / installing what {lock.relative_to(ROOT)} lists")
         _install(python, lock)
         _say(3, "安装本项目 / installing the project itself")
@@ -94,7 +95,8 @@ def _is_ready(python: Path, stamp: Path, wanted: str) -> bool:
 
 def _works(python: Path) -> bool:
     """Tell whether the environment has a Python that starts, is new enough, has pip, and belongs to this place."""
-    if not python.exists():
+    made_at = ENVIRONMENT / ".made-at"
+    if not python.exists() or (made_at.exists() and made_at.read_text(encoding="utf-8") != str(ENVIRONMENT)):
         return False
     question = "import sys, pip; print(sys.prefix, sys.version_info >= (3, 11), sep='\\n')"
     done = subprocess.run([python, "-I", "-c", question], capture_output=True, text=True, check=False)

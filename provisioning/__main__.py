@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # an edge device has no database library
     from cloud.db import Pool
 
 CA_FOLDER = Path("/var/lib/shoudian-ca")
+DATABASE = "数据库由 SHOUDIAN_DSN 或 SHOUDIAN_DSN_FILE 指定 / the database is named by SHOUDIAN_DSN or SHOUDIAN_DSN_FILE"
 EXAMPLE = """
 从零到一台入网的网关 / from nothing to one enrolled gateway:
   办公室 / office   shoudian-provision ca init --server-name cloud.example
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _add_ca(commands, ca_folder)
     _add_office(commands, ca_folder)
+    _add_broker(commands, ca_folder)
     _add_gateway(commands)
     return parser
 
@@ -107,18 +109,17 @@ def _add_ca(
 def _add_office(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], ca_folder: argparse.ArgumentParser
 ) -> None:
-    dsn = "数据库由 SHOUDIAN_DSN 或 SHOUDIAN_DSN_FILE 指定 / the database is named by SHOUDIAN_DSN or SHOUDIAN_DSN_FILE"
     claim = commands.add_parser(
         "claim",
         parents=[ca_folder],
-        epilog=dsn,
+        epilog=DATABASE,
         help="登记网关并发认领码 / register a gateway, print its claim code",
     )
     claim.add_argument("serial", metavar="SERIAL", help="网关序列号 / serial of the gateway, e.g. GW001")
     claim.add_argument("--name", default="", help="显示名 / name to show, e.g. 1号楼配电间")
     claim.set_defaults(run=_claim)
     api = commands.add_parser(
-        "api", parents=[ca_folder], epilog=dsn, help="运行入网服务器 / run the enrolment server"
+        "api", parents=[ca_folder], epilog=DATABASE, help="运行入网服务器 / run the enrolment server"
     )
     api.add_argument(
         "--host", default="127.0.0.1", help="监听地址 / address to listen on (default 127.0.0.1)"
@@ -129,6 +130,11 @@ def _add_office(
     )
     api.add_argument("--broker-port", type=_port, default=8883, help="代理端口 / its port (default 8883)")
     api.set_defaults(run=_api)
+
+
+def _add_broker(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], ca_folder: argparse.ArgumentParser
+) -> None:
     broker = commands.add_parser(
         "broker-config",
         parents=[ca_folder],
@@ -145,7 +151,7 @@ def _add_office(
     revoke = commands.add_parser(
         "revoke",
         parents=[ca_folder],
-        epilog=dsn,
+        epilog=DATABASE,
         help="吊销网关并断开 / shut a gateway out and end its connection",
     )
     revoke.add_argument("serial", metavar="SERIAL")
@@ -161,7 +167,7 @@ def _add_office(
     )  # fmt: skip
     revoke.set_defaults(run=_revoke)
     crl = commands.add_parser(
-        "crl", parents=[ca_folder], epilog=dsn, help="重写吊销列表 / write the revocation list anew"
+        "crl", parents=[ca_folder], epilog=DATABASE, help="重写吊销列表 / write the revocation list anew"
     )
     crl.add_argument(
         "--check",

@@ -112,19 +112,7 @@ def build_app(
     app = fastapi.FastAPI(title="Shoudian provisioning", docs_url=None, redoc_url=None)
     visitors = Visitors()
 
-    @app.exception_handler(Refused)
-    @app.exception_handler(Unavailable)
-    def refused(request: fastapi.Request, problem: Refused | Unavailable) -> JSONResponse:
-        zh, en = sentence(problem.key, problem.facts)
-        status = next(code for kind, code in STATUS.items() if isinstance(problem, kind))
-        log.info("provisioning.refused key=%s", problem.key)
-        return JSONResponse({"error": problem.key, "zh": zh, "en": en}, status)
-
-    @app.exception_handler(RequestValidationError)
-    def malformed(request: fastapi.Request, problem: RequestValidationError) -> JSONResponse:
-        fields = ", ".join(sorted({str(error["loc"][-1]) for error in problem.errors()}))
-        zh, en = sentence("bad_form", {"fields": fields})
-        return JSONResponse({"error": "bad_form", "zh": zh, "en": en}, 422)
+    _speak_of_refusals(app)
 
     @app.get("/prov/v1/hello")
     def hello() -> HelloOut:
@@ -171,6 +159,24 @@ def build_app(
         )
 
     return app
+
+
+def _speak_of_refusals(app: fastapi.FastAPI) -> None:
+    """Answer every expected failure with its key and a sentence in both languages."""
+
+    @app.exception_handler(Refused)
+    @app.exception_handler(Unavailable)
+    def refused(request: fastapi.Request, problem: Refused | Unavailable) -> JSONResponse:
+        zh, en = sentence(problem.key, problem.facts)
+        status = next(code for kind, code in STATUS.items() if isinstance(problem, kind))
+        log.info("provisioning.refused key=%s", problem.key)
+        return JSONResponse({"error": problem.key, "zh": zh, "en": en}, status)
+
+    @app.exception_handler(RequestValidationError)
+    def malformed(request: fastapi.Request, problem: RequestValidationError) -> JSONResponse:
+        fields = ", ".join(sorted({str(error["loc"][-1]) for error in problem.errors()}))
+        zh, en = sentence("bad_form", {"fields": fields})
+        return JSONResponse({"error": "bad_form", "zh": zh, "en": en}, 422)
 
 
 def serve(
