@@ -141,10 +141,15 @@ def usage_from(days: Sequence[IntervalDay], calendar: Calendar) -> Usage:
 
 
 def missing_slots(interval_day: IntervalDay, *, reactive: bool) -> tuple[int, ...]:
-    """List the slots of a day that lack import energy, or reactive energy where that is billed too."""
+    """List the slots of a day that lack import energy, or reactive energy where that is billed too.
+
+    A meter without a reverse reactive register has none in the whole day: that is not a gap.
+    """
     needed = [interval_day.import_wh]
     if reactive:
-        needed += [interval_day.import_varh, interval_day.export_varh]
+        needed.append(interval_day.import_varh)
+        if any(value is not None for value in interval_day.export_varh):
+            needed.append(interval_day.export_varh)
     return tuple(slot for slot in range(SLOTS_PER_DAY) if any(column[slot] is None for column in needed))
 
 

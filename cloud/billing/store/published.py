@@ -14,6 +14,7 @@ from importlib import resources
 
 from cloud.billing.catalogue import Catalogue
 from cloud.billing.pricefile import PriceFile, price_file_from
+from cloud.billing.tariff import Head
 from cloud.db import Conn
 from cloud.errors import Conflict
 from cloud.markettime import slot_start
@@ -44,8 +45,31 @@ def packaged_catalogue() -> Catalogue:
 
 
 def keep(conn: Conn, texts: Iterable[PublishedText], now: datetime) -> int:
-    """Take price files that the database does not have yet; count them. Raises BadPriceFile, PublishedFileChanged."""
-    return sum(_keep_one(conn, each, now) for each in texts)
+    """Take price files that the database does not have yet; count them.
+
+    Raises BadPriceFile, and PublishedFileChanged when a file that was taken has other bytes now.
+    """
+    taken = {
+        (sheet_id, version): sha256
+        for sheet_id, version, sha256 in conn.execute(
+            "SELECT sheet_id, version, encode(sha256, 'hex') FROM price_sheet"
+        )
+    }
+    count = 0
+    for each in texts:
+        head = _parsed(each.name, each.text).head
+        known = taken.get((head.id, head.version))
+        if known is None:
+            count += _keep_one(conn, head, each.text, now)
+        elif known != head.sha256:
+            raise PublishedFileChanged(
+                "published_file_changed",
+                file=each.name,
+                id=head.id,
+                version=head.version,
+                allowed="a higher version",
+            )
+    return count
 
 
 def catalogue(conn: Conn) -> Catalogue:
@@ -56,39 +80,17 @@ def catalogue(conn: Conn) -> Catalogue:
     return Catalogue(tuple(_parsed(f"{sheet_id}@{version}", body) for sheet_id, version, body in rows))
 
 
-def _keep_one(conn: Conn, published: PublishedText, now: datetime) -> int:
-    head = _parsed(published.name, published.text).head
-    taken = conn.execute(
+def _keep_one(conn: Conn, head: Head, text: str, now: datetime) -> int:
+    return conn.execute(
         """INSERT INTO price_sheet (sheet_id, version, kind, grid, sha256, effective, document, body, loaded_at)
            VALUES (%s, %s, %s, %s, %s, tstzrange(%s, %s, '[)'), %s, %s, %s)
            ON CONFLICT (sheet_id, version) DO NOTHING""",
         (
-            head.id,
-            head.version,
-            head.kind,
-            head.grid,
-            bytes.fromhex(head.sha256),
-            slot_start(head.effective_from, 0),
-            _end(head.effective_to),
-            head.sources[0].document,
-            published.text,
-            now,
+            *(head.id, head.version, head.kind, head.grid, bytes.fromhex(head.sha256)),
+            *(slot_start(head.effective_from, 0), _end(head.effective_to)),
+            *(head.sources[0].document, text, now),
         ),
     ).rowcount
-    if taken == 0:
-        _refuse_other_bytes(conn, published.name, head.id, head.version, head.sha256)
-    return taken
-
-
-def _refuse_other_bytes(conn: Conn, name: str, sheet_id: str, version: int, sha256: str) -> None:
-    row = conn.execute(
-        "SELECT encode(sha256, 'hex') FROM price_sheet WHERE sheet_id = %s AND version = %s",
-        (sheet_id, version),
-    ).fetchone()
-    if row is None or row[0] != sha256:
-        raise PublishedFileChanged(
-            "published_file_changed", file=name, id=sheet_id, version=version, allowed="a higher version"
-        )
 
 
 def _end(day: date | None) -> datetime | None:

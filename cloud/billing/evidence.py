@@ -1,0 +1,152 @@
+"""Terms and price files over a month -> segments; registers against intervals; what is missing. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from itertools import pairwise
+
+from cloud.billing.catalogue import Buyer, Catalogue, Prices
+from cloud.billing.facts import Register
+from cloud.billing.segment import Segment, Terms, missing_slots, usage_from
+from cloud.billing.tariff import Finding
+from cloud.errors import Refused
+from cloud.markettime import SLOTS_PER_DAY, days_between, slot_label
+from cloud.metering.interval import IntervalDay
+from cloud.money import EXACT
+
+MISSING_SHOWN_MAX = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Days `[first_day, end_day)` under one set of terms."""
+
+    first_day: date
+    end_day: date
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
+class MissingDay:
+    """Slots of a supply point's day that have no energy."""
+
+    supply_point_id: str
+    day: date
+    slots: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """Tell the gaps on the clock face: 'SP1 2026-08-03 00:15-01:30'."""
+        gaps = ", ".join(f"{slot_label(start)}-{slot_label(end)}" for start, end in _spans(self.slots))
+        return f"{self.supply_point_id} {self.day.isoformat()} {gaps}"
+
+
+class IntervalsMissing(Refused):
+    """The month cannot be billed yet; `missing` lists every day and slot, `facts` the first few in words."""
+
+    def __init__(self, account_id: str, month: date, missing: Sequence[MissingDay]) -> None:
+        self.missing = tuple(missing)
+        super().__init__(
+            "intervals_missing",
+            account=account_id,
+            month=month.strftime("%Y-%m"),
+            days=len(self.missing),
+            slots=sum(len(each.slots) for each in self.missing),
+            missing="; ".join(map(str, self.missing[:MISSING_SHOWN_MAX]))
+            + (" …" if len(self.missing) > MISSING_SHOWN_MAX else ""),
+        )
+
+
+def priced_stretches(
+    stretches: Sequence[Stretch], catalogue: Catalogue, grid: str
+) -> tuple[tuple[Stretch, Prices], ...]:
+    """Cut stretches where price files change, and join what is the same again. Raises UnpricedMonth."""
+    result: list[tuple[Stretch, Prices]] = []
+    for stretch in stretches:
+        buyer = Buyer(grid, stretch.terms.purchase, stretch.terms.category)
+        edges = (
+            stretch.first_day,
+            *catalogue.changes_within(stretch.first_day, stretch.end_day),
+            stretch.end_day,
+        )
+        for first, end in pairwise(edges):
+            prices = catalogue.prices_on(first, buyer)
+            last = result[-1] if result else None
+            if last and last[0].end_day == first and last[0].terms == stretch.terms and last[1] == prices:
+                result[-1] = (Stretch(last[0].first_day, end, stretch.terms), prices)
+            else:
+                result.append((Stretch(first, end, stretch.terms), prices))
+    return tuple(result)
+
+
+def missing_days(
+    stretches: Iterable[Stretch], days: Mapping[str, Sequence[IntervalDay]]
+) -> tuple[MissingDay, ...]:
+    """List every slot of the stretches that has no energy; `days` holds each supply point's known days."""
+    missing = []
+    wanted = list(stretches)
+    for supply_point_id, known in sorted(days.items()):
+        by_day = {each.day: each for each in known}
+        for stretch in wanted:
+            reactive = stretch.terms.power_factor_standard is not None
+            for day in days_between(stretch.first_day, stretch.end_day):
+                found = by_day.get(day)
+                slots = (
+                    tuple(range(SLOTS_PER_DAY)) if found is None else missing_slots(found, reactive=reactive)
+                )
+                if slots:
+                    missing.append(MissingDay(supply_point_id, day, slots))
+    return tuple(missing)
+
+
+def segments(
+    stretches: Iterable[tuple[Stretch, Prices]], days: Iterable[IntervalDay]
+) -> tuple[tuple[Segment, Prices], ...]:
+    """Sum the interval days of each stretch into its usage."""
+    known = tuple(days)
+    result = []
+    for stretch, prices in stretches:
+        own = [each for each in known if stretch.first_day <= each.day < stretch.end_day]
+        usage = usage_from(own, prices.calendar)
+        result.append((Segment(stretch.first_day, stretch.end_day, stretch.terms, usage), prices))
+    return tuple(result)
+
+
+def register_findings(registers: Iterable[Register], days: Iterable[IntervalDay]) -> tuple[Finding, ...]:
+    """Report supply points whose intervals do not add up to their registers x multiplier, to the Wh.
+
+    Only meters that were read at both ends can be compared; the others are reported as not read.
+    """
+    by_registers: dict[str, Decimal] = defaultdict(Decimal)
+    unread: set[str] = set()
+    for each in registers:
+        if each.register != "ea_imp":
+            continue
+        if each.start is None or each.end is None:
+            unread.add(each.supply_point_id)
+            continue
+        kwh = EXACT.multiply(EXACT.subtract(each.end, each.start), Decimal(each.multiplier))
+        by_registers[each.supply_point_id] = EXACT.add(by_registers[each.supply_point_id], kwh)
+    by_intervals: dict[str, int] = defaultdict(int)
+    for day in days:
+        by_intervals[day.supply_point_id] += sum(wh or 0 for wh in day.import_wh)
+    findings = [Finding("register_not_read", (("supply_point_id", point),)) for point in sorted(unread)]
+    for point, kwh in sorted(by_registers.items()):
+        wh = EXACT.scaleb(kwh, 3)
+        if point not in unread and abs(EXACT.subtract(wh, Decimal(by_intervals[point]))) >= 1:
+            facts = (("intervals_wh", str(by_intervals[point])), ("registers_wh", f"{wh.normalize():f}"))
+            findings.append(Finding("register_differs", (*facts, ("supply_point_id", point))))
+    return tuple(findings)
+
+
+def _spans(slots: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    spans: list[tuple[int, int]] = []
+    for slot in slots:
+        if spans and spans[-1][1] == slot:
+            spans[-1] = (spans[-1][0], slot + 1)
+        else:
+            spans.append((slot, slot + 1))
+    return tuple(spans)

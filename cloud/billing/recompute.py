@@ -1,0 +1,139 @@
+"""A bill checked from its own JSON, offline: every formula, the energy, and the rating with the same price files. Pure.
+
+Three opinions that must agree: the printed amounts, the formulas evaluated by another evaluator
+(`formula.fen_by`), and the rating code run again over the bill's usage and the price files it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TypeVar
+
+from cloud.billing.basic import TwoPartRules
+from cloud.billing.bill import NoSuchPrice, priced, rate
+from cloud.billing.catalogue import Catalogue, Prices
+from cloud.billing.charges import Funds, Transmission
+from cloud.billing.facts import Bill, FileRef, RatedSegment
+from cloud.billing.formula import BadFormula, fen_by
+from cloud.billing.line import PERIODS, BillLine
+from cloud.billing.powerfactor import PowerFactorRules
+from cloud.billing.pricefile import PriceFile
+from cloud.billing.tariff import Calendar, PriceSheet
+from cloud.money import yuan
+
+_File = TypeVar("_File", Calendar, PriceSheet, Transmission, Funds, PowerFactorRules, TwoPartRules)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check found: the first wrong things in order, and price files that are not known here."""
+
+    problems: tuple[str, ...]
+    unknown_files: tuple[str, ...]
+
+
+class _Unknown(Exception):
+    """A price file of the bill that this catalogue does not have."""
+
+
+def check(bill: Bill, catalogue: Catalogue) -> Checked:
+    """Recompute a bill; an empty `problems` means that every line is right.
+
+    Price files that the catalogue lacks are named; their lines are then checked by their formulas only.
+    """
+    problems = [*_formula_problems(bill), *_energy_problems(bill)]
+    files = {(each.head.id, each.head.version): each for each in catalogue.files}
+    refs = dict.fromkeys(ref for each in bill.segments for ref in each.files)
+    unknown = tuple(_origin(ref) for ref in refs if (ref.id, ref.version) not in files)
+    problems += [
+        f"price file {_origin(ref)}: other bytes than the published file (sha256 {ref.sha256[:16]}…)"
+        for ref in refs
+        if (ref.id, ref.version) in files and files[ref.id, ref.version].head.sha256 != ref.sha256
+    ]
+    if not unknown and not problems:
+        problems += _rating_problems(bill, files)
+    return Checked(tuple(problems), unknown)
+
+
+def _formula_problems(bill: Bill) -> list[str]:
+    problems = []
+    for number, line in enumerate(bill.lines, start=1):
+        inputs: Mapping[str, Decimal] = {each.name: each.value for each in line.derivation.inputs}
+        try:
+            fen = fen_by(line.derivation.formula, inputs)
+        except BadFormula as error:
+            problems.append(f"{_name(number, line)}: formula cannot be evaluated: {error}")
+            continue
+        if fen != line.amount_fen:
+            problems.append(
+                f"{_name(number, line)}: printed {yuan(line.amount_fen)}, formula gives {yuan(fen)}"
+            )
+    return problems
+
+
+def _energy_problems(bill: Bill) -> list[str]:
+    problems = []
+    for each in bill.segments:
+        usage = each.segment.usage
+        for index, period in enumerate(PERIODS):
+            by_day = sum(day.import_wh[index] for day in usage.days)
+            if usage.days and by_day != usage.import_wh[index]:
+                stretch = f"{each.segment.first_day} to {each.segment.end_day}"
+                problems.append(
+                    f"energy {period} {stretch}: total {usage.import_wh[index]} Wh, the days add up to {by_day} Wh"
+                )
+    return problems
+
+
+def _rating_problems(bill: Bill, files: Mapping[tuple[str, int], PriceFile]) -> list[str]:
+    """Rate again; report the first line that differs."""
+    try:
+        segments = priced([(each.segment, _prices(each, files)) for each in bill.segments])
+        lines = rate(segments, bill.month)
+    except (NoSuchPrice, _Unknown, ValueError) as error:
+        return [f"cannot be rated again: {error}"]
+    for each, again in zip(bill.segments, segments, strict=True):
+        if each.kwh != again.energy.kwh:
+            return [
+                f"billed energy {each.segment.first_day}: printed {each.kwh}, rounds to {again.energy.kwh}"
+            ]
+    for number, (line, right) in enumerate(zip(bill.lines, lines, strict=False), start=1):
+        if line.amount_fen != right.amount_fen:
+            return [
+                f"{_name(number, line)}: printed {yuan(line.amount_fen)}, rating gives {yuan(right.amount_fen)}"
+            ]
+        if line != right:
+            return [f"{_name(number, line)}: amount right, but its derivation is not that of the price files"]
+    if len(bill.lines) != len(lines):
+        return [f"the bill has {len(bill.lines)} lines, rating gives {len(lines)}"]
+    return []
+
+
+def _prices(each: RatedSegment, files: Mapping[tuple[str, int], PriceFile]) -> Prices:
+    by_kind = {ref.kind: files[ref.id, ref.version] for ref in each.files}
+    return Prices(
+        sheet=_of(PriceSheet, by_kind, "price-sheet"),
+        calendar=_of(Calendar, by_kind, "calendar"),
+        transmission=_of(Transmission, by_kind, "transmission"),
+        funds=_of(Funds, by_kind, "funds"),
+        two_part=_of(TwoPartRules, by_kind, "two-part"),
+        power_factor=_of(PowerFactorRules, by_kind, "power-factor"),
+    )
+
+
+def _of(wanted: type[_File], by_kind: Mapping[str, PriceFile], kind: str) -> _File:
+    found = by_kind.get(kind)
+    if not isinstance(found, wanted):
+        raise _Unknown(f"no price file of kind {kind}")
+    return found
+
+
+def _name(number: int, line: BillLine) -> str:
+    period = f" {line.period}" if line.period else ""
+    return f"line {number} ({line.section} {line.item}{period})"
+
+
+def _origin(ref: FileRef) -> str:
+    return f"{ref.id}@{ref.version}"

@@ -1,0 +1,60 @@
+"""`shoudian-cloud verify-bill FILE`: recompute a bill from its JSON or PDF, offline, and tell OK or what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloud.billing.billjson import bill_from_text
+from cloud.billing.labels import money_text
+from cloud.billing.recompute import check
+from cloud.billing.store import published
+from cloud.errors import Invalid
+from cloud.paper.attached import attached_json
+
+HELP = """Recompute a bill offline and compare it to the fen.
+
+FILE is the bill's .json, or its .pdf with the JSON inside. Checked are every line's formula, the energy by day and
+period, and the rating with the published price files that the bill names (by SHA-256).
+
+Example: shoudian-cloud verify-bill bill-1300000000012-2026-08.pdf
+Prints OK (exit 0) or the first wrong line (exit 1); a file that is no bill is refused (exit 2)."""
+
+FILE_BYTES_MAX = 50_000_000
+
+
+class UnreadableFile(Invalid):
+    """The file is not there, may not be read, or is far too large for a bill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to print, and whether the bill is right."""
+
+    text: str
+    is_right: bool
+
+
+def verify_file(path: Path) -> Verdict:
+    """Check one file. Raises UnreadableFile, NoAttachment, NotABill."""
+    try:
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise UnreadableFile("unreadable_file", file=path, problem=f"more than {FILE_BYTES_MAX} bytes")
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnreadableFile("unreadable_file", file=path, problem=error.strerror or error) from error
+    return verify(content)
+
+
+def verify(content: bytes) -> Verdict:
+    """Check a bill's JSON or PDF. Raises NoAttachment, NotABill."""
+    bill = bill_from_text(attached_json(content) if content.startswith(b"%PDF") else content)
+    found = check(bill, published.packaged_catalogue())
+    name = f"{bill.account.account_id} {bill.month:%Y-%m} revision {bill.revision}"
+    if found.problems:
+        return Verdict(f"WRONG {name}: {found.problems[0]}", is_right=False)
+    how = "formulas, energy and price files agree"
+    if found.unknown_files:
+        how = f"formulas and energy agree; price files not known here: {', '.join(found.unknown_files)}"
+    total = f"{len(bill.lines)} lines, {money_text(bill.total_fen)} yuan"
+    return Verdict(f"OK {name}: {total}; {how}", is_right=True)

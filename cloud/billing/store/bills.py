@@ -1,0 +1,224 @@
+"""SQL: what a bill is drawn up from, and bills with their lines. Nothing here commits or decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+from psycopg.types.json import Jsonb
+
+from cloud.billing.billjson import derivation_json, facts_json
+from cloud.billing.facts import Bill, IntervalEvidence, Register
+from cloud.billing.line import BillLine
+from cloud.billing.segment import DemandMode, Terms
+from cloud.db import Conn
+from cloud.money import EXACT
+
+# Energy registers of the channel catalogue: (column, code, unit); canonical ticks are 0.1 Wh and 0.1 varh.
+REGISTERS = (
+    ("c0", "ea_imp", "kWh"),
+    ("c1", "ea_exp", "kWh"),
+    ("c2", "er_imp", "kvarh"),
+    ("c3", "er_exp", "kvarh"),
+)
+TICK_EXPONENT = -4
+# How far from an end of the month a register reading may stand for it when that very instant was not read.
+EDGE = timedelta(days=1)
+UNTRUSTED_CLOCK = 1  # quality bit of a reading without a trusted clock: never shown as evidence
+
+
+@dataclass(frozen=True, slots=True)
+class DatedTerms:
+    """Terms in force in `[start, end)`; None = since ever, or for ever."""
+
+    start: datetime | None
+    end: datetime | None
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The latest revision of a bill as far as a next one needs to know it."""
+
+    bill_id: int
+    revision: int
+    total_fen: int
+    input_sha256: bytes
+    state: str
+
+
+def lock_month(conn: Conn, account_id: str, month: date) -> None:
+    """Let only this transaction draw up bills of the account and month, until it ends."""
+    conn.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"bill {account_id} {month.isoformat()}",)
+    )
+
+
+def terms_between(conn: Conn, account_id: str, start: datetime, end: datetime) -> tuple[DatedTerms, ...]:
+    """Load the terms that touch `[start, end)`, earliest first."""
+    rows = conn.execute(
+        """SELECT lower(effective), upper(effective), category, purchase, structure, voltage, demand_mode,
+                  capacity_kva, contract_demand_kw, power_factor_standard
+           FROM account_terms WHERE account_id = %s AND effective && tstzrange(%s, %s) ORDER BY lower(effective)""",
+        (account_id, start, end),
+    )
+    return tuple(
+        DatedTerms(first, last, Terms(category, purchase, structure, voltage, DemandMode(mode), *amounts))
+        for first, last, category, purchase, structure, voltage, mode, *amounts in rows
+    )
+
+
+def supply_points(conn: Conn, account_id: str) -> tuple[str, ...]:
+    """List the account's supply points by id."""
+    rows = conn.execute(
+        "SELECT supply_point_id FROM supply_point WHERE account_id = %s ORDER BY supply_point_id",
+        (account_id,),
+    )
+    return tuple(supply_point_id for (supply_point_id,) in rows)
+
+
+def interval_evidence(
+    conn: Conn, supply_point_ids: Sequence[str], first: date, end: date
+) -> tuple[IntervalEvidence, ...]:
+    """Tell which revision of each day of `[first, end)` speaks, and the batches it rests on."""
+    rows = conn.execute(
+        """SELECT DISTINCT ON (supply_point_id, day) supply_point_id, day, revision, first_batch_id, last_batch_id
+           FROM interval_day WHERE supply_point_id = ANY(%s) AND day >= %s AND day < %s
+           ORDER BY supply_point_id, day, revision DESC""",
+        (list(supply_point_ids), first, end),
+    )
+    return tuple(IntervalEvidence(*row) for row in rows)
+
+
+def registers(
+    conn: Conn, supply_point_ids: Sequence[str], start: datetime, end: datetime
+) -> tuple[Register, ...]:
+    """Read the energy registers of every installed meter at the ends of its part of `[start, end]`."""
+    rows = conn.execute(
+        """SELECT i.supply_point_id, m.meter_id, i.multiplier, part.first_at, part.last_at,
+                  a.taken_at, a.batch_id, a.c0, a.c1, a.c2, a.c3, z.taken_at, z.batch_id, z.c0, z.c1, z.c2, z.c3
+           FROM installation i JOIN meter m USING (meter_key)
+           CROSS JOIN LATERAL (SELECT greatest(lower(i.period), %(start)s) AS first_at,
+                                      least(upper(i.period), %(end)s) AS last_at) part
+           LEFT JOIN LATERAL (
+               SELECT * FROM reading r WHERE r.meter_key = i.meter_key AND r.quality & %(untrusted)s = 0
+               AND r.taken_at >= part.first_at AND r.taken_at <= least(part.first_at + %(edge)s, part.last_at)
+               ORDER BY r.taken_at, r.source DESC LIMIT 1) a ON true
+           LEFT JOIN LATERAL (
+               SELECT * FROM reading r WHERE r.meter_key = i.meter_key AND r.quality & %(untrusted)s = 0
+               AND r.taken_at <= part.last_at AND r.taken_at >= greatest(part.last_at - %(edge)s, part.first_at)
+               ORDER BY r.taken_at DESC, r.source DESC LIMIT 1) z ON true
+           WHERE i.supply_point_id = ANY(%(points)s) AND i.period && tstzrange(%(start)s, %(end)s)
+           ORDER BY i.supply_point_id, lower(i.period)""",
+        {
+            "points": list(supply_point_ids),
+            "start": start,
+            "end": end,
+            "edge": EDGE,
+            "untrusted": UNTRUSTED_CLOCK,
+        },
+    ).fetchall()
+    return tuple(register for row in rows for register in _registers_of(row))
+
+
+def _registers_of(row: tuple[object, ...]) -> tuple[Register, ...]:
+    point, meter_id, multiplier, first_at, last_at = row[:5]
+    start_at, start_batch, *start_ticks = row[5:11]
+    end_at, end_batch, *end_ticks = row[11:17]
+    batches = tuple(sorted({each for each in (start_batch, end_batch) if isinstance(each, int)}))
+    found = []
+    for (_, code, unit), start, end in zip(REGISTERS, start_ticks, end_ticks, strict=True):
+        if start is None and end is None and code != "ea_imp":
+            continue  # this meter has no such register
+        found.append(
+            Register(
+                supply_point_id=str(point),
+                meter_id=str(meter_id),
+                register=code,
+                unit=unit,
+                multiplier=_whole(multiplier),
+                start_at=_instant(start_at or first_at),
+                end_at=_instant(end_at or last_at),
+                start=_face_value(start),
+                end=_face_value(end),
+                batch_ids=batches,
+            )
+        )
+    return tuple(found)
+
+
+def latest(conn: Conn, account_id: str, month: date) -> Kept | None:
+    """Find the latest revision of a bill, in whatever state."""
+    row = conn.execute(
+        """SELECT bill_id, revision, total_fen, input_sha256, state FROM bill
+           WHERE account_id = %s AND month = %s ORDER BY revision DESC LIMIT 1""",
+        (account_id, month),
+    ).fetchone()
+    return None if row is None else Kept(*row)
+
+
+def save(conn: Conn, bill: Bill, input_sha256: bytes) -> int:
+    """Keep a bill as a draft with its lines; return its number."""
+    row = conn.execute(
+        """INSERT INTO bill (account_id, month, revision, total_fen, import_wh, facts, input_sha256, made_at)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING bill_id""",
+        (
+            *(bill.account.account_id, bill.month, bill.revision, bill.total_fen, bill.import_wh),
+            *(Jsonb(facts_json(bill)), input_sha256, bill.made_at),
+        ),
+    ).fetchone()
+    if row is None:
+        raise TypeError("INSERT … RETURNING gave no row")
+    bill_id = int(row[0])
+    with conn.cursor() as cursor:
+        cursor.executemany(
+            """INSERT INTO bill_line (bill_id, line_no, section, item, period, quantity, unit, price_yuan_per_unit,
+                                      amount_fen, derivation)
+               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
+            [(bill_id, number, *_columns(line)) for number, line in enumerate(bill.lines, start=1)],
+        )
+    return bill_id
+
+
+def move(conn: Conn, bill_id: int, before: str, after: str) -> bool:
+    """Move a bill from one state to another; False when it is not in `before`."""
+    return (
+        conn.execute(
+            "UPDATE bill SET state = %s WHERE bill_id = %s AND state = %s", (after, bill_id, before)
+        ).rowcount
+        == 1
+    )
+
+
+def accounts_with_terms(conn: Conn, start: datetime, end: datetime) -> tuple[str, ...]:
+    """List the accounts that have terms in `[start, end)`, by number: whom a bill run is for."""
+    rows = conn.execute(
+        "SELECT DISTINCT account_id FROM account_terms WHERE effective && tstzrange(%s, %s) ORDER BY account_id",
+        (start, end),
+    )
+    return tuple(account_id for (account_id,) in rows)
+
+
+def _columns(line: BillLine) -> tuple[object, ...]:
+    return (
+        *(line.section, line.item, line.period, line.quantity, line.unit, line.price_yuan_per_unit),
+        *(line.amount_fen, Jsonb(derivation_json(line.derivation))),
+    )
+
+
+def _face_value(ticks: object) -> Decimal | None:
+    return None if ticks is None else EXACT.scaleb(Decimal(_whole(ticks)), TICK_EXPONENT)
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is not a whole number")
+    return value
+
+
+def _instant(value: object) -> datetime:
+    if not isinstance(value, datetime):
+        raise TypeError(f"{value!r} is not an instant")
+    return value
