@@ -22,7 +22,7 @@ from cloud import markettime
 from cloud.config import CloudConfig
 from cloud.db import Pool, ProcessRole, Scope, open_pool, transaction
 from cloud.errors import Unavailable
-from cloud.metering.run.validate import validate_stale
+from cloud.metering.run.validate import note_silent, validate_stale
 from cloud.metering.store import intervals, partitions, readings, timetable
 
 log = logging.getLogger(__name__)
@@ -126,14 +126,16 @@ def _stale_days(pool: Pool, config: CloudConfig, now: datetime) -> None:
 
 
 def _ended_days(pool: Pool, config: CloudConfig, now: datetime) -> None:
-    """Yesterday of every installed meter, so that a silent one is missing by name; then forerunners may go."""
+    """Look at yesterday of every installed meter once more, so that what is missing is named; then forerunners may go."""
     today = markettime.day_of(now)
+    ended = today - timedelta(days=1)
     with transaction(pool, TIMETABLE) as conn:
-        marked = readings.mark_installed_stale(conn, today - timedelta(days=1), now)
+        marked = readings.mark_installed_stale(conn, ended, now)
     drain(pool, threading.Event())
+    silent = note_silent(pool, ended, now)
     with transaction(pool, TIMETABLE) as conn:
         pruned = intervals.prune_running(conn, markettime.slot_start(today, 0))
-    log.info("work.day.closed meters=%d pruned=%d", marked, pruned)
+    log.info("work.day.closed meters=%d silent=%d pruned=%d", marked, silent, pruned)
 
 
 def _partitions(pool: Pool, config: CloudConfig, now: datetime) -> None:

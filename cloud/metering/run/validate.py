@@ -47,10 +47,20 @@ def validate_stale(pool: Pool, now: datetime) -> int:
     return taken
 
 
-def validate_days(conn: Conn, supply_point_id: str, days: Iterable[date], now: datetime) -> int:
+def note_silent(pool: Pool, day: date, now: datetime) -> int:
+    """Give every supply point that was silent all day its missing day, by name; return how many. Raises Unavailable."""
+    with transaction(pool, WORKER) as conn:
+        silent = intervals.points_without_day(conn, day)
+        return sum(validate_days(conn, point, (day,), now, keep_empty=True) for point in silent)
+
+
+def validate_days(
+    conn: Conn, supply_point_id: str, days: Iterable[date], now: datetime, *, keep_empty: bool = False
+) -> int:
     """Validate days of a supply point, and every day that shares a gap with them; return how many new revisions.
 
-    A revision is added only when its values differ from the latest one.
+    A revision is added only when its values differ from the latest one. A day of which nothing at all is known gets
+    its first revision only with `keep_empty`: a reading at midnight must not make up the day before it.
     """
     intervals.lock_supply_point(conn, supply_point_id)
     wanted, installed = _with_gap_neighbours(conn, supply_point_id, frozenset(days))
@@ -61,7 +71,11 @@ def validate_days(conn: Conn, supply_point_id: str, days: Iterable[date], now: d
     kept = {d.day: d for d in intervals.load_days(conn, supply_point_id, first, end)}
     made_by = f"vee:{rules_for(first).version}"
     validated = vee.validate(supply_point_id, sorted(wanted), installed, like, now)
-    return sum(_save(conn, one, kept.get(one.interval_day.day), now, made_by) for one in validated)
+    return sum(
+        _save(conn, one, kept.get(one.interval_day.day), now, made_by)
+        for one in validated
+        if keep_empty or one.interval_day.day in kept or any(one.interval_day.quality)
+    )
 
 
 def _with_gap_neighbours(

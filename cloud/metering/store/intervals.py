@@ -51,6 +51,20 @@ def _day(supply_point_id: str, day: date, revision: int, *curves: list[int | Non
     )  # fmt: skip
 
 
+def points_without_day(conn: Conn, day: date) -> tuple[str, ...]:
+    """List the supply points that had a meter on a day and have no revision of it."""
+    rows = conn.execute(
+        """SELECT DISTINCT i.supply_point_id FROM installation i
+           WHERE i.period && tstzrange(%(day)s::date::timestamp AT TIME ZONE 'Asia/Shanghai',
+                                       (%(day)s::date + 1)::timestamp AT TIME ZONE 'Asia/Shanghai')
+             AND NOT EXISTS (SELECT FROM interval_day d
+                             WHERE d.supply_point_id = i.supply_point_id AND d.day = %(day)s::date)
+           ORDER BY 1""",
+        {"day": day},
+    )
+    return tuple(supply_point_id for (supply_point_id,) in rows)
+
+
 def lock_supply_point(conn: Conn, supply_point_id: str) -> None:
     """Let only this transaction revise the supply point's days; others wait."""
     conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 96))", (supply_point_id,))
