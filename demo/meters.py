@@ -91,11 +91,11 @@ async def serve_meters(sites: Iterable[Site] = SITES, wall: Callable[[], int] = 
         if port == "serial":
             serial_line = serve_pty(new_slave())
             park.serial_lines.append(serial_line)
-            park.urls[gateway][port] = f"serial://{serial_line.path}?baud=9600&parity=E"
+            park.urls[gateway][port] = f"serial://{serial_line.path}?baud=9600&parity=E&gap_ms=0"
         else:
             server = await serve_tcp(new_slave)
             park.servers.append(server)
-            park.urls[gateway][port] = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            park.urls[gateway][port] = f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}?gap_ms=0"
     control = await asyncio.start_server(partial(_control, park.clocks), "127.0.0.1", 0)
     park.servers.append(control)
     park.control_port = control.sockets[0].getsockname()[1]
