@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,13 +21,15 @@ from provisioning.words import sentence
 if TYPE_CHECKING:  # an edge device has no database library
     from cloud.db import Pool
 
+BROKER_READS_S = 6.0  # run-broker.sh looks every 5 s whether the list has changed
 CA_FOLDER = Path("/var/lib/shoudian-ca")
 DATABASE = "数据库由 SHOUDIAN_DSN 或 SHOUDIAN_DSN_FILE 指定 / the database is named by SHOUDIAN_DSN or SHOUDIAN_DSN_FILE"
 EXAMPLE = """
 从零到一台入网的网关 / from nothing to one enrolled gateway:
   办公室 / office   shoudian-provision ca init --server-name cloud.example
-                    shoudian-provision broker-config /etc/mosquitto/shoudian
-                    shoudian-provision api --broker-host cloud.example &
+                    shoudian-provision broker-config /srv/broker
+                    sh provisioning/run-broker.sh /srv/broker &
+                    shoudian-provision api --broker-host cloud.example --crl-copy /srv/broker/crl.pem &
                     shoudian-provision claim GW001 --name "1号楼配电间"
   网关   / gateway  shoudian-provision enrol --url https://cloud.example:8443 --label "EGW1:GW001:…" --out /etc/shoudian-agent
                     shoudian-agent --config /etc/shoudian-agent/agent.toml
@@ -129,6 +132,7 @@ def _add_office(
         "--broker-host", required=True, help="网关应连接的代理 / broker the gateways shall connect to"
     )
     api.add_argument("--broker-port", type=_port, default=8883, help="代理端口 / its port (default 8883)")
+    _add_crl_copy(api)
     api.set_defaults(run=_api)
 
 
@@ -138,16 +142,18 @@ def _add_broker(
     broker = commands.add_parser(
         "broker-config",
         parents=[ca_folder],
-        help="写出 mosquitto 的配置 / write the configuration of mosquitto",
+        help="写出 mosquitto 所需的一切 / write all that mosquitto needs",
     )
-    broker.add_argument(
-        "out", type=Path, metavar="DIR", help="写到此目录 / folder to write mosquitto.conf and acl to"
-    )
+    broker.add_argument("out", type=Path, metavar="DIR", help="写到此目录 / folder to write to")
     broker.add_argument("--port", type=_port, default=8883, help="监听端口 / port (default 8883)")
-    broker.add_argument(
-        "--data", default="/mosquitto/data/", help="代理的数据目录 / the broker's own data folder"
-    )
     broker.set_defaults(run=_broker_config)
+    worker = commands.add_parser(
+        "worker-config",
+        parents=[ca_folder],
+        help="写出云端进程所需的证书 / write what the cloud processes need",
+    )
+    worker.add_argument("out", type=Path, metavar="DIR", help="写到此目录 / folder to write to")
+    worker.set_defaults(run=_worker_config)
     revoke = commands.add_parser(
         "revoke",
         parents=[ca_folder],
@@ -166,6 +172,7 @@ def _add_broker(
         "without, the broker's own watcher does (provisioning/run-broker.sh)",
     )  # fmt: skip
     revoke.set_defaults(run=_revoke)
+    _add_crl_copy(revoke)
     crl = commands.add_parser(
         "crl", parents=[ca_folder], epilog=DATABASE, help="重写吊销列表 / write the revocation list anew"
     )
@@ -174,7 +181,15 @@ def _add_broker(
         action="store_true",
         help="只检查：剩余不足 48 小时则退出码 1 / only look: exit code 1 below 48 hours",
     )
+    _add_crl_copy(crl)
     crl.set_defaults(run=_crl)
+
+
+def _add_crl_copy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--crl-copy", type=Path, metavar="FILE",
+        help="吊销列表的副本，即代理目录中的 crl.pem / a copy of the list: crl.pem in the broker's folder",
+    )  # fmt: skip
 
 
 def _add_gateway(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -250,49 +265,52 @@ def _api(arguments: argparse.Namespace) -> None:
     )
     with _pool() as pool:
         print(f"https://{arguments.host}:{arguments.port}/prov/v1/  CA {authority.fingerprint}", flush=True)
-        api.serve(pool, authority, site, arguments.host, arguments.port, _now)
+        api.serve(pool, authority, site, (arguments.host, arguments.port), arguments.crl_copy, _now)
 
 
 def _broker_config(arguments: argparse.Namespace) -> None:
-    from provisioning.broker import BrokerFiles, mosquitto_acl, mosquitto_conf
+    from provisioning import ca, handout
 
-    out: Path = arguments.out.resolve()
-    ca: Path = arguments.ca.resolve()
-    out.mkdir(parents=True, exist_ok=True)
-    ca_crt, crt, key, crl = (str(ca / name) for name in ("ca.crt", "server.crt", "server.key", "crl.pem"))
-    files = BrokerFiles(ca_crt, crt, key, crl, acl=str(out / "acl"), data=arguments.data)
-    (out / "acl").write_text(mosquitto_acl(), encoding="ascii")
-    (out / "mosquitto.conf").write_text(mosquitto_conf(port=arguments.port, files=files), encoding="utf-8")
-    print(f"{out}/mosquitto.conf\n{out}/acl")
+    handout.hand_out_broker(ca.open_authority(arguments.ca), arguments.out, port=arguments.port)
+    print(f"{arguments.out}: sh provisioning/run-broker.sh {arguments.out}")
+
+
+def _worker_config(arguments: argparse.Namespace) -> None:
+    from provisioning import ca, handout
+
+    handout.hand_out_workers(ca.open_authority(arguments.ca), arguments.out)
+    print(f"{arguments.out}: SHOUDIAN_BROKER_CA_FILE={arguments.out}/ca.crt …")
 
 
 def _revoke(arguments: argparse.Namespace) -> None:
-    from provisioning import ca, enroll
+    from provisioning import ca, enroll, handout
     from provisioning.kick import kick
 
     authority = ca.open_authority(arguments.ca)
-
-    def reload_broker() -> None:
-        if arguments.broker_pid_file is not None:
-            os.kill(int(arguments.broker_pid_file.read_text()), signal.SIGHUP)
-
     with _pool() as pool:
+
+        def publish() -> None:
+            handout.publish_crl(authority, enroll.revoked_now(pool, _now()), arguments.crl_copy, _now())
+            if arguments.broker_pid_file is not None:
+                os.kill(int(arguments.broker_pid_file.read_text()), signal.SIGHUP)
+            time.sleep(BROKER_READS_S)
+
         enroll.revoke(
-            pool, authority, arguments.serial, arguments.reason, actor=_actor(), now=_now(),
-            reload_broker=reload_broker,
+            pool, authority, arguments.serial, arguments.reason, actor=_actor(), now=_now(), publish=publish,
             kick=lambda serial: kick(authority, serial, arguments.broker_host, arguments.broker_port, now=_now()),
         )  # fmt: skip
     print(f"{arguments.serial} 已吊销 / is revoked")
 
 
 def _crl(arguments: argparse.Namespace) -> None:
-    from provisioning import ca, enroll
+    from provisioning import ca, enroll, handout
 
     authority = ca.open_authority(arguments.ca)
     if not arguments.check:
         with _pool() as pool:
-            count = enroll.renew_crl(pool, authority, now=_now())
-        print(f"吊销 / revoked: {count}")
+            revoked = enroll.revoked_now(pool, _now())
+        handout.publish_crl(authority, revoked, arguments.crl_copy, _now())
+        print(f"吊销 / revoked: {len(revoked)}")
     left = ca.crl_time_left(arguments.ca, _now())
     print(f"剩余 / runs out in: {left}")
     if left < ca.CRL_ALARM:

@@ -16,6 +16,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import fastapi
 import uvicorn
@@ -27,6 +28,7 @@ from cloud.db import Pool
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound, NotNow, Refused, Unavailable
 from provisioning import enroll
 from provisioning.ca import CRL_ALARM, Authority, crl_time_left
+from provisioning.handout import publish_crl
 from provisioning.identity import nonce_from
 from provisioning.words import sentence
 
@@ -180,17 +182,24 @@ def _speak_of_refusals(app: fastapi.FastAPI) -> None:
 
 
 def serve(
-    pool: Pool, authority: Authority, site: Site, host: str, port: int, clock: Callable[[], dt.datetime]
+    pool: Pool,
+    authority: Authority,
+    site: Site,
+    address: tuple[str, int],
+    crl_copy: Path | None,
+    clock: Callable[[], dt.datetime],
 ) -> None:
     """Serve over TLS with the CA's server certificate until told to stop; renew the revocation list every hour."""
     done = threading.Event()
-    renewer = threading.Thread(target=_keep_crl_fresh, args=(pool, authority, clock, done), name="crl")
+    renewer = threading.Thread(
+        target=_keep_crl_fresh, args=(pool, authority, crl_copy, clock, done), name="crl"
+    )
     renewer.start()
     try:
         uvicorn.run(
             build_app(pool, authority, site, clock),
-            host=host,
-            port=port,
+            host=address[0],
+            port=address[1],
             ssl_certfile=str(authority.folder / "server.crt"),
             ssl_keyfile=str(authority.folder / "server.key"),
             log_level="warning",
@@ -202,12 +211,17 @@ def serve(
 
 
 def _keep_crl_fresh(
-    pool: Pool, authority: Authority, clock: Callable[[], dt.datetime], done: threading.Event
+    pool: Pool,
+    authority: Authority,
+    copy: Path | None,
+    clock: Callable[[], dt.datetime],
+    done: threading.Event,
 ) -> None:
     while True:
         try:
-            count = enroll.renew_crl(pool, authority, now=clock())
-            log.info("provisioning.crl.renewed revoked=%d", count)
+            revoked = enroll.revoked_now(pool, clock())
+            publish_crl(authority, revoked, copy, clock())
+            log.info("provisioning.crl.renewed revoked=%d", len(revoked))
         except (Unavailable, OSError) as problem:
             left = crl_time_left(authority.folder, clock())
             level = logging.ERROR if left < CRL_ALARM else logging.WARNING

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cloud.db import Conn, Pool, ProcessRole, Scope, transaction
 from cloud.errors import Conflict, Forbidden, NotFound, NotNow
 from provisioning import store
-from provisioning.ca import Authority, issue_client, pem_of, write_crl
+from provisioning.ca import Authority, Revoked, issue_client, pem_of
 from provisioning.identity import (
     CODES,
     check_proof,
@@ -215,12 +215,13 @@ def revoke(
     *,
     actor: str,
     now: dt.datetime,
-    reload_broker: Callable[[], None],
+    publish: Callable[[], None],
     kick: Callable[[str], None],
 ) -> None:
     """Shut a gateway out, in the order that leaves no gap: database, list, broker reads it, live connection ends.
 
-    The intake refuses after the first step; without the second and third a kicked gateway would just reconnect.
+    The intake refuses after the first step. `publish` writes the list and has the broker read it; without that a
+    kicked gateway would just reconnect.
     Raises NoSuchGateway.
     """
     with transaction(pool, Scope(ProcessRole.PROVISION, actor=actor)) as conn:
@@ -232,14 +233,11 @@ def revoke(
         store.end_keys(conn, serial, now)
         store.revoke_certificates(conn, serial, now, reason)
         store.note_event(conn, serial, now, "revoked", actor, {"reason": reason})
-    renew_crl(pool, authority, now=now)
-    reload_broker()
+    publish()
     kick(serial)
 
 
-def renew_crl(pool: Pool, authority: Authority, *, now: dt.datetime) -> int:
-    """Write the revocation list anew, valid for 7 days; give the number of certificates on it."""
+def revoked_now(pool: Pool, now: dt.datetime) -> tuple[Revoked, ...]:
+    """List what the revocation list must name now."""
     with transaction(pool, Scope(ProcessRole.PROVISION, actor="job:crl")) as conn:
-        revoked = store.load_revoked(conn, now)
-    write_crl(authority, revoked, now)
-    return len(revoked)
+        return store.load_revoked(conn, now)

@@ -24,7 +24,6 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from demo.broker import BrokerPki, running_broker
 from provisioning import ca, gateway, identity
 
 HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
@@ -225,24 +224,26 @@ def test_a_form_that_is_none_is_refused_with_its_fields(site: Site) -> None:
 def test_an_enrolled_gateway_is_let_in_and_a_revoked_one_is_not(
     site: Site, tmp_path: Path, free_port: Callable[[], int], program: Callable[[str], Path]
 ) -> None:
-    program("mosquitto")
+    """The broker as in production: files handed out by the CA, started by run-broker.sh, told by the watcher."""
+    mosquitto = program("mosquitto")
     site.enrol(tmp_path / "gw")
-    port = free_port()
-    with running_broker(
-        tmp_path / "broker", port=port, pki=BrokerPki.from_folder(site.folder), kind="mosquitto"
-    ) as broker:
-        command = [sys.executable, "-c", WATCH, str(tmp_path / "gw"), str(port)]
-        watcher = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    port, folder = free_port(), tmp_path / "broker"
+    site.run("broker-config", str(folder), "--ca", str(site.folder), "--port", str(port))
+    assert not (folder / "ca.key").exists()
+    with (folder / "mosquitto.conf").open("a") as file:
+        file.write("user root\n" if os.geteuid() == 0 else "")  # else it could not enter the test's folder
+    environment = {**os.environ, "PATH": f"{mosquitto.parent}:{os.environ['PATH']}", "LOOK_EVERY_S": "1"}
+    script = Path(__file__).resolve().parents[2] / "provisioning" / "run-broker.sh"
+    with serving(["sh", str(script), str(folder)], environment, port):
+        watcher = subprocess.Popen(
+            [sys.executable, "-c", WATCH, str(tmp_path / "gw"), str(port)], stdout=subprocess.PIPE, text=True
+        )
         assert watcher.stdout is not None
         try:
             assert watcher.stdout.readline().strip() == "in"
-            # where CA and broker do not share a folder, the list is carried over before the broker is told
-            home = Path(os.readlink(f"/proc/{broker.pid}/cwd"))
-            (home / "crl.pem").unlink()
-            (home / "crl.pem").symlink_to(site.folder / "crl.pem")
             site.run(
-                "revoke", "GW001", "--ca", str(site.folder), "--broker-host", "127.0.0.1", "--broker-port", str(port),
-                "--broker-pid-file", str(broker.folder / "pid"),
+                "revoke", "GW001", "--ca", str(site.folder), "--broker-port", str(port),
+                "--crl-copy", str(folder / "crl.pem"),
             )  # fmt: skip
             assert watcher.stdout.readline().strip() == "out"
             assert watcher.wait(20) == 0
@@ -253,6 +254,13 @@ def test_an_enrolled_gateway_is_let_in_and_a_revoked_one_is_not(
     assert (
         "is revoked and cannot enrol" in site.run("claim", "GW001", "--ca", str(site.folder), expect=2).stderr
     )
+
+
+def test_the_workers_get_what_they_need_and_no_ca_key(site: Site, tmp_path: Path) -> None:
+    site.run("worker-config", str(tmp_path / "workers"), "--ca", str(site.folder))
+    names = {path.name for path in (tmp_path / "workers").iterdir()}
+    assert {"ca.crt", "cloud.key", "ing-0.crt", "ing-0.key", "ing-1.crt", "ing-1.key"} <= names
+    assert not names & {"ca.key", "pepper", "server.key"}
 
 
 WATCH = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from cloud.db import Pool, open_pool
 from cloud.errors import Refused
-from provisioning import ca, enroll, identity
+from provisioning import ca, enroll, handout, identity
 
 START = dt.datetime.now(dt.UTC).replace(microsecond=0)  # noqa: TID251  # certificates are checked by the real clock
 HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
@@ -210,22 +211,30 @@ def test_a_gateway_that_was_shut_out_stays_out(desk: Desk, state: str) -> None:
         desk.claim("GW001")
 
 
-def test_revocation_goes_database_list_broker_connection(desk: Desk, authority: ca.Authority) -> None:
+def test_revocation_goes_database_list_broker_connection(
+    desk: Desk, authority: ca.Authority, tmp_path: Path
+) -> None:
     given = desk.enrol(desk.request("GW001", desk.claim("GW001")))
     serial = x509.load_pem_x509_certificate(given.certificate_pem.encode()).serial_number
+    copy = tmp_path / "crl.pem"
     seen: list[str] = []
 
     def look(step: str) -> None:
         (state,) = desk.row("SELECT state FROM gateway")
-        crl = x509.load_pem_x509_crl((authority.folder / "crl.pem").read_bytes())
-        listed = crl.get_revoked_certificate_by_serial_number(serial) is not None
-        seen.append(f"{step} {state} {listed}")
+        listed = copy.exists() and x509.load_pem_x509_crl(
+            copy.read_bytes()
+        ).get_revoked_certificate_by_serial_number(serial)
+        seen.append(f"{step} {state} {listed not in (None, False)}")
+
+    def publish() -> None:
+        look("publish")
+        handout.publish_crl(authority, enroll.revoked_now(desk.pool, START), copy, START)
 
     enroll.revoke(
         desk.pool, authority, "GW001", "keyCompromise", actor="test", now=START,
-        reload_broker=lambda: look("reload"), kick=lambda name: look(f"kick {name}"),
+        publish=publish, kick=lambda name: look(f"kick {name}"),
     )  # fmt: skip
-    assert seen == ["reload revoked True", "kick GW001 revoked True"]
+    assert seen == ["publish revoked False", "kick GW001 revoked True"]
     assert desk.row("SELECT count(*) FROM gateway_key WHERE upper_inf(valid)") == (0,)
 
 
