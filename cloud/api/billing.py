@@ -17,9 +17,9 @@ from cloud.billing.document import BillDocument, bill_document
 from cloud.billing.facts import Bill
 from cloud.billing.labels import Language
 from cloud.billing.line import PERIODS, Period
+from cloud.billing.run.print import bill_file_name, bill_pdf
 from cloud.billing.store import display as store
 from cloud.errors import NotFound
-from cloud.paper.render import Attachment, render
 from cloud.security import run as security
 from cloud.security.access import Deed, Role, Subject
 
@@ -71,11 +71,23 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """One period's part of one day's bar, in per cent of the drawing."""
+
+    period: Period
+    x: float
+    width: float
+    y: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
 class BillDrawing:
-    """What the page of a bill shows: the printed document, and the bar of shares."""
+    """What the page of a bill shows: the printed document, the bar of shares, and a bar for each day."""
 
     document: BillDocument
     shares: tuple[Share, ...]
+    blocks: tuple[Block, ...]
 
 
 BillId = Annotated[int, Path(ge=1, le=_BIGINT_MAX)]
@@ -104,15 +116,15 @@ def bill(
         bill_id=bill_id, account_id=row.account_id, state=row.state, bill=billjson.bill_json(found)
     )
     document = bill_document(found, Language(visit.language))
-    drawn = BillDrawing(document, _shares(found))
+    drawn = BillDrawing(document, _shares(found), _blocks(document))
     return reply.answer(request, visit, "billing/bill.html", view, account_id=row.account_id, drawing=drawn)
 
 
 @router.get("/bills/{bill_id}/json", response_class=Response)
 def bill_as_json(bill_id: BillId, visit: Annotated[who.Visit, who.visits(Deed.TAKE_BILL)]) -> Response:
     """The bill as a file for programs: the same text that is attached to its PDF."""
-    row, found = _bill_for(visit, bill_id)
-    return _download(billjson.bill_text(found).encode(), "application/json", f"{_file_name(row)}.json")
+    _, found = _bill_for(visit, bill_id)
+    return _download(billjson.bill_text(found).encode(), "application/json", bill_file_name(found, "json"))
 
 
 @router.get(
@@ -124,11 +136,9 @@ def bill_as_json(bill_id: BillId, visit: Annotated[who.Visit, who.visits(Deed.TA
 )
 def bill_as_pdf(bill_id: BillId, visit: Annotated[who.Visit, who.visits(Deed.TAKE_BILL)]) -> Response:
     """The bill as PDF/A-3 with its JSON attached, in the language of the page."""
-    row, found = _bill_for(visit, bill_id)
-    document = bill_document(found, Language(visit.language))
-    attachment = Attachment(f"{_file_name(row)}.json", billjson.bill_text(found), document.title)
-    pdf = render("bill", document.as_json(), attachment, found.made_at)
-    return _download(pdf, "application/pdf", f"{_file_name(row)}.pdf")
+    _, found = _bill_for(visit, bill_id)
+    pdf = bill_pdf(found, Language(visit.language))
+    return _download(pdf, "application/pdf", bill_file_name(found, "pdf"))
 
 
 def _bill_for(visit: who.Visit, bill_id: int) -> tuple[store.BillRow, Bill]:
@@ -169,9 +179,19 @@ def _shares(found: Bill) -> tuple[Share, ...]:
     return tuple(shares)
 
 
-def _file_name(row: store.BillRow) -> str:
-    revision = f"-r{row.revision}" if row.revision > 1 else ""
-    return f"bill-{row.account_id}-{row.month:%Y-%m}{revision}"
+def _blocks(document: BillDocument) -> tuple[Block, ...]:
+    highest = max((sum(day.import_wh) for day in document.days), default=0)
+    if highest <= 0:
+        return ()
+    place = 100 / len(document.days)
+    blocks = []
+    for index, day in enumerate(document.days):
+        top = 100.0
+        for period, wh in zip(PERIODS, day.import_wh, strict=True):
+            height = 100 * wh / highest
+            top -= height
+            blocks.append(Block(period, (index + 0.1) * place, 0.8 * place, top, height))
+    return tuple(blocks)
 
 
 def _download(content: bytes, media_type: str, name: str) -> Response:

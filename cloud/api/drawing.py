@@ -144,6 +144,8 @@ def _slot_text(say: Say, day: usage.DayView, index: int, value: int | None) -> s
     }
     if slot.is_future:
         return say("chart.slot_future", **facts)
+    if slot.quality == "pending":
+        return say("chart.slot_pending", **facts)
     return say("chart.slot_missing" if value is None else "chart.slot", **facts)
 
 

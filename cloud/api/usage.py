@@ -17,6 +17,8 @@ from cloud.metering import display
 from cloud.metering.store import display as store
 from cloud.parties import store as parties
 
+# A quarter-hour that ended so short a time ago may still be under way: two sealing periods and their validation.
+PENDING: Final = timedelta(minutes=40)
 GRID: Final = "jibei"  # the grid whose calendars apply; accounts of one grid only, for now
 QUALITY: Final = ("missing", "actual", "recollected", "estimated", "manual")
 
@@ -31,7 +33,10 @@ class PeriodView(reply.View):
 
 
 class SlotView(reply.View):
-    """One quarter-hour [start, end): validated energy; `is_future` when it has not ended yet."""
+    """One quarter-hour [start, end): validated energy of a quality of QUALITY, or not there yet: `pending`.
+
+    `is_future` when it has not ended yet.
+    """
 
     slot: int
     start: datetime
@@ -126,13 +131,18 @@ def day_view(
             end=starts[index] + markettime.SLOT,
             import_wh=slot.import_wh,
             export_wh=slot.export_wh,
-            quality=QUALITY[slot.quality],
+            quality=_quality(slot, visit.now - starts[index] - markettime.SLOT),
             period=None if calendar is None else calendar.period_of(day, index),
             is_future=starts[index] + markettime.SLOT > visit.now,
         )
         for index, slot in enumerate(slots)
     )
     return _with_sums(account_id, day, direction, views, before)
+
+
+def _quality(slot: display.SlotSum, since_end: timedelta) -> str:
+    is_unknown = slot.import_wh is None and slot.export_wh is None
+    return "pending" if is_unknown and since_end < PENDING else QUALITY[slot.quality]
 
 
 def _with_sums(
@@ -161,7 +171,7 @@ def _with_sums(
         change_percent=chart.change_percent(sum(a for a, _ in both), sum(b for _, b in both)),
         by_period_wh=by_period,
         peak_slot=max(known, key=lambda view: value_of(view, direction) or 0).slot if known else None,
-        missing=sum(view.quality == "missing" and not view.is_future for view in views),
+        missing=sum(view.quality == "missing" for view in views),
         estimated=sum(view.quality == "estimated" for view in views),
         last_known_slot=max((view.slot + 1 for view in known), default=0),
     )

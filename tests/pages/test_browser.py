@@ -181,7 +181,7 @@ def test_a_meter_that_never_answered_shows_no_number(visit: Callable[..., Visito
     page = visit().sign_in("zhou")
 
     expect(page).to_have_url(re.compile(world.HOME))
-    expect(page.locator("#power-value")).to_have_text("—")
+    expect(page.locator("#power-value")).to_have_text("无数据")
     expect(page.locator("#power-now .chip")).to_have_text("缺失")
 
 

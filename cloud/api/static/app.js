@@ -41,10 +41,13 @@
   const KEEP_S = 900;
   const points = [[], []];
   let plot = null;
+  let waiting = false;
 
   function drawCurve() {
     const place = byId("curve");
     if (!place || typeof uPlot === "undefined") return;
+    if (byId("power-now").dataset.takenMs === "") { waiting = true; return; } // nothing to draw on yet
+    waiting = false;
     const ink = "#a9c6c0";
     const axis = { stroke: ink, grid: { stroke: "rgba(255,255,255,.09)", width: 1 }, ticks: { show: false }, font: "11px system-ui" };
     const size = () => ({ width: Math.max(200, place.clientWidth), height: 128 });
@@ -54,6 +57,7 @@
       cursor: { show: false },
       padding: [8, 4, 0, 0],
       scales: {
+        x: { range: (_, low, high) => (high == null ? [0, 60] : [Math.min(low, high - 60), high]) },
         y: {
           range: (_, low, high) => {
             if (low == null) return [0, 1];
@@ -66,7 +70,7 @@
         { ...axis, space: 76, size: 28, values: (_, ticks) => ticks.map((t) => new Date(t * 1000).toLocaleTimeString("zh-CN", { hour12: false, timeZone: "Asia/Shanghai" })) },
         { ...axis, size: 46, space: 34 },
       ],
-      series: [{}, { stroke: "#7fe3c4", width: 2, fill: "rgba(127,227,196,.13)", points: { show: false } }],
+      series: [{}, { stroke: "#7fe3c4", width: 2, fill: "rgba(127,227,196,.13)", points: { show: () => points[0].length < 2, size: 7, fill: "#7fe3c4" } }],
     }, points, place);
     new ResizeObserver(() => plot.setSize(size())).observe(place);
   }
@@ -79,7 +83,8 @@
     points[0].push(at);
     points[1].push(Math.abs(Number(panel.dataset.powerW)) / 1000);
     while (points[0][0] < at - KEEP_S) { points[0].shift(); points[1].shift(); }
-    if (plot) plot.setData(points);
+    if (waiting) drawCurve();
+    else if (plot) plot.setData(points);
   }
 
   // Screen readers hear the power at most once a minute.
@@ -144,8 +149,8 @@
   // -- start --------------------------------------------------------------------------------------------------------
 
   noteClock(document);
-  drawCurve();
   addPoint();
+  drawCurve();
   setInterval(ageChips, 1000);
   for (const chart of document.querySelectorAll("svg.chart")) readChart(chart);
   document.body.addEventListener("htmx:afterSwap", (event) => { noteClock(event.target); addPoint(); ageChips(); speak(); });
