@@ -185,7 +185,12 @@ class Outbox:
         for stream in (STREAM_BILLING, STREAM_BACKFILL):
             while self._seal_readings(stream, stamp):
                 sealed += 1
-        while self._seal_events(stamp):
+        return sealed + self.seal_events(stamp)
+
+    def seal_events(self, stamp: Stamp) -> int:
+        """Seal the events that wait, and no readings; returns the number of batches."""
+        sealed = 0
+        while self.confirmed and self._seal_events(stamp):
             sealed += 1
         return sealed
 
