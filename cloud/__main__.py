@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from cloud import words
@@ -28,7 +28,8 @@ EXAMPLE = """
   shoudian-cloud ingest --id ing-0 &
   shoudian-cloud work &
   shoudian-cloud serve
-  shoudian-cloud bill 3700000000001 2026-08
+  shoudian-cloud bill 3700000000001 2026-08 --pdf bill.pdf
+  shoudian-cloud verify-bill bill.pdf          # offline, no database
 
 环境变量 / environment: SHOUDIAN_DSN, SHOUDIAN_BROKER_HOST, SHOUDIAN_BROKER_PORT, SHOUDIAN_MQTT_VERSION (5 | 3),
 SHOUDIAN_BROKER_CA_FILE, SHOUDIAN_BROKER_CERTIFICATE_FILE, SHOUDIAN_BROKER_KEY_FILE, SHOUDIAN_COMMAND_KEY_FILE,
@@ -69,8 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _sentence(problem: Refused | Unavailable) -> str:
     """Both languages where the catalogues have the words, else what the exception says of itself."""
-    if words.known(problem.key):
-        return "\n".join(words.say(language, problem.key, **problem.facts) for language in words.LANGUAGES)
+    if words.known(key := f"cli.{problem.key}"):
+        return "\n".join(words.say(language, key, **problem.facts) for language in words.LANGUAGES)
     return f"错误 / error: {problem}"
 
 
@@ -170,10 +171,38 @@ def _import(arguments: argparse.Namespace) -> None:
     )
 
 
-def _bill(arguments: argparse.Namespace) -> int | None:
-    from cloud.billing.run.bill import command
+def _bill(arguments: argparse.Namespace) -> None:
+    from cloud import db
+    from cloud.billing.labels import Language, money_text
+    from cloud.billing.run import bill as billing
+    from cloud.billing.run.print import bill_pdf
+    from cloud.billing.store import bills
 
-    return command(_config(), arguments, _now())
+    with (
+        db.open_pool(_config().dsn, size_max=1) as pool,
+        db.transaction(pool, db.Scope(db.ProcessRole.WORKER, actor="cli:bill")) as conn,
+    ):
+        drawn = billing.bill_month(conn, arguments.account, arguments.month, _now())
+        if arguments.issue:
+            billing.issue_bill(conn, drawn.bill_id)
+        pdf = (
+            bill_pdf(bills.load(conn, drawn.bill_id), Language(arguments.language)) if arguments.pdf else b""
+        )
+    if arguments.pdf:
+        arguments.pdf.write_bytes(pdf)
+    how = "新账单 / new" if drawn.is_new else "数据未变 / unchanged"
+    print(
+        f"{arguments.account} {arguments.month:%Y-%m}: {money_text(drawn.total_fen)} 元 / yuan, "
+        f"#{drawn.bill_id} revision {drawn.revision}, {how}, 差额 / change {money_text(drawn.change_fen)}"
+    )
+
+
+def _verify_bill(arguments: argparse.Namespace) -> int:
+    from cloud.billing.run.verify import verify_file
+
+    verdict = verify_file(arguments.file)
+    print(verdict.text)
+    return 0 if verdict.is_right else 1
 
 
 def _user_add(arguments: argparse.Namespace) -> None:
@@ -250,14 +279,35 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("file", type=Path, metavar="FILE")
     command = add("bill", _bill, "出一个户号一个月的电费账单 / draw an account's bill of a month")
     command.add_argument("account", metavar="ACCOUNT", help="户号 / account number")
-    command.add_argument("month", metavar="MONTH", help="YYYY-MM")
-    command.add_argument("--pdf", type=Path, help="同时写出 PDF / also write the PDF to this file")
+    command.add_argument("month", metavar="MONTH", type=_month, help="YYYY-MM")
+    command.add_argument(
+        "--issue", action="store_true", help="同时出账，客户可见 / issue it: its customer sees it"
+    )
+    command.add_argument(
+        "--pdf", type=Path, metavar="FILE", help="同时写出 PDF / also write the PDF to this file"
+    )
+    command.add_argument("--language", choices=("zh", "en"), default="zh")
+    command = add(
+        "verify-bill",
+        _verify_bill,
+        "离线重算账单文件 / recompute a bill's .pdf or .json offline; exit code 1 and the first wrong line if it is wrong",
+    )
+    command.add_argument("file", type=Path, metavar="FILE")
     _add_user_command(add("user", _user_add, "用户 / users"))
     command = add(
         "health", _health, "就绪检查，供容器用 / readiness, for containers; exit code 1 when not ready"
     )
     command.add_argument("--broker", action="store_true", help="也检查代理 / look at the broker too")
     return parser
+
+
+def _month(text: str) -> date:
+    from cloud.markettime import month_from
+
+    try:
+        return month_from(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from problem
 
 
 def _add_user_command(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,10 @@ _BEGINNING = re.compile(r"""\b(?:t|say)\(\s*(?:"([a-z0-9_.]+)"\s*[~+]|f"([a-z0-9
 
 def _asked() -> tuple[set[str], set[str]]:
     whole: set[str] = set()
-    beginnings: set[str] = {"problem."}  # errors carry their own key: cloud/api/app.py
+    beginnings: set[str] = {
+        "problem.",
+        "cli.",
+    }  # errors carry their own key: cloud/api/app.py, cloud/__main__.py
     for path in (*TEMPLATES, *(CLOUD / "api").glob("*.py")):
         text = path.read_text("utf-8")
         whole |= set(_WHOLE.findall(text))
