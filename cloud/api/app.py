@@ -7,6 +7,7 @@ Pages may load scripts, styles and pictures from this host only and contain none
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 BODY_BYTES_MAX: Final = 64 * 1024
 SHUTDOWN_S: Final = 5
+CONNECTIONS_WAITING_MAX: Final = 1024
 
 STATUS: Final[dict[type[Exception], int]] = {
     security_run.NoSession: 401,
@@ -60,6 +62,10 @@ HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+
+
+class PortInUse(Unavailable):
+    """The address cannot be listened on: somebody else does, or this process may not."""
 
 
 class Health(reply.View):
@@ -97,17 +103,26 @@ def make_app(config: CloudConfig) -> FastAPI:
 
 
 def serve(config: CloudConfig) -> None:
-    """Serve pages and API until SIGINT or SIGTERM."""
+    """Serve pages and API until SIGINT or SIGTERM. Raises PortInUse."""
+    listening = _listen(config.http_host, config.http_port)
     app = make_app(config)
     settings = uvicorn.Config(
         app,
-        host=config.http_host,
-        port=config.http_port,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
-    _Server(settings, app.state.hub).run()
+    with listening:
+        _Server(settings, app.state.hub).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=CONNECTIONS_WAITING_MAX)
+    except OSError as problem:
+        reason = problem.strerror or str(problem)
+        raise PortInUse("port_in_use", host=host, port=port, problem=reason) from problem
 
 
 class _Server(uvicorn.Server):
