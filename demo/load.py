@@ -81,11 +81,10 @@ class Load:
         )
 
     def current_ma(self, phase: int, at_ms: int) -> int:
-        """Phase current (phase 0..2) in mA, a symmetrical load but for 4 %; the sign follows the power."""
+        """Phase current (phase 0..2) in mA, a symmetrical load but for 4 %; without a sign, as most meters show it."""
         active, reactive = self.active_mw(at_ms), self.reactive_mvar(at_ms)
         apparent_mva = isqrt(active * active + reactive * reactive)
-        amount = apparent_mva * 100 * (100 + 4 * (phase - 1)) // (3 * self.voltage_cv(phase, at_ms) * 100)
-        return -amount if active < 0 else amount
+        return apparent_mva * 100 * (100 + 4 * (phase - 1)) // (3 * self.voltage_cv(phase, at_ms) * 100)
 
     def demand_ticks(self, at_ms: int, decimals: int) -> int:
         """Largest quarter-hour average power taken since the month began, in 10^-decimals kW."""
