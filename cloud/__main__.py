@@ -292,7 +292,7 @@ def _parser() -> argparse.ArgumentParser:
         _verify_bill,
         "离线重算账单文件 / recompute a bill's .pdf or .json offline; exit code 1 and the first wrong line if it is wrong",
     )
-    command.add_argument("file", type=Path, metavar="FILE")
+    command.add_argument("file", type=Path, metavar="FILE", help="例 / e.g. bill-3700000000001-2026-08.pdf")
     _add_user_command(add("user", _user_add, "用户 / users"))
     command = add(
         "health", _health, "就绪检查，供容器用 / readiness, for containers; exit code 1 when not ready"

@@ -12,6 +12,7 @@ import psycopg
 import pypdfium2
 import pytest
 
+from cloud.__main__ import main
 from cloud.billing.billjson import bill_text
 from cloud.billing.catalogue import UnpricedMonth
 from cloud.billing.evidence import IntervalsMissing
@@ -407,3 +408,24 @@ def test_the_worker_role_may_do_all_of_it(conn: Conn) -> None:
 
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         conn.execute("UPDATE bill SET total_fen = 0")
+
+
+def test_the_command_bills_issues_prints_and_verifies(
+    conn: Conn,
+    database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fill(conn)
+    conn.commit()
+    monkeypatch.setenv("SHOUDIAN_DSN", database)
+    paper = tmp_path / "bill.pdf"
+
+    assert main(["bill", ACCOUNT, "2026-08", "--issue", "--pdf", str(paper)]) == 0
+    assert f"{recomputed_fen() / 100:,.2f}" in capsys.readouterr().out
+    assert main(["verify-bill", str(paper)]) == 0
+    assert capsys.readouterr().out.startswith("OK ")
+    assert main(["bill", ACCOUNT, "2026-07"]) == 2
+    assert "2026-07" in capsys.readouterr().err
+    assert conn.execute("SELECT state FROM bill").fetchall() == [("issued",)]

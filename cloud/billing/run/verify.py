@@ -1,4 +1,8 @@
-"""`shoudian-cloud verify-bill FILE`: recompute a bill from its JSON or PDF, offline, and tell OK or what is wrong."""
+"""`shoudian-cloud verify-bill FILE`: recompute a bill from its JSON or PDF, offline, and tell OK or what is wrong.
+
+Checked are every line's formula, the energy by day and period, and the rating with the published price files that
+the bill names by SHA-256.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,6 @@ from cloud.billing.recompute import check
 from cloud.billing.store import published
 from cloud.errors import Invalid
 from cloud.paper.attached import attached_json
-
-HELP = """Recompute a bill offline and compare it to the fen.
-
-FILE is the bill's .json, or its .pdf with the JSON inside. Checked are every line's formula, the energy by day and
-period, and the rating with the published price files that the bill names (by SHA-256).
-
-Example: shoudian-cloud verify-bill bill-1300000000012-2026-08.pdf
-Prints OK (exit 0) or the first wrong line (exit 1); a file that is no bill is refused (exit 2)."""
 
 FILE_BYTES_MAX = 50_000_000
 

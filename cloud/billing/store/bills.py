@@ -9,11 +9,12 @@ from decimal import Decimal
 
 from psycopg.types.json import Jsonb
 
-from cloud.billing.billjson import derivation_json, facts_json
+from cloud.billing.billjson import bill_from, derivation_json, facts_json
 from cloud.billing.facts import Bill, IntervalEvidence, Register
 from cloud.billing.line import BillLine
 from cloud.billing.segment import DemandMode, Terms
 from cloud.db import Conn
+from cloud.errors import NotFound
 from cloud.money import EXACT
 
 # Energy registers of the channel catalogue: (column, code, unit); canonical ticks are 0.1 Wh and 0.1 varh.
@@ -27,6 +28,10 @@ TICK_EXPONENT = -4
 # How far from an end of the month a register reading may stand for it when that very instant was not read.
 EDGE = timedelta(days=1)
 UNTRUSTED_CLOCK = 1  # quality bit of a reading without a trusted clock: never shown as evidence
+
+
+class NoSuchRow(NotFound):
+    """There is no bill of that number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +185,27 @@ def save(conn: Conn, bill: Bill, input_sha256: bytes) -> int:
             [(bill_id, number, *_columns(line)) for number, line in enumerate(bill.lines, start=1)],
         )
     return bill_id
+
+
+def load(conn: Conn, bill_id: int) -> Bill:
+    """Load a whole bill as it was kept. Raises NoSuchRow, NotABill."""
+    row = conn.execute(
+        """SELECT b.facts || jsonb_build_object(
+                      'month', to_char(b.month, 'YYYY-MM'), 'revision', b.revision, 'total_fen', b.total_fen,
+                      'state', b.state),
+                  b.made_at,
+                  (SELECT jsonb_agg(jsonb_build_object(
+                              'section', section, 'item', item, 'period', period, 'quantity', quantity::text,
+                              'unit', unit, 'price_yuan_per_unit', price_yuan_per_unit::text,
+                              'amount_fen', amount_fen, 'derivation', derivation) ORDER BY line_no)
+                   FROM bill_line l WHERE l.bill_id = b.bill_id)
+           FROM bill b WHERE b.bill_id = %s""",
+        (bill_id,),
+    ).fetchone()
+    if row is None:
+        raise NoSuchRow("not_found", kind="bill", bill_id=bill_id)
+    content, made_at, lines = row
+    return bill_from({**content, "made_at": made_at.isoformat(), "lines": lines or []})
 
 
 def move(conn: Conn, bill_id: int, before: str, after: str) -> bool:
