@@ -32,7 +32,7 @@ EXAMPLE = """
                     shoudian-provision api --broker-host cloud.example --crl-copy /srv/broker/crl.pem &
                     shoudian-provision claim GW001 --name "1号楼配电间"
   网关   / gateway  shoudian-provision enrol --url https://cloud.example:8443 --label "EGW1:GW001:…" --out /etc/shoudian-agent
-                    shoudian-agent --config /etc/shoudian-agent/agent.toml
+                    shoudian-agent run --config /etc/shoudian-agent/agent.toml
 """
 
 
@@ -341,7 +341,9 @@ def _enrol(arguments: argparse.Namespace) -> None:
     print(f"{done.gateway_id} 已入网 / is enrolled (epoch {done.epoch})")
     print(f"密钥词 / key words   {done.key_words}   （请与办公室核对 / compare with the office）")
     print(f"证书至 / valid until {done.certificate_until:%Y-%m-%d}")
-    print(f"下一步 / next        {done.folder}/agent.toml: [[port]], [[meter]]; shoudian-agent --help")
+    print(
+        f"下一步 / next        {done.folder}/agent.toml: [[port]], [[meter]]; shoudian-agent check --config …"
+    )
 
 
 def _pool() -> Pool:

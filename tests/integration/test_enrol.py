@@ -2,106 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import json
 import os
-import re
-import signal
-import socket
 import ssl
 import subprocess
 import sys
-import time
 import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from provision_world import Site, office, provision, serving
 
 from provisioning import ca, gateway, identity
 
 HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
 
 
-@dataclass
-class Site:
-    """A site with its office commands and its enrolment server."""
-
-    folder: Path
-    environment: dict[str, str]
-    url: str
-    label: str
-
-    def run(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        done = provision(*arguments, environment=self.environment)
-        assert done.returncode == expect, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    def enrol(
-        self, out: Path, *more: str, label: str | None = None, expect: int = 0
-    ) -> subprocess.CompletedProcess[str]:
-        return self.run(
-            "enrol",
-            "--url",
-            self.url,
-            "--label",
-            label or self.label,
-            "--out",
-            str(out),
-            *more,
-            expect=expect,
-        )
-
-
-def provision(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "provisioning", *arguments],
-        capture_output=True, text=True, env=environment, timeout=60, check=False,
-    )  # fmt: skip
-
-
-@contextlib.contextmanager
-def serving(command: list[str], environment: dict[str, str], port: int) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert process.poll() is None
-            time.sleep(0.05)
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-
-
-def label_in(output: str) -> str:
-    found = re.search(r"EGW1:\S+", output)
-    assert found is not None
-    return found[0]
-
-
 @pytest.fixture
 def site(database: str, tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Site]:
-    secret = tmp_path / "dsn"
-    secret.write_text(database)
-    environment = {**os.environ, "SHOUDIAN_DSN_FILE": str(secret)}
-    folder, port = tmp_path / "ca", free_port()
-    provision("ca", "init", "--ca", str(folder), environment=environment).check_returncode()
-    claim = provision("claim", "GW001", "--name", "1号楼", "--ca", str(folder), environment=environment)
-    assert claim.returncode == 0, claim.stderr
-    command = [sys.executable, "-m", "provisioning", "api", "--ca", str(folder), "--port", str(port)]
-    with serving([*command, "--broker-host", "localhost", "--broker-port", "8883"], environment, port):
-        yield Site(folder, environment, f"https://localhost:{port}", label_in(claim.stdout))
+    with office(database, tmp_path, free_port()) as site:
+        yield site
 
 
 def test_a_technician_enrols_a_gateway_by_hand(site: Site, tmp_path: Path) -> None:
