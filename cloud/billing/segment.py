@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 
 from cloud.billing.line import PERIODS, Period
 from cloud.billing.tariff import Calendar
@@ -18,7 +19,7 @@ from cloud.metering.interval import IntervalDay, IntervalQuality
 from cloud.money import EXACT
 
 # Qualities that stand on a reading of the meter; everything else that has a value is a stand-in.
-MEASURED = frozenset({IntervalQuality.ACTUAL, IntervalQuality.RECOLLECTED})
+MEASURED = frozenset({int(IntervalQuality.ACTUAL), int(IntervalQuality.RECOLLECTED)})
 
 
 class DemandMode(StrEnum):
@@ -115,28 +116,29 @@ def usage_from(days: Sequence[IntervalDay], calendar: Calendar) -> Usage:
     register is not used: it is one number a month without a trace, and it cannot be split where a segment ends.
     The days must be complete. Raises ValueError when a slot has no value; callers refuse before that.
     """
-    by_day: dict[date, dict[Period, int]] = {}
+    by_day: dict[date, list[int]] = {}
     export_wh = import_varh = export_varh = estimated = 0
     peaks: dict[str, tuple[int, date, int]] = {}
     for each in sorted(days, key=lambda day: (day.supply_point_id, day.day)):
-        day_wh = by_day.setdefault(each.day, dict.fromkeys(PERIODS, 0))
-        for slot in range(SLOTS_PER_DAY):
-            imported = _known(each, slot)
-            day_wh[calendar.period_of(each.day, slot)] += imported
-            if each.supply_point_id not in peaks or imported > peaks[each.supply_point_id][0]:
-                peaks[each.supply_point_id] = (imported, each.day, slot)
+        imported = _known(each)
+        day_wh = by_day.setdefault(each.day, [0] * len(PERIODS))
+        for index, slots in enumerate(_slots_by_period(calendar.months[each.day.month - 1])):
+            day_wh[index] += sum(map(imported.__getitem__, slots))
+        highest = max(imported)
+        if each.supply_point_id not in peaks or highest > peaks[each.supply_point_id][0]:
+            peaks[each.supply_point_id] = (highest, each.day, imported.index(highest))
         estimated += sum(quality not in MEASURED for quality in each.quality)
-        export_wh += sum(value or 0 for value in each.export_wh)
-        import_varh += sum(value or 0 for value in each.import_varh)
-        export_varh += sum(value or 0 for value in each.export_varh)
+        export_wh += sum(filter(None, each.export_wh))
+        import_varh += sum(filter(None, each.import_varh))
+        export_varh += sum(filter(None, each.export_varh))
     return Usage(
-        import_wh=tuple(sum(day[period] for day in by_day.values()) for period in PERIODS),
+        import_wh=tuple(sum(day[index] for day in by_day.values()) for index in range(len(PERIODS))),
         export_wh=export_wh,
         import_varh=import_varh,
         export_varh=export_varh,
         demands=tuple(_demand(point, *peak) for point, peak in sorted(peaks.items())),
         estimated_slots=estimated,
-        days=tuple(DayUse(day, tuple(wh.values())) for day, wh in sorted(by_day.items())),
+        days=tuple(DayUse(day, tuple(wh)) for day, wh in sorted(by_day.items())),
     )
 
 
@@ -157,8 +159,13 @@ def _demand(supply_point_id: str, wh: int, day: date, slot: int) -> Demand:
     return Demand(supply_point_id, EXACT.scaleb(Decimal(wh * SLOTS_PER_HOUR), -3), day, slot)
 
 
-def _known(each: IntervalDay, slot: int) -> int:
-    value = each.import_wh[slot]
-    if value is None:
-        raise ValueError(f"{each.supply_point_id} {each.day} slot {slot} has no value")
-    return value
+@lru_cache(maxsize=64)
+def _slots_by_period(day: tuple[Period, ...]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(slot for slot, each in enumerate(day) if each is period) for period in PERIODS)
+
+
+def _known(each: IntervalDay) -> tuple[int, ...]:
+    known = tuple(wh for wh in each.import_wh if wh is not None)
+    if len(known) != SLOTS_PER_DAY:
+        raise ValueError(f"{each.supply_point_id} {each.day} slot {each.import_wh.index(None)} has no value")
+    return known
