@@ -128,7 +128,7 @@ def _ingest(arguments: argparse.Namespace) -> None:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        with db.open_pool(config.dsn, size_max=2) as pool:
+        with db.open_pool(config.dsn, size_max=3, is_checked=False) as pool:
             await Ingest(settings, config.broker, pool, key, _now).run(stop)
 
     asyncio.run(run())

@@ -67,15 +67,18 @@ class SchemaUnknown(Refused):
         return f"this database has taken {self.facts['file']}, which this version does not know; use a newer version"
 
 
-def open_pool(dsn: str, *, size_max: int = 8, wait_s: float = 10.0) -> Pool:
-    """Open a pool of checked connections; a server that is down is found out at the first use."""
+def open_pool(dsn: str, *, size_max: int = 8, wait_s: float = 10.0, is_checked: bool = True) -> Pool:
+    """Open a pool; a server that is down is found out at the first use.
+
+    Checking a connection before each use costs a round trip; who tries again anyway can do without.
+    """
     pool: Pool = ConnectionPool(
         dsn,
         min_size=1,
         max_size=size_max,
         timeout=wait_s,
         reconnect_timeout=wait_s,
-        check=ConnectionPool.check_connection,
+        check=ConnectionPool.check_connection if is_checked else None,
         kwargs={"autocommit": False, "connect_timeout": 5},
         open=True,
     )
@@ -151,7 +154,9 @@ def pending(conn: Conn) -> tuple[str, ...]:
     files = _schema_files()
     try:
         with conn.transaction():
-            taken: dict[str, bytes] = dict(conn.execute("SELECT name, sha256 FROM schema_migration").fetchall())
+            taken: dict[str, bytes] = dict(
+                conn.execute("SELECT name, sha256 FROM schema_migration").fetchall()
+            )
     except psycopg.errors.UndefinedTable:
         taken = {}
     _refuse_differences(files, taken)

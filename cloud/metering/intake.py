@@ -121,6 +121,16 @@ class Opened:
     detail: str
 
 
+class Peeked(NamedTuple):
+    """A message parsed but not verified: everything in it is only a claim."""
+
+    arrived: Arrived
+    sha256: bytes
+    envelope: cose.Envelope | None
+    position: Position | None
+    problem: str
+
+
 class Binding(NamedTuple):
     """A meter's time at a gateway, `[start_ms, end_ms)`."""
 
@@ -137,56 +147,63 @@ class Segment(NamedTuple):
     end: int
 
 
+class Link(NamedTuple):
+    """A batch in its stream's hash chain: its own hash, and the one it names as its predecessor's."""
+
+    sha256: bytes
+    previous_sha256: bytes
+
+
 class StreamState(NamedTuple):
     """What the ledger knows of a stream. `islands`: closed ranges of consumed seqs, most above `upto`."""
 
     upto: int
     islands: tuple[tuple[int, int], ...]
+    has_rejected: bool = False
 
 
 # ---- opening ---------------------------------------------------------------------------------------------
 
 
-def peeked(arrived: Arrived) -> tuple[cose.Envelope | None, Position | None]:
+def peeked(arrived: Arrived) -> Peeked:
     """Look at whose batch this claims to be, without believing it. Enough to look up keys and ledger."""
+    sha256 = hashlib.sha256(arrived.body).digest()
     try:
         envelope = cose.peek(arrived.body)
-    except cose.Malformed:
-        return None, None
-    return envelope, _position(envelope)
+    except cose.Malformed as problem:
+        return Peeked(arrived, sha256, None, None, str(problem))
+    return Peeked(arrived, sha256, envelope, _position(envelope), "")
 
 
-def opened(arrived: Arrived, gateway: Gateway | None, ledger: Mapping[Position, bytes]) -> Opened:
+def opened(looked: Peeked, gateway: Gateway | None, ledger: Mapping[Position, Link]) -> Opened:
     """Verify and decode a message as far as its gateway's keys allow.
 
     Bytes that the ledger already holds at this position are a duplicate without verifying them again.
     """
-    sha256 = hashlib.sha256(arrived.body).digest()
+    arrived, envelope, position = looked.arrived, looked.envelope, looked.position
 
-    def troubled(verdict: Verdict, detail: str, position: Position | None = None) -> Opened:
-        return Opened(arrived, sha256, position, batch.NO_PREVIOUS, None, None, verdict, detail)
+    def troubled(verdict: Verdict, detail: str, place: Position | None = None) -> Opened:
+        return Opened(arrived, looked.sha256, place, batch.NO_PREVIOUS, None, None, verdict, detail)
 
     if gateway is None:
         return troubled(Verdict.UNKNOWN_GATEWAY, f"no gateway {arrived.gateway_id} is registered")
     if gateway.state in CLOSED_STATES:
         return troubled(Verdict.CLOSED_GATEWAY, f"the gateway is {gateway.state}")
-    try:
-        envelope = cose.peek(arrived.body)
-    except cose.Malformed as problem:
-        return troubled(Verdict.MALFORMED, str(problem))
+    if envelope is None:
+        return troubled(Verdict.MALFORMED, looked.problem)
     claimed = envelope.header.get("gw")
     if claimed != gateway.gateway_id:
         return troubled(Verdict.SPOOF, f"the header names {str(claimed)[:64]!r}")
     if envelope.kid not in gateway.keys:
         return troubled(Verdict.UNKNOWN_KEY, f"key id {envelope.kid.hex()} is not registered or not in force")
-    position = _position(envelope)
-    if position is not None and ledger.get(position) == sha256:
+    known = None if position is None else ledger.get(position)
+    if known is not None and known.sha256 == looked.sha256:
         return troubled(Verdict.DUPLICATE, "", position)
     try:
         cose.verify(envelope, Ed25519PublicKey.from_public_bytes(gateway.keys[envelope.kid]), batch.AAD)
     except cose.Forged as problem:
         return troubled(Verdict.BAD_SIGNATURE, str(problem))
-    return _decoded(arrived, sha256, envelope, position)
+    return _decoded(arrived, looked.sha256, envelope, position)
 
 
 def _decoded(arrived: Arrived, sha256: bytes, envelope: cose.Envelope, position: Position | None) -> Opened:
@@ -211,6 +228,8 @@ def _decoded(arrived: Arrived, sha256: bytes, envelope: cose.Envelope, position:
 
 
 def _refuse_scattered(rows: Rows) -> None:
+    if max(rows.taken_at_ms) - min(rows.taken_at_ms) < WEEKS_PER_BATCH_MAX * WEEK_MS:
+        return
     weeks = len({taken_at_ms // WEEK_MS for taken_at_ms in rows.taken_at_ms})
     if weeks > WEEKS_PER_BATCH_MAX:
         raise cose.Malformed(
@@ -273,6 +292,28 @@ def answer_to_hello(gateway: Gateway, store_uuid: bytes, past_stores: Collection
     if store_uuid in past_stores:
         return Greeting.REPLACED
     return Greeting.FIRST if gateway.store_uuid is None else Greeting.SUCCESSOR
+
+
+def neighbours(position: Position) -> tuple[Position, Position]:
+    """The places before and after a batch in its stream."""
+    return position._replace(seq=position.seq - 1), position._replace(seq=position.seq + 1)
+
+
+def broken_links(stored: Collection[Position], ledger: Mapping[Position, Link]) -> tuple[Position, ...]:
+    """Name batches whose claimed predecessor is not the one in the ledger, among `stored` and their successors.
+
+    `ledger` holds the stored batches and those of their neighbours that have arrived; what has not cannot be judged.
+    """
+    ends = {position for place in stored for position in (place, neighbours(place)[1])}
+    first = Link(batch.NO_PREVIOUS, batch.NO_PREVIOUS)
+    return tuple(
+        sorted(
+            after
+            for after in ends & ledger.keys()
+            for before in (first if after.seq == 1 else ledger.get(neighbours(after)[0]),)
+            if before is not None and ledger[after].previous_sha256 != before.sha256
+        )
+    )
 
 
 # ---- rows ------------------------------------------------------------------------------------------------

@@ -16,9 +16,11 @@ import contextlib
 import logging
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 import aiomqtt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -31,7 +33,7 @@ from cloud.db import Pool
 from cloud.errors import Unavailable
 from cloud.metering.intake import Arrived
 from cloud.metering.run import gateways as run_gateways
-from cloud.metering.run.intake import Intake
+from cloud.metering.run.intake import Intake, Prepared
 from edge_agent.wire import control
 from edge_agent.wire.cose import Malformed
 
@@ -44,6 +46,7 @@ RETRY_MOST_S = 30.0
 ACKS_AT_ONCE_MAX = 32
 
 Clock = Callable[[], datetime]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,16 @@ class IngestSettings:
     group_wait: timedelta
     generation: int
     partition_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A group of messages after the first stage; `by_kind` says of each whether it was a retained copy."""
+
+    messages: Sequence[aiomqtt.Message]
+    prepared: Sequence[Prepared]
+    by_kind: Mapping[str, Sequence[tuple[Arrived, bool]]]
+    strays: Sequence[tuple[str, bytes]]
 
 
 class Ingest:
@@ -105,9 +118,11 @@ class Ingest:
     async def _serve(self, client: aiomqtt.Client, stop: asyncio.Event) -> None:
         """Read and store until the connection is lost (MqttError) or the process is asked to stop."""
         arrived: asyncio.Queue[aiomqtt.Message] = asyncio.Queue(2 * self._settings.group_messages_max)
+        opened: asyncio.Queue[_Opened] = asyncio.Queue(1)
         tasks = [
             asyncio.create_task(_read(client, arrived), name="read"),
-            asyncio.create_task(self._work(client, arrived), name="work"),
+            asyncio.create_task(self._prepare(arrived, opened), name="prepare"),
+            asyncio.create_task(self._work(client, opened), name="work"),
             asyncio.create_task(stop.wait(), name="stop"),
         ]
         try:
@@ -119,48 +134,64 @@ class Ingest:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _work(self, client: aiomqtt.Client, arrived: asyncio.Queue[aiomqtt.Message]) -> None:
+    async def _prepare(self, arrived: asyncio.Queue[aiomqtt.Message], opened: asyncio.Queue[_Opened]) -> None:
+        """First stage: while one group is being stored, verify and decode the next."""
         while True:
             group = await _next_group(arrived, self._settings)
-            acks = await self._store(group)
+            await opened.put(await self._patiently(lambda group=group: self._open(group)))  # type: ignore[misc]  # bound
+
+    async def _work(self, client: aiomqtt.Client, opened: asyncio.Queue[_Opened]) -> None:
+        """Second stage: store, then acknowledge to the gateways, then confirm to the broker."""
+        while True:
+            group = await opened.get()
+            acks = await self._patiently(partial(self._store, group))
             await _publish(client, acks)
-            for message in group:
+            for message in group.messages:
                 client._client.ack(message.mid, message.qos)
 
-    async def _store(self, group: Sequence[aiomqtt.Message]) -> dict[str, bytes]:
-        """Store a group, trying again for as long as the database is away. Idempotent, so safe to repeat."""
+    async def _patiently(self, deed: Callable[[], T]) -> T:
+        """Do it in a thread, and again for as long as the database is away. Every deed here is safe to repeat."""
         failures = 0
         while True:
             try:
-                return await asyncio.to_thread(self._store_once, group)
+                return await asyncio.to_thread(deed)
             except Unavailable as problem:
                 failures += 1
                 delay_s = self._delay_s(failures)
                 log.warning("ingest.database.away retry_s=%.1f problem=%s", delay_s, problem)
                 await asyncio.sleep(delay_s)
 
-    def _store_once(self, group: Sequence[aiomqtt.Message]) -> dict[str, bytes]:
-        """Route each message to the shell of its kind; return signed acks by gateway."""
+    def _open(self, group: Sequence[aiomqtt.Message]) -> _Opened:
+        """Sort the messages by kind and open the sealed batches among them."""
         now = self._clock()
         by_kind: dict[str, list[tuple[Arrived, bool]]] = {"b": [], "hello": [], "state": [], "live": []}
+        strays: list[tuple[str, bytes]] = []
         for message in group:
             topic, body = str(message.topic), _bytes(message.payload)
             try:
                 said = control.up_topic(topic)
             except Malformed:
-                run_gateways.note_stray(self._pool, topic, body, now)
+                strays.append((topic, body))
             else:
                 by_kind[said.kind].append((Arrived(topic, said.gateway_id, body), message.retain))
+        prepared = self._intake.prepare([one for one, _ in by_kind["b"]], now) if by_kind["b"] else []
+        return _Opened(group, prepared, by_kind, strays)
+
+    def _store(self, group: _Opened) -> dict[str, bytes]:
+        """Hand each message to the shell of its kind; return signed acks by gateway."""
+        now = self._clock()
         acks: dict[str, bytes] = {}
-        for hello, _ in by_kind["hello"]:
+        for topic, body in group.strays:
+            run_gateways.note_stray(self._pool, topic, body, now)
+        for hello, _ in group.by_kind["hello"]:
             _, ack = run_gateways.greet(self._pool, hello, now, self._key, self._settings.generation)
             if ack is not None:
                 acks[hello.gateway_id] = ack
-        if by_kind["b"]:
-            acks |= self._intake.take([one for one, _ in by_kind["b"]], now).acks
-        for state, retained in by_kind["state"]:
+        if group.prepared:
+            acks |= self._intake.store(group.prepared, now).acks
+        for state, retained in group.by_kind["state"]:
             run_gateways.note_state(self._pool, state, now, retained=retained)
-        run_gateways.note_live(self._pool, [one for one, _ in by_kind["live"]], now)
+        run_gateways.note_live(self._pool, [one for one, _ in group.by_kind["live"]], now)
         return acks
 
 

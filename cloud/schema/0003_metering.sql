@@ -219,12 +219,16 @@ CREATE TABLE unbound_reading (                                      -- rows of a
 );
 CREATE INDEX unbound_reading_meter ON unbound_reading (gateway_id, meter_id);
 
-CREATE TABLE stale_day (                                            -- the work list of validation: (meter, market day)
+-- The work list of validation: (meter, market day). A worker takes a mark, validates, and removes it only if `marks` is
+-- still what it took; so readings that were committed meanwhile are validated again, and ingest never waits for it.
+CREATE TABLE stale_day (
     meter_key      integer NOT NULL REFERENCES meter,
     day            date NOT NULL,
     marked_at      timestamptz NOT NULL,
+    marks          bigint NOT NULL DEFAULT 1,
+    taken_at       timestamptz,
     PRIMARY KEY (meter_key, day)
-);
+) WITH (fillfactor = 50);                                           -- marks are counted up in place
 
 CREATE TABLE live_value (                                           -- latest unvalidated sample, never billed
     meter_key      integer PRIMARY KEY REFERENCES meter,

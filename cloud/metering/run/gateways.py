@@ -79,7 +79,7 @@ def _answer(
         log.info("intake.epoch.granted gateway=%s epoch=%d", gateway.gateway_id, epoch)
         gateway = Gateway(gateway.gateway_id, gateway.state, epoch, hello.store_uuid, gateway.keys)
     devices.move_gateways(conn, (gateway.gateway_id,), "report")
-    (ack,) = acks_of(conn, (gateway,), ((gateway.gateway_id, gateway.epoch),), generation)
+    (ack,) = acks_of(conn, (gateway,), (), generation)
     return ack
 
 

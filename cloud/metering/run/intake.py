@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -21,8 +21,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cloud import markettime
 from cloud.db import Conn, Pool, ProcessRole, Scope, transaction
 from cloud.errors import Unavailable
+from cloud.lives import deeds
 from cloud.metering import intake
-from cloud.metering.intake import Arrived, Binding, Gateway, Opened, Position, Verdict
+from cloud.metering.device import GATEWAY
+from cloud.metering.intake import Arrived, Binding, Gateway, Link, Opened, Position, Segment, Verdict
 from cloud.metering.store import devices, ledger, partitions, readings
 from edge_agent.wire import control
 from edge_agent.wire.batch import Rows
@@ -50,7 +52,7 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
+class Prepared:
     """An opened message with everything that is stored if the ledger agrees."""
 
     message: Opened
@@ -60,76 +62,58 @@ class _Prepared:
     stale: frozenset[tuple[int, date]]
 
 
+AddRows = Callable[[Conn, Sequence[bytes], datetime], None]
+
+
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    prepared: _Prepared
+    prepared: Prepared
     verdict: Verdict
 
 
 class Intake:
-    """Takes groups of sealed batches; keeps between groups only what can be loaded again."""
+    """Takes groups of sealed batches in two stages that may run in two threads: `prepare` the next group while `store`
+    waits for the database. Keeps between groups only what can be loaded again."""
 
     def __init__(self, pool: Pool, key: Ed25519PrivateKey, *, generation: int, partition_days: int) -> None:
         self._pool = pool
         self._key = key
         self._generation = generation
         self._partition_days = partition_days
-        self._bindings: dict[str, tuple[datetime, dict[str, tuple[Binding, ...]]]] = {}
-        self._partitions: tuple[tuple[int, int], ...] | None = None  # None: not asked yet
+        self._bindings: dict[str, tuple[datetime, dict[str, tuple[Binding, ...]]]] = {}  # of `prepare`
+        self._partitions: tuple[tuple[int, int], ...] | None = None  # of `store`; None: not asked yet
 
     def take(self, arrived: Sequence[Arrived], received_at: datetime) -> Taken:
-        """Store a group in one transaction and return what to acknowledge.
+        """Store a group and return what to acknowledge, both stages one after the other.
 
-        Raises Unavailable when the database does not answer: then nothing is stored, and nothing may be confirmed.
+        Raises Unavailable when the database does not answer: then nothing may be confirmed.
+        """
+        return self.store(self.prepare(arrived, received_at), received_at)
+
+    # ---- first stage -------------------------------------------------------------------------------------
+
+    def prepare(self, arrived: Sequence[Arrived], received_at: datetime) -> list[Prepared]:
+        """Open a group: verify, decode, and pack the rows that will be stored if the ledger agrees.
+
+        A message over which our own code fails is set aside as a fault. Raises Unavailable.
         """
         try:
-            return self._take_group(arrived, received_at)
+            return self._prepare_group(arrived, received_at)
         except Unavailable:
             raise
         except Exception as bug:
-            log.exception("intake.group.failed messages=%d", len(arrived))
-            self._bindings.clear()
-            self._partitions = None
+            log.exception("intake.group.unopened messages=%d", len(arrived))
             if len(arrived) == 1:
-                return self._set_aside(arrived[0], bug, received_at)
-        taken = [self.take((one,), received_at) for one in arrived]
-        acks = {gateway_id: ack for one in taken for gateway_id, ack in one.acks.items()}
-        return Taken(tuple(one.verdicts[0] for one in taken), acks)
+                return [_faulty(arrived[0], bug)]
+        return [one for message in arrived for one in self.prepare((message,), received_at)]
 
-    def _set_aside(self, message: Arrived, bug: Exception, received_at: datetime) -> Taken:
-        detail = f"{type(bug).__name__}: {bug}"
+    def _prepare_group(self, arrived: Sequence[Arrived], received_at: datetime) -> list[Prepared]:
+        looked = [intake.peeked(one) for one in arrived]
         with transaction(self._pool, INGEST) as conn:
-            sha256 = hashlib.sha256(message.body).digest()
-            item = _quarantined(message, Verdict.FAULT, detail, sha256, None)
-            ledger.quarantine(conn, (item,), received_at, _day_start(received_at))
-            known = devices.load_gateways(conn, (message.gateway_id,))
-            _count(conn, received_at, [(message.gateway_id if known else NOBODY, Verdict.FAULT)])
-        return Taken((Verdict.FAULT,), {})
-
-    def _take_group(self, arrived: Sequence[Arrived], received_at: datetime) -> Taken:
-        prepared = self._prepare(arrived, received_at)
-        self._make_partitions(prepared)
-        with transaction(self._pool, INGEST) as conn:
-            judged, gateways = _judge(conn, prepared, received_at)
-            _store(conn, judged, received_at)
-            acks = _acks(conn, judged, gateways, self._generation)
-        verdicts = tuple(one.verdict for one in judged)
-        log.info(
-            "intake.group.stored messages=%d %s",
-            len(verdicts),
-            " ".join(f"{name}={count}" for name, count in sorted(Counter(verdicts).items())),
-        )
-        return Taken(verdicts, {ack.gateway_id: control.seal_ack(ack, self._key) for ack in acks})
-
-    # ---- before the transaction --------------------------------------------------------------------------
-
-    def _prepare(self, arrived: Sequence[Arrived], received_at: datetime) -> list[_Prepared]:
-        gateway_ids = {message.gateway_id for message in arrived}
-        positions = {place for _, place in map(intake.peeked, arrived) if place is not None}
-        with transaction(self._pool, INGEST) as conn:
-            gateways = devices.load_gateways(conn, gateway_ids)
-            known = ledger.load_ledger(conn, (p for p in positions if p.gateway_id in gateways))
-            messages = [intake.opened(one, gateways.get(one.gateway_id), known) for one in arrived]
+            gateways = devices.load_gateways(conn, {message.gateway_id for message in arrived})
+            places = {one.position for one in looked if one.position and one.position.gateway_id in gateways}
+            known = ledger.load_ledger(conn, places)
+            messages = [intake.opened(one, gateways.get(one.arrived.gateway_id), known) for one in looked]
             self._refresh_bindings(
                 conn, {m.arrived.gateway_id for m in messages if m.content is not None}, received_at
             )
@@ -147,29 +131,68 @@ class Intake:
             for gateway_id, meters in devices.load_bindings(conn, old).items():
                 self._bindings[gateway_id] = (now, meters)
 
-    def _prepared(self, conn: Conn, message: Opened, batch_id: int, received_at: datetime) -> _Prepared:
+    def _prepared(self, conn: Conn, message: Opened, batch_id: int, received_at: datetime) -> Prepared:
         content, header = message.content, message.header
         if not isinstance(content, Rows) or header is None:
-            return _Prepared(message, batch_id, b"", (), frozenset())
+            return Prepared(message, batch_id, b"", (), frozenset())
         gateway_id = header.gateway_id
         segments, unbound = intake.segments_of(content, self._bindings[gateway_id][1])
         if unbound and self._bindings[gateway_id][0] != received_at:
             self._bindings[gateway_id] = (received_at, devices.load_bindings(conn, (gateway_id,))[gateway_id])
             segments, unbound = intake.segments_of(content, self._bindings[gateway_id][1])
         quality = intake.clock_marked(content, header, _ms(received_at))
-        return _Prepared(
+        return Prepared(
             message,
             batch_id,
             readings.copy_rows(content, quality, segments, batch_id),
             tuple(_unbound_row(content, quality, at, gateway_id, batch_id) for at in unbound),
-            frozenset(
-                (segment.meter_key, day)
-                for segment in segments
-                for day in _days(content.taken_at_ms[segment.start : segment.end])
-            ),
+            _stale(content, segments),
         )
 
-    def _make_partitions(self, prepared: Sequence[_Prepared]) -> None:
+    # ---- second stage ------------------------------------------------------------------------------------
+
+    def store(self, prepared: Sequence[Prepared], received_at: datetime) -> Taken:
+        """Judge and store an opened group in one transaction; return signed acks.
+
+        Should our own code or the table's rules fail over the group, it is stored one by one and what still fails is
+        set aside. Raises Unavailable.
+        """
+        try:
+            return self._store_group(prepared, received_at)
+        except Unavailable:
+            raise
+        except Exception as bug:
+            log.exception("intake.group.unstored messages=%d", len(prepared))
+            self._partitions = None
+            if len(prepared) == 1:
+                return self._store_group([_faulty(prepared[0].message.arrived, bug)], received_at)
+        taken = [self.store((one,), received_at) for one in prepared]
+        acks = {gateway_id: ack for one in taken for gateway_id, ack in one.acks.items()}
+        return Taken(tuple(one.verdicts[0] for one in taken), acks)
+
+    def _store_group(self, prepared: Sequence[Prepared], received_at: datetime) -> Taken:
+        self._make_partitions(prepared)
+        try:
+            verdicts, acks = self._commit(prepared, received_at, readings.copy_new)
+        except (
+            psycopg.errors.UniqueViolation
+        ):  # rows overlap rows of other batches: the slow way, from the start
+            verdicts, acks = self._commit(prepared, received_at, _merge_rows)
+        told = " ".join(f"{name}={count}" for name, count in sorted(Counter(verdicts).items()))
+        log.info("intake.group.stored messages=%d %s", len(verdicts), told)
+        return Taken(verdicts, {ack.gateway_id: control.seal_ack(ack, self._key) for ack in acks})
+
+    def _commit(
+        self, prepared: Sequence[Prepared], received_at: datetime, add_rows: AddRows
+    ) -> tuple[tuple[Verdict, ...], tuple[control.Ack, ...]]:
+        with transaction(self._pool, INGEST) as conn:
+            judged, gateways, broken = _judge(conn, prepared, received_at)
+            _store(conn, judged, gateways, received_at, add_rows)
+            _note_broken_chains(conn, broken, received_at)
+            acks = _acks(conn, judged, gateways, self._generation)
+        return tuple(one.verdict for one in judged), acks
+
+    def _make_partitions(self, prepared: Sequence[Prepared]) -> None:
         """Make the native partitions that nobody foresaw, before the transaction that needs them."""
         if self._partitions is None:
             with transaction(self._pool, INGEST) as conn:
@@ -193,61 +216,62 @@ class Intake:
 
 
 def _judge(
-    conn: Conn, prepared: Sequence[_Prepared], received_at: datetime
-) -> tuple[list[_Judged], dict[str, Gateway]]:
-    """Say the verdicts in order of arrival, under the locks of the gateways."""
-    gateway_ids = {one.message.arrived.gateway_id for one in prepared}
-    devices.lock_gateways(conn, gateway_ids)
-    gateways = devices.load_gateways(conn, gateway_ids)
-    places = {one.message.position for one in prepared if one.message.position is not None}
-    known: dict[Position, bytes] = ledger.load_ledger(conn, (p for p in places if p.gateway_id in gateways))
+    conn: Conn, prepared: Sequence[Prepared], received_at: datetime
+) -> tuple[list[_Judged], dict[str, Gateway], tuple[Position, ...]]:
+    """Say the verdicts in order of arrival, under the locks of the gateways; and which hash chains are broken."""
+    gateways = devices.lock_gateways(conn, {one.message.arrived.gateway_id for one in prepared})
+    places = {p for one in prepared if (p := one.message.position) is not None and p.gateway_id in gateways}
+    around = {near for place in places for near in intake.neighbours(place)}
+    known = ledger.load_ledger(conn, places | around)
     judged: list[_Judged] = []
+    stored: set[Position] = set()
     for one in prepared:
-        message = one.message
+        message, place = one.message, one.message.position
         gateway = gateways.get(message.arrived.gateway_id)
-        sha256 = known.get(message.position) if message.position else None
-        verdict = intake.verdict_of(message, gateway, sha256)
+        verdict = intake.verdict_of(message, gateway, known[place].sha256 if place in known else None)
         judged.append(_Judged(one, verdict))
-        if verdict in intake.STORED and message.position and gateway:
-            known[message.position] = message.sha256
-            if gateway.store_uuid is None and message.header and message.position.epoch == gateway.epoch:
+        if verdict in intake.STORED and place and gateway:
+            known[place] = Link(message.sha256, message.previous_sha256)
+            stored.add(place)
+            if gateway.store_uuid is None and message.header and place.epoch == gateway.epoch:
                 store_uuid = message.header.store_uuid
                 devices.register_store(conn, gateway.gateway_id, store_uuid, gateway.epoch, received_at)
                 gateways[gateway.gateway_id] = replace(gateway, store_uuid=store_uuid)
-    return judged, gateways
+    return judged, gateways, intake.broken_links(stored, known)
 
 
-def _store(conn: Conn, judged: Sequence[_Judged], received_at: datetime) -> None:
-    stored = [one for one in judged if one.verdict in intake.STORED]
+def _store(
+    conn: Conn,
+    judged: Sequence[_Judged],
+    gateways: Mapping[str, Gateway],
+    received_at: datetime,
+    add_rows: AddRows,
+) -> None:
     accepted = [one.prepared for one in judged if one.verdict is Verdict.ACCEPTED]
-    ledger.add_evidence(conn, [_evidence(one) for one in stored], received_at)
-    conflicts = _add_readings(conn, [one.packed for one in accepted if one.packed], received_at)
-    if conflicts:
-        log.warning("intake.readings.conflict rows=%d", conflicts)
+    ledger.add_evidence(conn, [_evidence(one) for one in judged if one.verdict in intake.STORED], received_at)
+    packed = [one.packed for one in accepted if one.packed]
+    if packed:
+        add_rows(conn, packed, received_at)
     readings.add_unbound(conn, (row for one in accepted for row in one.unbound))
     readings.mark_stale(conn, (mark for one in accepted for mark in one.stale), received_at)
     _add_gateway_events(conn, accepted)
     _note_suspicions(conn, judged, received_at)
-    _note_broken_chains(conn, [one.prepared.batch_id for one in stored], received_at)
-    devices.move_gateways(conn, {one.message.arrived.gateway_id for one in accepted}, "report")
-    refused = [_quarantined_from(one) for one in judged if one.verdict in intake.QUARANTINED]
+    heard = {one.message.arrived.gateway_id for one in accepted}
+    arriving = {gateway_id for gateway_id in heard if "report" in deeds(GATEWAY, gateways[gateway_id].state)}
+    if arriving:
+        devices.move_gateways(conn, arriving, "report")
+    refused = [_quarantined(one) for one in judged if one.verdict in intake.QUARANTINED]
     ledger.quarantine(conn, refused, received_at, _day_start(received_at))
     _count(conn, received_at, [(_counted_as(one), one.verdict) for one in judged])
 
 
-def _add_readings(conn: Conn, packed: Sequence[bytes], received_at: datetime) -> int:
-    """Copy the rows in; when a key exists already, start over and merge. Returns the number of conflicts."""
-    if not packed:
-        return 0
-    try:
-        with conn.transaction():
-            readings.copy_new(conn, packed)
-    except psycopg.errors.UniqueViolation:
-        return readings.merge_rows(conn, packed, received_at)
-    return 0
+def _merge_rows(conn: Conn, packed: Sequence[bytes], received_at: datetime) -> None:
+    conflicts = readings.merge_rows(conn, packed, received_at)
+    if conflicts:
+        log.warning("intake.readings.conflict rows=%d", conflicts)
 
 
-def _add_gateway_events(conn: Conn, accepted: Sequence[_Prepared]) -> None:
+def _add_gateway_events(conn: Conn, accepted: Sequence[Prepared]) -> None:
     events: list[devices.GatewayEvent] = []
     losses: list[tuple[control.Loss, str, int]] = []
     for one in accepted:
@@ -285,10 +309,7 @@ def _note_suspicions(conn: Conn, judged: Sequence[_Judged], received_at: datetim
         )
 
 
-def _note_broken_chains(conn: Conn, batch_ids: Sequence[int], received_at: datetime) -> None:
-    if not batch_ids:
-        return
-    broken = ledger.broken_chains(conn, batch_ids)
+def _note_broken_chains(conn: Conn, broken: Sequence[Position], received_at: datetime) -> None:
     if broken:
         log.warning("intake.chain.broken batches=%d", len(broken))
         devices.add_events(
@@ -304,25 +325,37 @@ def _acks(
     conn: Conn, judged: Sequence[_Judged], gateways: Mapping[str, Gateway], generation: int
 ) -> tuple[control.Ack, ...]:
     """Advance the cursors of the streams that got something, and say for each gateway what is committed."""
-    places = [
-        one.prepared.message.position
+    places = {
+        place
         for one in judged
-        if one.verdict in intake.ACKNOWLEDGED and one.prepared.message.position is not None
-    ]
-    ledger.open_cursors(conn, ((p.gateway_id, p.epoch, p.stream) for p in places))
-    answered = sorted({p.gateway_id for p in places})
-    epochs = {(p.gateway_id, p.epoch) for p in places} | {(g, gateways[g].epoch) for g in answered}
-    return acks_of(conn, [gateways[g] for g in answered], epochs, generation)
+        if one.verdict in intake.ACKNOWLEDGED and (place := one.prepared.message.position) is not None
+    }
+    answered = sorted({place.gateway_id for place in places})
+    return acks_of(
+        conn, [gateways[g] for g in answered], {(p.gateway_id, p.epoch, p.stream) for p in places}, generation
+    )
 
 
 def acks_of(
-    conn: Conn, gateways: Sequence[Gateway], epochs: Iterable[tuple[str, int]], generation: int
+    conn: Conn, gateways: Sequence[Gateway], streams: Collection[tuple[str, int, int]], generation: int
 ) -> tuple[control.Ack, ...]:
-    """Build the acks of gateways for their current epochs from the ledger, advancing cursors on the way."""
-    wanted = set(epochs)
-    states = {key: intake.contiguous(state) for key, state in ledger.load_streams(conn, wanted).items()}
-    ledger.advance_cursors(conn, {key: upto for key, (upto, _) in states.items()})
-    rejected = ledger.load_rejected(conn, wanted, intake.REJECTED_TOLD_MAX)
+    """Build the acks of gateways for their current epochs from the ledger, advancing cursors on the way.
+
+    `streams` (gateway, epoch, stream) got something just now, of whatever epoch; new ones get their cursor here.
+    """
+    epochs = {(gateway_id, epoch) for gateway_id, epoch, _ in streams} | {
+        (g.gateway_id, g.epoch) for g in gateways
+    }
+    states = ledger.load_streams(conn, epochs)
+    if not states.keys() >= set(streams):
+        ledger.open_cursors(conn, streams)
+        states = ledger.load_streams(conn, epochs)
+    reached = {key: intake.contiguous(state) for key, state in states.items()}
+    ledger.advance_cursors(
+        conn, {key: upto for key, (upto, _) in reached.items() if upto != states[key].upto}
+    )
+    has_rejected = any(state.has_rejected for state in states.values())
+    rejected = ledger.load_rejected(conn, epochs, intake.REJECTED_TOLD_MAX) if has_rejected else {}
     return tuple(
         control.Ack(
             gateway.gateway_id,
@@ -331,15 +364,9 @@ def acks_of(
             gateway.epoch,
             tuple(
                 control.StreamAck(
-                    stream,
-                    upto,
-                    have,
-                    tuple(
-                        control.Rejected(seq, "schema", f"B-{batch_id}")
-                        for seq, batch_id in rejected.get((gateway_id, epoch, stream), ())
-                    ),
+                    stream, upto, have, _told_rejected(rejected.get((gateway_id, epoch, stream), ()))
                 )
-                for (gateway_id, epoch, stream), (upto, have) in sorted(states.items())
+                for (gateway_id, epoch, stream), (upto, have) in sorted(reached.items())
                 if (gateway_id, epoch) == (gateway.gateway_id, gateway.epoch)
             ),
         )
@@ -348,7 +375,19 @@ def acks_of(
     )
 
 
+def _told_rejected(rejected: Iterable[tuple[int, int]]) -> tuple[control.Rejected, ...]:
+    return tuple(control.Rejected(seq, "schema", f"B-{batch_id}") for seq, batch_id in rejected)
+
+
 # ---- forms -----------------------------------------------------------------------------------------------
+
+
+def _faulty(message: Arrived, bug: Exception) -> Prepared:
+    """A message that is set aside because our own code failed over it."""
+    sha256 = hashlib.sha256(message.body).digest()
+    detail = f"{type(bug).__name__}: {bug}"
+    troubled = Opened(message, sha256, None, bytes(32), None, None, Verdict.FAULT, detail)
+    return Prepared(troubled, 0, b"", (), frozenset())
 
 
 def _evidence(one: _Judged) -> ledger.Evidence:
@@ -367,20 +406,19 @@ def _evidence(one: _Judged) -> ledger.Evidence:
     )
 
 
-def _quarantined_from(one: _Judged) -> ledger.Quarantined:
-    message = one.prepared.message
-    detail = message.detail or one.verdict.value
-    batch_id = one.prepared.batch_id if one.verdict is Verdict.REJECTED else None
-    return _quarantined(message.arrived, one.verdict, detail, message.sha256, batch_id)
-
-
-def _quarantined(
-    message: Arrived, verdict: Verdict, detail: str, sha256: bytes, batch_id: int | None
-) -> ledger.Quarantined:
+def _quarantined(one: _Judged) -> ledger.Quarantined:
     """The body rests in the ledger when there is a batch of it, else here."""
-    plain = detail.replace("\0", "\\0")[:DETAIL_CHARACTERS_MAX]
-    body = message.body if batch_id is None else None
-    return ledger.Quarantined(message.topic, message.gateway_id, verdict.value, plain, sha256, body, batch_id)
+    message, arrived = one.prepared.message, one.prepared.message.arrived
+    is_stored = one.verdict is Verdict.REJECTED
+    return ledger.Quarantined(
+        topic=arrived.topic,
+        gateway_id=arrived.gateway_id,
+        verdict=one.verdict.value,
+        detail=(message.detail or one.verdict.value).replace("\0", "\\0")[:DETAIL_CHARACTERS_MAX],
+        sha256=message.sha256,
+        body=None if is_stored else arrived.body,
+        batch_id=one.prepared.batch_id if is_stored else None,
+    )
 
 
 def _counted_as(one: _Judged) -> str:
@@ -407,6 +445,18 @@ def _unbound_row(
     meter_id = rows.meters[rows.meter_index[at]]
     return readings.UnboundRow(
         gateway_id, meter_id, _instant(rows.taken_at_ms[at]), batch_id, quality[at], ticks
+    )
+
+
+def _stale(rows: Rows, segments: Sequence[Segment]) -> frozenset[tuple[int, date]]:
+    """Which (meter, market day) these rows change."""
+    whole = _days((min(rows.taken_at_ms), max(rows.taken_at_ms)))
+    if len(whole) == 1:  # the usual batch: a quarter of an hour of one day
+        return frozenset((segment.meter_key, day) for segment in segments for day in whole)
+    return frozenset(
+        (segment.meter_key, day)
+        for segment in segments
+        for day in _days(rows.taken_at_ms[segment.start : segment.end])
     )
 
 

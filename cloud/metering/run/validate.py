@@ -1,7 +1,8 @@
 """Shell: validation of what is stale. Load registers, installations and like days; compute; save what differs.
 
 The work list is the table `stale_day`, written by the ingest in the transaction that stored the readings. A mark is
-taken in the transaction that saves its result, so it comes back when anything fails, and running twice changes nothing.
+removed in the transaction that saves its result, so it comes back when anything fails, and running twice changes
+nothing.
 """
 
 from __future__ import annotations
@@ -22,29 +23,32 @@ log = logging.getLogger(__name__)
 
 WORKER = Scope(ProcessRole.WORKER, actor="job:validate")
 MARKS_PER_TURN = 64
+FORGOTTEN_AFTER = timedelta(minutes=5)  # a worker that took marks this long ago has died
 EDGE_READINGS = 64  # beside the window, enough to find the reading that stands for the mark next to a gap
 DAYS_TOGETHER_MAX = 64  # gaps that touch each other; more would be a loop
 LIKE_DAY = timedelta(days=7)
 
 
 def validate_stale(pool: Pool, now: datetime) -> int:
-    """Validate one turn of stale (meter, day) marks in one transaction; return how many marks were taken.
+    """Validate one turn of stale (meter, day) marks; return how many were taken.
 
-    Raises Unavailable; then the marks are still there.
+    Taking is a transaction of its own, so that the ingest never waits for a validation. A mark goes away with the
+    transaction that saves its result, unless readings came meanwhile. Raises Unavailable; then the marks stay.
     """
     with transaction(pool, WORKER) as conn:
-        marks = readings.take_stale(conn, MARKS_PER_TURN)
+        marks = readings.take_stale(conn, now, now - FORGOTTEN_AFTER, MARKS_PER_TURN)
+    if not marks:
+        return 0
+    with transaction(pool, WORKER) as conn:
         wanted: dict[str, set[date]] = {}
-        for meter_key, days in marks.items():
-            for installation in devices.installations_of_meter(conn, meter_key):
-                touched = {day for day in days if _overlaps(installation, day)}
-                if touched:
-                    wanted.setdefault(installation.supply_point_id, set()).update(touched)
+        for mark in marks:
+            for installation in devices.installations_of_meter(conn, mark.meter_key):
+                if _overlaps(installation, mark.day):
+                    wanted.setdefault(installation.supply_point_id, set()).add(mark.day)
         saved = sum(validate_days(conn, point, wanted[point], now) for point in sorted(wanted))
-    taken = sum(len(days) for days in marks.values())
-    if taken:
-        log.info("validate.turn.done marks=%d supply_points=%d revisions=%d", taken, len(wanted), saved)
-    return taken
+        readings.finish_stale(conn, marks)
+    log.info("validate.turn.done marks=%d supply_points=%d revisions=%d", len(marks), len(wanted), saved)
+    return len(marks)
 
 
 def note_silent(pool: Pool, day: date, now: datetime) -> int:

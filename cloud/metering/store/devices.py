@@ -70,12 +70,20 @@ def load_gateways(conn: Conn, gateway_ids: Iterable[str]) -> dict[str, Gateway]:
     }
 
 
-def lock_gateways(conn: Conn, gateway_ids: Iterable[str]) -> None:
-    """Let only this transaction move these gateways' streams; in sorted order, so that two cannot deadlock."""
-    conn.execute(
-        "SELECT FROM gateway WHERE gateway_id = ANY(%s) ORDER BY gateway_id FOR NO KEY UPDATE",
+def lock_gateways(conn: Conn, gateway_ids: Iterable[str]) -> dict[str, Gateway]:
+    """Load gateways (without keys) and let only this transaction move their streams.
+
+    In sorted order, so that two groups cannot deadlock.
+    """
+    rows = conn.execute(
+        """SELECT gateway_id, state, epoch, store_uuid FROM gateway WHERE gateway_id = ANY(%s)
+           ORDER BY gateway_id FOR NO KEY UPDATE""",
         (sorted(set(gateway_ids)),),
     )
+    return {
+        gateway_id: Gateway(gateway_id, state, epoch, store_uuid, {})
+        for gateway_id, state, epoch, store_uuid in rows
+    }
 
 
 def load_bindings(conn: Conn, gateway_ids: Iterable[str]) -> dict[str, dict[str, tuple[Binding, ...]]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from cloud.db import Conn
-from cloud.metering.intake import Position, StreamState
+from cloud.metering.intake import Link, Position, StreamState
 from edge_agent.wire.control import Loss
 
 QUARANTINE_SAMPLES_PER_DAY = 100
@@ -55,20 +55,20 @@ def draw_batch_ids(conn: Conn, count: int) -> list[int]:
     return [batch_id for (batch_id,) in rows]
 
 
-def load_ledger(conn: Conn, positions: Iterable[Position]) -> dict[Position, bytes]:
-    """Load what the ledger holds at these positions: position → SHA-256 of the sealed message."""
+def load_ledger(conn: Conn, positions: Iterable[Position]) -> dict[Position, Link]:
+    """Load what the ledger holds at these positions."""
     wanted = sorted(set(positions))
     if not wanted:
         return {}
     gateways, epochs, streams, seqs = zip(*wanted, strict=True)
     rows = conn.execute(
-        """SELECT b.gateway_id, b.epoch, b.stream, b.seq, b.sha256
+        """SELECT b.gateway_id, b.epoch, b.stream, b.seq, b.sha256, b.previous_sha256
            FROM unnest(%s::text[], %s::int[], %s::smallint[], %s::bigint[]) AS w(gateway_id, epoch, stream, seq)
            JOIN sealed_batch b USING (gateway_id, epoch, stream, seq)""",
         (list(gateways), list(epochs), list(streams), list(seqs)),
         binary=True,
     )
-    return {Position(*row[:4]): row[4] for row in rows}
+    return {Position(*row[:4]): Link(*row[4:]) for row in rows}
 
 
 def add_evidence(conn: Conn, batches: Sequence[Evidence], received_at: datetime) -> None:
@@ -92,26 +92,6 @@ def add_evidence(conn: Conn, batches: Sequence[Evidence], received_at: datetime)
             )
 
 
-def broken_chains(conn: Conn, batch_ids: Sequence[int]) -> tuple[Position, ...]:
-    """Find batches whose claimed predecessor is not the one in the ledger, among these and their successors."""
-    rows = conn.execute(
-        """SELECT n.gateway_id, n.epoch, n.stream, n.seq
-           FROM sealed_batch n
-           JOIN sealed_batch p ON (p.gateway_id, p.epoch, p.stream, p.seq) = (n.gateway_id, n.epoch, n.stream, n.seq - 1)
-           WHERE n.batch_id = ANY(%(ids)s) AND n.previous_sha256 <> p.sha256
-           UNION
-           SELECT s.gateway_id, s.epoch, s.stream, s.seq
-           FROM sealed_batch n
-           JOIN sealed_batch s ON (s.gateway_id, s.epoch, s.stream, s.seq) = (n.gateway_id, n.epoch, n.stream, n.seq + 1)
-           WHERE n.batch_id = ANY(%(ids)s) AND s.previous_sha256 <> n.sha256
-           UNION
-           SELECT gateway_id, epoch, stream, seq FROM sealed_batch
-           WHERE batch_id = ANY(%(ids)s) AND seq = 1 AND previous_sha256 <> decode(repeat('00', 32), 'hex')""",
-        {"ids": list(batch_ids)},
-    )
-    return tuple(sorted(Position(*row) for row in rows))
-
-
 def open_cursors(conn: Conn, streams: Iterable[tuple[str, int, int]]) -> None:
     """Make the cursors of streams (gateway, epoch, stream) that have none yet."""
     wanted = sorted(set(streams))
@@ -128,7 +108,10 @@ def load_streams(conn: Conn, epochs: Iterable[tuple[str, int]]) -> dict[tuple[st
     """Load every stream of these (gateway, epoch): cursor, and the ranges of seqs the ledger holds above it."""
     gateways, numbers = _columns(epochs)
     rows = conn.execute(
-        """SELECT c.gateway_id, c.epoch, c.stream, c.upto, i.first, i.last
+        """SELECT c.gateway_id, c.epoch, c.stream, c.upto, i.first, i.last,
+                  EXISTS (SELECT FROM sealed_batch b
+                          WHERE (b.gateway_id, b.epoch, b.stream) = (c.gateway_id, c.epoch, c.stream)
+                            AND b.verdict = 'rejected')
            FROM unnest(%s::text[], %s::int[]) AS w(gateway_id, epoch)
            JOIN batch_cursor c USING (gateway_id, epoch)
            LEFT JOIN LATERAL (
@@ -144,10 +127,10 @@ def load_streams(conn: Conn, epochs: Iterable[tuple[str, int]]) -> dict[tuple[st
         (gateways, numbers),
     )
     states: dict[tuple[str, int, int], StreamState] = {}
-    for gateway_id, epoch, stream, upto, first, last in rows:
+    for gateway_id, epoch, stream, upto, first, last, has_rejected in rows:
         key = (gateway_id, epoch, stream)
         islands = states[key].islands if key in states else ()
-        states[key] = StreamState(upto, islands if first is None else (*islands, (first, last)))
+        states[key] = StreamState(upto, islands if first is None else (*islands, (first, last)), has_rejected)
     return states
 
 

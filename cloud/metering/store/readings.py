@@ -6,7 +6,7 @@ Only rows that collide with an existing key (a recall overlapping a batch) take 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import repeat
@@ -46,56 +46,76 @@ class UnboundRow:
 def copy_rows(rows: Rows, quality: Sequence[int], segments: Sequence[Segment], batch_id: int) -> bytes:
     """Lay out the bound rows of a body as rows of PostgreSQL's binary COPY format.
 
-    Packed a whole row at a time from columns, without touching values one by one: this is the ingest's inner loop.
+    Packed from whole columns, without touching values one by one: this is the ingest's inner loop. A batch in which
+    every channel is either full or absent is packed at one go, else meter by meter, else row by row.
     """
-    packed: list[bytes] = []
+    keys: list[int] = []
     for segment in segments:
-        start, end = segment.start, segment.end
-        size = end - start
-        taken_us = [(taken_at_ms - POSTGRES_EPOCH_MS) * 1000 for taken_at_ms in rows.taken_at_ms[start:end]]
-        bits = quality[start:end]
-        source = [bit >> FREEZE_BIT_AT & 1 for bit in bits]
-        fixed = (
-            repeat(5 + CHANNEL_COLUMNS, size), repeat(8), taken_us, repeat(4), repeat(segment.meter_key),
-            repeat(2), source, repeat(4), bits, repeat(8), repeat(batch_id),
-        )  # fmt: skip
-        columns = [
-            rows.columns[column][start:end] if column in rows.columns else None
-            for column in range(CHANNEL_COLUMNS)
-        ]
-        missing = [0 if column is None else column.count(None) for column in columns]
-        if all(gaps in (0, size) for gaps in missing):
-            whole = [None if gaps else column for column, gaps in zip(columns, missing, strict=True)]
-            packed.append(_packed(fixed, whole))
-        else:
-            packed.extend(_packed_one_by_one(fixed, columns, size))
-    return b"".join(packed)
+        keys += [segment.meter_key] * (segment.end - segment.start)
+    if len(keys) == len(rows.taken_at_ms):
+        packed = _copied(rows, quality, Segment(0, 0, len(keys)), keys, batch_id)
+        if packed is not None:
+            return packed
+    parts: list[bytes] = []
+    for segment in segments:
+        own = repeat(segment.meter_key, segment.end - segment.start)
+        packed = _copied(rows, quality, segment, own, batch_id)
+        parts.append(_one_by_one(rows, quality, segment, batch_id) if packed is None else packed)
+    return b"".join(parts)
 
 
-def _packed(fixed: tuple[Iterable[int], ...], columns: Sequence[Sequence[int | None] | None]) -> bytes:
-    """Pack rows in which each channel is either present in all or absent in all."""
-    mask = sum(1 << at for at, column in enumerate(columns) if column is not None)
-    fields: list[Iterable[int | None]] = [*fixed]
-    for column in columns:
-        fields.extend((repeat(-1),) if column is None else (repeat(8), column))
+def _copied(
+    rows: Rows, quality: Sequence[int], segment: Segment, keys: Iterable[int], batch_id: int
+) -> bytes | None:
+    """Pack rows in which each channel is either present in all or absent in all; None when that is not so."""
+    start, end = segment.start, segment.end
+    columns: list[Sequence[int | None] | None] = []
+    for column in range(CHANNEL_COLUMNS):
+        values = rows.columns.get(column)
+        part: Sequence[int | None] | None = None if values is None else values[start:end]
+        if part is not None and None in part:
+            if any(value is not None for value in part):
+                return None
+            part = None
+        columns.append(part)
+    fields: list[Iterable[int | None]] = [*_fixed(rows, quality, segment, keys, batch_id)]
+    for part in columns:
+        fields.extend((repeat(-1),) if part is None else (repeat(8), part))
+    mask = sum(1 << at for at, part in enumerate(columns) if part is not None)
     return b"".join(map(_row_struct(mask).pack, *fields))
 
 
-def _packed_one_by_one(
-    fixed: tuple[Iterable[int], ...], columns: Sequence[Sequence[int | None] | None], size: int
-) -> Iterator[bytes]:
-    heads = zip(*fixed, strict=False)  # the constants repeat without end
-    for at, head in zip(range(size), heads, strict=False):
+def _fixed(
+    rows: Rows, quality: Sequence[int], segment: Segment, keys: Iterable[int], batch_id: int
+) -> tuple[Iterable[int], ...]:
+    """The fields before the channels: count of fields, then length and value of each."""
+    start, end = segment.start, segment.end
+    taken_us = [(taken_at_ms - POSTGRES_EPOCH_MS) * 1000 for taken_at_ms in rows.taken_at_ms[start:end]]
+    bits = quality[start:end]
+    source = [bit >> FREEZE_BIT_AT & 1 for bit in bits]
+    return (
+        repeat(5 + CHANNEL_COLUMNS, end - start), repeat(8), taken_us, repeat(4), keys,
+        repeat(2), source, repeat(4), bits, repeat(8), repeat(batch_id),
+    )  # fmt: skip
+
+
+def _one_by_one(rows: Rows, quality: Sequence[int], segment: Segment, batch_id: int) -> bytes:
+    """Pack rows that each lack other channels."""
+    heads = zip(*_fixed(rows, quality, segment, repeat(segment.meter_key), batch_id), strict=False)
+    packed: list[bytes] = []
+    for at, head in zip(range(segment.start, segment.end), heads, strict=False):
         fields: list[int] = list(head)
         mask = 0
-        for bit, column in enumerate(columns):
-            value = None if column is None else column[at]
+        for column in range(CHANNEL_COLUMNS):
+            values = rows.columns.get(column)
+            value = None if values is None else values[at]
             if value is None:
                 fields.append(-1)
             else:
                 fields.extend((8, value))
-                mask |= 1 << bit
-        yield _row_struct(mask).pack(*fields)
+                mask |= 1 << column
+        packed.append(_row_struct(mask).pack(*fields))
+    return b"".join(packed)
 
 
 _STRUCTS: dict[int, Struct] = {}  # by mask of present channels; at most 2^16, in practice a handful
@@ -109,12 +129,12 @@ def _row_struct(mask: int) -> Struct:
     return _STRUCTS[mask]
 
 
-def copy_new(conn: Conn, packed: Iterable[bytes]) -> None:
+def copy_new(conn: Conn, packed: Sequence[bytes], found_at: datetime) -> None:
     """Copy rows straight into `reading`. Raises psycopg.errors.UniqueViolation when one of them exists."""
     _copy(conn, f"COPY reading ({_COPY_COLUMNS}) FROM STDIN (FORMAT BINARY)", packed)
 
 
-def merge_rows(conn: Conn, packed: Iterable[bytes], found_at: datetime) -> int:
+def merge_rows(conn: Conn, packed: Sequence[bytes], found_at: datetime) -> int:
     """Add the rows whose key is new, keep what exists, and set other values for existing keys aside as conflicts.
 
     Returns the number of conflicts. The slow way, for rows that overlap.
@@ -159,21 +179,19 @@ def add_unbound(conn: Conn, rows: Iterable[UnboundRow]) -> None:
 
 
 def mark_stale(conn: Conn, days: Iterable[tuple[int, date]], marked_at: datetime) -> None:
-    """Put (meter, market day) on validation's work list.
-
-    A mark that is there already is locked, not changed: so a validation that is taking it waits for this
-    transaction and then sees its readings.
-    """
+    """Put (meter, market day) on validation's work list and wake the workers when this transaction commits."""
     wanted = sorted(set(days))
     if wanted:
         keys, dates = zip(*wanted, strict=True)
         conn.execute(
-            """INSERT INTO stale_day (meter_key, day, marked_at) SELECT k, d, %s FROM unnest(%s::int[], %s::date[]) AS w(k, d)
-               ON CONFLICT (meter_key, day) DO UPDATE SET marked_at = excluded.marked_at WHERE false""",
+            """WITH marked AS (
+                   INSERT INTO stale_day (meter_key, day, marked_at)
+                   SELECT k, d, %s FROM unnest(%s::int[], %s::date[]) AS w(k, d)
+                   ON CONFLICT (meter_key, day) DO UPDATE SET marks = stale_day.marks + 1)
+               SELECT pg_notify('stale', '')""",
             (marked_at, list(keys), list(dates)),
             binary=True,
         )
-        conn.execute("NOTIFY stale")
 
 
 def mark_installed_stale(conn: Conn, day: date, marked_at: datetime) -> int:
@@ -183,26 +201,42 @@ def mark_installed_stale(conn: Conn, day: date, marked_at: datetime) -> int:
            SELECT DISTINCT meter_key, %(day)s::date, %(at)s::timestamptz FROM installation
            WHERE period && tstzrange(%(day)s::date::timestamp AT TIME ZONE 'Asia/Shanghai',
                                      (%(day)s::date + 1)::timestamp AT TIME ZONE 'Asia/Shanghai')
-           ON CONFLICT (meter_key, day) DO NOTHING""",
+           ON CONFLICT (meter_key, day) DO UPDATE SET marks = stale_day.marks + 1""",
         {"day": day, "at": marked_at},
     ).rowcount
 
 
-def take_stale(conn: Conn, limit: int) -> dict[int, tuple[date, ...]]:
-    """Take (meter, day) marks off the work list, oldest first: meter → days. They come back if this transaction fails.
+@dataclass(frozen=True, slots=True)
+class StaleMark:
+    """A (meter, market day) whose intervals are out of date, as it was when it was taken."""
 
-    Marks that another worker holds are left to it.
-    """
+    meter_key: int
+    day: date
+    marks: int
+
+
+def take_stale(conn: Conn, now: datetime, forgotten: datetime, limit: int) -> tuple[StaleMark, ...]:
+    """Take marks, oldest first, so that other workers leave them alone; those taken before `forgotten` are free again."""
     rows = conn.execute(
-        """DELETE FROM stale_day s USING (
-               SELECT meter_key, day FROM stale_day ORDER BY marked_at, meter_key, day LIMIT %s FOR UPDATE SKIP LOCKED) t
-           WHERE (s.meter_key, s.day) = (t.meter_key, t.day) RETURNING s.meter_key, s.day""",
-        (limit,),
-    ).fetchall()
-    days: dict[int, tuple[date, ...]] = {}
-    for meter_key, day in sorted(rows):
-        days[meter_key] = (*days.get(meter_key, ()), day)
-    return days
+        """UPDATE stale_day s SET taken_at = %s FROM (
+               SELECT meter_key, day FROM stale_day WHERE taken_at IS NULL OR taken_at < %s
+               ORDER BY marked_at, meter_key, day LIMIT %s FOR UPDATE SKIP LOCKED) t
+           WHERE (s.meter_key, s.day) = (t.meter_key, t.day) RETURNING s.meter_key, s.day, s.marks""",
+        (now, forgotten, limit),
+    )
+    return tuple(sorted((StaleMark(*row) for row in rows), key=lambda mark: (mark.meter_key, mark.day)))
+
+
+def finish_stale(conn: Conn, marks: Sequence[StaleMark]) -> None:
+    """Remove marks that nobody has raised since they were taken, and give the others back."""
+    conn.execute(
+        """WITH done AS (SELECT * FROM unnest(%s::int[], %s::date[], %s::bigint[]) AS d(meter_key, day, marks)),
+                gone AS (DELETE FROM stale_day s USING done d
+                         WHERE (s.meter_key, s.day, s.marks) = (d.meter_key, d.day, d.marks))
+           UPDATE stale_day s SET taken_at = NULL FROM done d
+           WHERE (s.meter_key, s.day) = (d.meter_key, d.day) AND s.marks <> d.marks""",
+        ([mark.meter_key for mark in marks], [mark.day for mark in marks], [mark.marks for mark in marks]),
+    )
 
 
 def load_registers(conn: Conn, meter_key: int, start: datetime, end: datetime) -> tuple[RegisterReading, ...]:
