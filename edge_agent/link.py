@@ -18,6 +18,7 @@ from typing import Final
 
 import aiomqtt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -122,7 +123,6 @@ class Link:
         will = aiomqtt.Will(
             control.state_topic(gateway_id), control.encode_state(offline), qos=1, retain=True
         )
-        five = self._broker.mqtt_version == 5
         client = aiomqtt.Client(
             self._broker.host,
             self._broker.port,
@@ -132,8 +132,8 @@ class Link:
             tls_context=self._tls,
             keepalive=KEEPALIVE_S,
             timeout=TIMEOUT_S,
-            clean_start=True,
-            clean_session=None if five else True,
+            clean_start=True if self._broker.mqtt_version == 5 else MQTT_CLEAN_START_FIRST_ONLY,
+            clean_session=None if self._broker.mqtt_version == 5 else True,
         )
         async with client:
             log.info("link.connected host=%s port=%d", self._broker.host, self._broker.port)
