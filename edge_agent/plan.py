@@ -115,10 +115,7 @@ class Plan:
         awake = [(course, task) for course, task in due if not course.rest_s]
         resting = [(course, task) for course, task in due if course.rest_s]
         choice = resting if not awake or (resting and self._since_resting >= RESTING_ONE_IN) else awake
-        if not choice:
-            return None
-        self._since_resting = 0 if choice is resting else self._since_resting + 1
-        return min(choice, key=lambda pair: _urgency(*pair))[1]
+        return min(choice, key=lambda pair: _urgency(*pair))[1] if choice else None
 
     def _due(self, course: _Course, now_ms: int) -> Task | None:
         meter = course.meter
@@ -145,6 +142,7 @@ class Plan:
     def done(self, task: Task, outcome: Outcome, now_ms: int) -> None:
         """Take note of how a task ended. For an answered BILL task `now_ms` is the instant of the answer."""
         course = self._courses[task.meter_id]
+        self._since_resting = 0 if course.rest_s else self._since_resting + 1
         if outcome is Outcome.ANSWERED:
             course.failures, course.rest_s, course.rest_until_ms = 0, 0, 0
         elif outcome is Outcome.SILENT:
@@ -190,7 +188,7 @@ class Plan:
         """
         slot_ms = slot_of_ms(now_ms)
         return all(
-            course.rest_s or (course.bill_due_ms > slot_ms + BILL_AGAIN_MS and course.detail_of_ms is None)
+            course.rest_s or (course.bill_due_ms >= slot_ms + BILL_AGAIN_MS and course.detail_of_ms is None)
             for course in self._courses.values()
         )
 

@@ -173,7 +173,7 @@ SOUND = cbor2.dumps(sound_body())
         (SOUND.replace(b"ax\x82\x00\x00", b"ax\x9f\x00\x00\xff"), "indefinite list"),
         (b"\xd9\xd9\xf7" + SOUND, "self-described tag"),
         (SOUND.replace(b"\x18\x64", b"\xc2\x41\x64"), "bignum tag"),
-        (SOUND.replace(b"aq\x82\x00\x00", b"ax\x82\x00\x00"), "duplicate key"),
+        (b"\xa7" + SOUND[1:] + b"\x61q\x82\x00\x00", "a key twice with the same value"),
         (b"\x81" * 5000 + b"\x00", "nested 5000 deep"),
         (b"\xa1\x61d" + b"\x81" * 7 + b"\x00", "nested deeper than any body"),
         (b"\x9b\x7f\xff\xff\xff\xff\xff\xff\xff", "a list said to be endless"),
@@ -237,6 +237,84 @@ def test_a_sealed_message_over_96_kib_is_refused_unparsed():
 
     with pytest.raises(cose.Malformed, match="at most"):
         cose.peek(sealed)
+
+
+THREE = {"m": ["M1", "M2", "M3"], "c": ["ea_imp"], "e": [[2]], "k": [0, 0, 0]}
+
+
+def three(x, t, **header):
+    body = {"d": THREE, "x": x, "t": t, "q": [0] * len(x), "c0": [1] * len(x)}
+    return decode(header=sound_header() | {"n": len(x), "t1": NOON_MS} | header, body=body)
+
+
+def test_rows_of_several_meters_are_ordered_by_meter_and_leave_none_out():
+    assert three([0, 1, 2], [NOON_MS, 0, 0]).meter_index == [0, 1, 2]
+    for x in ([0, 2, 1, 2], [0, 1, 0, 2], [0, 2, 2, 2], [0, 1, 3, 2]):
+        with pytest.raises(batch.Malformed):
+            three(x, [NOON_MS, 1, 1, 1], t1=NOON_MS + 3)
+
+
+def test_a_meter_cannot_have_two_rows_of_one_instant():
+    with pytest.raises(batch.Malformed):
+        decode(header=sound_header() | {"t1": NOON_MS}, body=sound_body() | {"t": [NOON_MS, 0]})
+
+
+def envelope_of(protected, payload=b""):
+    """A correctly signed COSE_Sign1 around any protected header."""
+    signed = cbor2.dumps(["Signature1", protected, b"ebp/1", payload])
+    return b"\xd2" + cbor2.dumps([protected, {}, payload, KEY.sign(signed)])
+
+
+KID = cose.key_id(PUBLIC.public_bytes_raw())
+
+
+def test_the_hand_made_envelope_is_good_when_its_header_is():
+    protected = cbor2.dumps({1: -8, 4: KID, "h": {"v": 1}}, canonical=True)
+
+    assert cose.open_sealed(envelope_of(protected), PUBLIC, batch.AAD).header == {"v": 1}
+
+
+@pytest.mark.parametrize(
+    ("protected", "why"),
+    [
+        (cbor2.dumps({"h": {"v": 1}, 4: KID, 1: -8}), "keys out of order"),
+        (cbor2.dumps({1: -8, 4: KID, "h": {"v": 1}})[:-1] + b"\x18\x01", "a number in a longer form"),
+        (cbor2.dumps({1: -7, 4: KID, "h": {"v": 1}}), "another algorithm"),
+        (cbor2.dumps({1: -8, 4: KID[:7], "h": {"v": 1}}), "a short key id"),
+        (cbor2.dumps({1: -8, 4: KID, "h": [1]}), "no map"),
+        (cbor2.dumps({1: -8, 4: KID, "h": {1: 1}}), "a header key that is no text"),
+        (cbor2.dumps({1: -8, 4: KID, 5: 0, "h": {}}), "a further parameter"),
+        (cbor2.dumps({1: -8, 4: KID}), "no header"),
+        (cbor2.dumps({1: -8, 4: KID, "h": {"v": "x" * 2100}}), "a header over the limit"),
+        (cbor2.dumps({1: -8, 4: KID, "h": {}}) + b"\x00", "bytes behind the header"),
+        (b"", "an empty header"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_signed_envelope_with_a_wrong_protected_header_is_malformed(protected, why):
+    with pytest.raises(cose.Malformed):
+        cose.open_sealed(envelope_of(protected), PUBLIC, batch.AAD)
+
+
+def test_a_good_signature_under_another_keys_id_is_forged():
+    protected = cbor2.dumps({1: -8, 4: bytes(8), "h": {"v": 1}}, canonical=True)
+
+    with pytest.raises(cose.Forged):
+        cose.open_sealed(envelope_of(protected), PUBLIC, batch.AAD)
+
+
+def test_bytes_behind_the_signature_are_seen_without_verifying():
+    sealed = cose.seal(sound_header(), b"", KEY, batch.AAD)
+
+    for wrong in (sealed + b"x", sealed[:-1], sealed + sealed):
+        with pytest.raises(cose.Malformed):
+            cose.peek(wrong)
+
+
+def test_maps_take_text_keys_only():
+    for encoded in (b"\xa1\x01\x00", b"\xa1\xf6\x00", b"\xa1\x81\x00\x00"):
+        with pytest.raises(cose.Malformed):
+            cose.unpack(encoded, depth_max=4)
 
 
 def test_rows_without_values_do_not_get_round_the_limit_on_readings():
