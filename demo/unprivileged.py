@@ -107,20 +107,13 @@ def settle(way: str, must_reach: Sequence[Path], owner_uid: int | None) -> Ident
             raise NobodyToBe(
                 f"数据属于用户 {owner_uid}，请以该用户运行 / the data belong to uid {owner_uid}: run as that user"
             )
-        return Identity("self")
+        return Identity("self") if _has_name(os.geteuid()) else _nameless(must_reach)
     if owner_uid not in (None, 0):
         return _user(owner_uid)
     person = _somebody()
-    if way in ("auto", "namespace") and person is not None:
-        uid = person.pw_uid
-
-        def reaches_all() -> bool:
-            _enter_namespace(uid)
-            return all(os.access(path, os.R_OK | os.X_OK) for path in must_reach)
-
-        if in_child(reaches_all):
-            _enter_namespace(uid)
-            return Identity("namespace")
+    if way in ("auto", "namespace") and person is not None and _can_enter(person.pw_uid, must_reach):
+        _enter_namespace(person.pw_uid)
+        return Identity("namespace")
     if way in ("auto", "user") and person is not None:
         identity = _user(person.pw_uid)
         if in_child(identity.become):
@@ -129,6 +122,35 @@ def settle(way: str, must_reach: Sequence[Path], owner_uid: int | None) -> Ident
         "服务不能以 root 运行，而这里既不能建立用户命名空间也不能切换用户；请以普通用户运行 / the server must not "
         "run as root, and here we can neither make a user namespace nor change user: run as an ordinary user"
     )
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        return bool(pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        return False
+
+
+def _nameless(must_reach: Sequence[Path]) -> Identity:
+    """In a container our user may have no name, and initdb wants one: borrow it in a namespace. Raises NobodyToBe."""
+    person = _somebody()
+    if person is None or not _can_enter(person.pw_uid, must_reach):
+        raise NobodyToBe(
+            f"用户 {os.geteuid()} 没有名字（/etc/passwd），PostgreSQL 不接受 / "
+            f"uid {os.geteuid()} has no name in /etc/passwd, which PostgreSQL does not accept"
+        )
+    _enter_namespace(person.pw_uid)
+    return Identity("namespace")
+
+
+def _can_enter(uid: int, must_reach: Sequence[Path]) -> bool:
+    """Try in a child whether a namespace can be made, and whether everything can be reached from within."""
+
+    def reaches_all() -> bool:
+        _enter_namespace(uid)
+        return all(os.access(path, os.R_OK | os.X_OK) for path in must_reach)
+
+    return in_child(reaches_all)
 
 
 def in_child(question: Callable[[], bool]) -> bool:
