@@ -24,11 +24,11 @@ QUALITY: Final = ("missing", "actual", "recollected", "estimated", "manual")
 
 
 class PeriodView(reply.View):
-    """The time-of-use period now, the slot at which it ends, and the one that follows."""
+    """The time-of-use period now, when it ends and what follows (None: not before tomorrow's end)."""
 
     period: Period
-    until_slot: int
-    next_period: Period
+    until: datetime | None
+    next_period: Period | None
     day_periods: tuple[Period, ...]
 
 
@@ -102,13 +102,22 @@ def calendar_of(request: Request, visit: who.Visit, account_id: str, day: date) 
 
 
 def period_view(calendar: Calendar, now: datetime) -> PeriodView:
-    day, slot = markettime.day_of(now), markettime.slot_of(now)
-    periods = tuple(calendar.period_of(day, index) for index in range(markettime.SLOTS_PER_DAY))
-    changes = (later for later in range(slot + 1, len(periods)) if periods[later] is not periods[slot])
-    until = next(changes, markettime.SLOTS_PER_DAY)
-    tomorrow = calendar.period_of(day + timedelta(days=1), 0)
-    following = periods[until] if until < len(periods) else tomorrow
-    return PeriodView(period=periods[slot], until_slot=until, next_period=following, day_periods=periods)
+    """The period at the instant, until when, and what follows; a period may go on past midnight."""
+    today = markettime.day_of(now)
+    periods = _periods(calendar, today)
+    ahead = periods + _periods(calendar, today + timedelta(days=1))
+    slot = markettime.slot_of(now)
+    until = next((later for later in range(slot, len(ahead)) if ahead[later] is not ahead[slot]), None)
+    return PeriodView(
+        period=ahead[slot],
+        until=None if until is None else markettime.slot_start(today, 0) + until * markettime.SLOT,
+        next_period=None if until is None else ahead[until],
+        day_periods=periods,
+    )
+
+
+def _periods(calendar: Calendar, day: date) -> tuple[Period, ...]:
+    return tuple(calendar.period_of(day, slot) for slot in range(markettime.SLOTS_PER_DAY))
 
 
 def direction(visit: who.Visit, account_id: str) -> str:
