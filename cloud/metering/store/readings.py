@@ -6,10 +6,11 @@ Only rows that collide with an existing key (a recall overlapping a batch) take 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import sys
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from itertools import repeat
 from struct import Struct
 from typing import LiteralString
 
@@ -46,87 +47,104 @@ class UnboundRow:
 def copy_rows(rows: Rows, quality: Sequence[int], segments: Sequence[Segment], batch_id: int) -> bytes:
     """Lay out the bound rows of a body as rows of PostgreSQL's binary COPY format.
 
-    Packed from whole columns, without touching values one by one: this is the ingest's inner loop. A batch in which
-    every channel is either full or absent is packed at one go, else meter by meter, else row by row.
+    This is the ingest's inner loop. A batch in which every channel is either full or absent is laid out at one go,
+    else meter by meter, else row by row.
     """
     keys: list[int] = []
     for segment in segments:
         keys += [segment.meter_key] * (segment.end - segment.start)
     if len(keys) == len(rows.taken_at_ms):
-        packed = _copied(rows, quality, Segment(0, 0, len(keys)), keys, batch_id)
-        if packed is not None:
-            return packed
+        whole = _laid_out(rows, quality, Segment(0, 0, len(keys)), keys, batch_id)
+        if whole is not None:
+            return whole
     parts: list[bytes] = []
     for segment in segments:
-        own = repeat(segment.meter_key, segment.end - segment.start)
-        packed = _copied(rows, quality, segment, own, batch_id)
-        parts.append(_one_by_one(rows, quality, segment, batch_id) if packed is None else packed)
+        own = [segment.meter_key] * (segment.end - segment.start)
+        part = _laid_out(rows, quality, segment, own, batch_id)
+        parts.append(_one_by_one(rows, quality, segment, batch_id) if part is None else part)
     return b"".join(parts)
 
 
-def _copied(
-    rows: Rows, quality: Sequence[int], segment: Segment, keys: Iterable[int], batch_id: int
+def _laid_out(
+    rows: Rows, quality: Sequence[int], segment: Segment, keys: Sequence[int], batch_id: int
 ) -> bytes | None:
-    """Pack rows in which each channel is either present in all or absent in all; None when that is not so."""
+    """Lay out rows of one form: None when some channel is present in some of them and absent in others.
+
+    The constant bytes of a row (counts and lengths) are repeated for all rows, and each column is then put in by
+    strided slices of its big-endian bytes: a dozen slices a column, whatever the number of rows.
+    """
     start, end = segment.start, segment.end
-    columns: list[Sequence[int | None] | None] = []
-    for column in range(CHANNEL_COLUMNS):
-        values = rows.columns.get(column)
-        part: Sequence[int | None] | None = None if values is None else values[start:end]
-        if part is not None and None in part:
+    present: dict[int, array[int]] = {}
+    for column, values in rows.columns.items():
+        part = values[start:end]
+        try:
+            present[column] = array("q", part)  # type: ignore[arg-type]  # None raises TypeError
+        except TypeError:
             if any(value is not None for value in part):
                 return None
-            part = None
-        columns.append(part)
-    fields: list[Iterable[int | None]] = [*_fixed(rows, quality, segment, keys, batch_id)]
-    for part in columns:
-        fields.extend((repeat(-1),) if part is None else (repeat(8), part))
-    mask = sum(1 << at for at, part in enumerate(columns) if part is not None)
-    return b"".join(map(_row_struct(mask).pack, *fields))
-
-
-def _fixed(
-    rows: Rows, quality: Sequence[int], segment: Segment, keys: Iterable[int], batch_id: int
-) -> tuple[Iterable[int], ...]:
-    """The fields before the channels: count of fields, then length and value of each."""
-    start, end = segment.start, segment.end
+    layout = _layout(sum(1 << column for column in present))
+    buffer = bytearray(layout.row(batch_id) * (end - start))
     taken_us = [(taken_at_ms - POSTGRES_EPOCH_MS) * 1000 for taken_at_ms in rows.taken_at_ms[start:end]]
     bits = quality[start:end]
-    source = [bit >> FREEZE_BIT_AT & 1 for bit in bits]
-    return (
-        repeat(5 + CHANNEL_COLUMNS, end - start), repeat(8), taken_us, repeat(4), keys,
-        repeat(2), source, repeat(4), bits, repeat(8), repeat(batch_id),
-    )  # fmt: skip
+    _put(buffer, layout, _TAKEN_AT, array("q", taken_us))
+    _put(buffer, layout, _KEY_AT, array("i", keys))
+    if any(bits):
+        _put(buffer, layout, _SOURCE_AT, array("h", [bit >> FREEZE_BIT_AT & 1 for bit in bits]))
+        _put(buffer, layout, _QUALITY_AT, array("i", bits))
+    for column, numbers in present.items():
+        _put(buffer, layout, layout.value_at[column], numbers)
+    return bytes(buffer)
 
 
 def _one_by_one(rows: Rows, quality: Sequence[int], segment: Segment, batch_id: int) -> bytes:
-    """Pack rows that each lack other channels."""
-    heads = zip(*_fixed(rows, quality, segment, repeat(segment.meter_key), batch_id), strict=False)
-    packed: list[bytes] = []
-    for at, head in zip(range(segment.start, segment.end), heads, strict=False):
-        fields: list[int] = list(head)
-        mask = 0
+    """Lay out rows that each lack other channels."""
+    single = (Segment(segment.meter_key, at, at + 1) for at in range(segment.start, segment.end))
+    laid_out = (_laid_out(rows, quality, one, (segment.meter_key,), batch_id) for one in single)
+    return b"".join(one for one in laid_out if one is not None)  # one row always has one form
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Bytes of a row with certain channels present: its constants, and where each channel's value stands."""
+
+    head: bytes
+    tail: bytes
+    value_at: Mapping[int, int]
+    size: int
+
+    def row(self, batch_id: int) -> bytes:
+        """A row of zeros in which the constants and the batch are filled in."""
+        return self.head + batch_id.to_bytes(8) + self.tail
+
+
+# count of fields, then per field its length (-1: null) and its bytes, all big-endian
+_HEAD = Struct(">hiqiiihiii")
+_TAKEN_AT, _KEY_AT, _SOURCE_AT, _QUALITY_AT = 6, 18, 26, 32
+_LAYOUTS: dict[int, _Layout] = {}  # by mask of present channels; at most 2^16, in practice a handful
+
+
+def _layout(mask: int) -> _Layout:
+    if mask not in _LAYOUTS:
+        head = _HEAD.pack(5 + CHANNEL_COLUMNS, 8, 0, 4, 0, 2, 0, 4, 0, 8)
+        tail = bytearray()
+        value_at: dict[int, int] = {}
         for column in range(CHANNEL_COLUMNS):
-            values = rows.columns.get(column)
-            value = None if values is None else values[at]
-            if value is None:
-                fields.append(-1)
+            if mask >> column & 1:
+                value_at[column] = len(head) + 8 + len(tail) + 4
+                tail += (8).to_bytes(4) + bytes(8)
             else:
-                fields.extend((8, value))
-                mask |= 1 << column
-        packed.append(_row_struct(mask).pack(*fields))
-    return b"".join(packed)
+                tail += (-1).to_bytes(4, signed=True)
+        _LAYOUTS[mask] = _Layout(head, bytes(tail), value_at, len(head) + 8 + len(tail))
+    return _LAYOUTS[mask]
 
 
-_STRUCTS: dict[int, Struct] = {}  # by mask of present channels; at most 2^16, in practice a handful
-
-
-def _row_struct(mask: int) -> Struct:
-    """Binary COPY row: field count, then per field its length (-1: null) and its bytes, big-endian."""
-    if mask not in _STRUCTS:
-        channels = "".join("iq" if mask >> at & 1 else "i" for at in range(CHANNEL_COLUMNS))
-        _STRUCTS[mask] = Struct(">h" + "iq" + "ii" + "ih" + "ii" + "iq" + channels)
-    return _STRUCTS[mask]
+def _put(buffer: bytearray, layout: _Layout, at: int, values: array[int]) -> None:
+    """Write a column into every row, one byte position at a time."""
+    if sys.byteorder == "little":
+        values.byteswap()
+    raw, width, step = values.tobytes(), values.itemsize, layout.size
+    for byte in range(width):
+        buffer[at + byte :: step] = raw[byte::width]
 
 
 def copy_new(conn: Conn, packed: Sequence[bytes], found_at: datetime) -> None:
