@@ -134,11 +134,16 @@ def fleet(conn: Conn, *, since_day: date, end_day: date, at: datetime) -> tuple[
                        SELECT DISTINCT ON (supply_point_id, day) supply_point_id, day, quality
                        FROM interval_day WHERE day >= %(since)s AND day < %(end)s
                        ORDER BY supply_point_id, day, revision DESC),
+                   owed AS (
+                       SELECT i.gateway_id, i.supply_point_id, each.day::date AS day
+                       FROM installation i, generate_series(%(since)s::date, %(end)s::date - 1, '1 day') AS each (day)
+                       WHERE i.period @> ((each.day::date)::timestamp AT TIME ZONE 'Asia/Shanghai')),
                    gap AS (
-                       SELECT p.gateway_id, count(*) FILTER (WHERE q = 0) AS missing,
-                              count(*) FILTER (WHERE q = 3) AS estimated, count(*) AS expected
-                       FROM latest l JOIN place p USING (supply_point_id), unnest(l.quality) AS q
-                       GROUP BY p.gateway_id),
+                       SELECT o.gateway_id, 96 * count(*) AS expected,
+                              sum(coalesce(cardinality(array_positions(l.quality, 0::smallint)), 96)) AS missing,
+                              sum(coalesce(cardinality(array_positions(l.quality, 3::smallint)), 0)) AS estimated
+                       FROM owed o LEFT JOIN latest l USING (supply_point_id, day)
+                       GROUP BY o.gateway_id),
                    held AS (
                        SELECT gateway_id, jsonb_object_agg(verdict, messages) AS counts
                        FROM (SELECT gateway_id, verdict, sum(messages) AS messages FROM intake_count
