@@ -91,6 +91,13 @@ def test_a_wrong_header_is_malformed(key, value):
         decode(header=sound_header() | {key: value})
 
 
+def test_a_header_that_ends_before_it_begins_is_malformed_before_its_body_is_looked_at():
+    sealed = cose.seal(sound_header() | {"t0": NOON_MS + 900_001}, b"", KEY, batch.AAD)
+
+    with pytest.raises(batch.Malformed, match="t0"):
+        batch.header_of(cose.peek(sealed))
+
+
 @pytest.mark.parametrize("key", sorted(sound_header()))
 def test_a_missing_header_key_is_malformed(key):
     with pytest.raises(batch.Malformed):
