@@ -338,7 +338,7 @@ class Outbox:
         """Take note of what the cloud has committed. The caller has verified the ack's signature."""
         if (ack.gateway_id, ack.store_uuid) != (self._gateway_id, self.store_uuid):
             return AckEffect.IGNORED
-        restored = ack.generation > self.generation
+        restored = 0 < self.generation < ack.generation  # 0: this store has heard of none yet
         if ack.generation < self.generation or (ack.epoch < self.epoch and not restored):
             return AckEffect.IGNORED
         with self._transaction():

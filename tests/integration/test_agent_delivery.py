@@ -74,7 +74,7 @@ class Cloud:
 
     port: int
     mqtt_version: int
-    generation: int = 0
+    generation: int = 1
     answering: bool = True
     stores: list = field(default_factory=list)
     batches: dict = field(default_factory=dict)
@@ -364,7 +364,7 @@ def test_a_restored_cloud_gets_again_what_it_lost(mosquitto, tmp_path):
                     await replay.over()
                     await until(lambda: cloud.upto(1, 0) >= 40)
                 whole = cloud.rows()
-                restored = Cloud(cloud.port, cloud.mqtt_version, generation=1, stores=list(cloud.stores))
+                restored = Cloud(cloud.port, cloud.mqtt_version, generation=2, stores=list(cloud.stores))
                 restored.batches = {key: body for key, body in cloud.batches.items() if key[2] <= 10}
                 async with running(restored.run()):
                     await restored.up.wait()
@@ -395,7 +395,7 @@ def test_forged_acks_let_nothing_go(mosquitto, tmp_path):
                 await replay.over()
                 await until(lambda: len(cloud.rows()) >= 3 * 28)
                 honest = control.Ack(
-                    "GW001", cloud.stores[0], 0, 1, (control.StreamAck(0, cloud.upto(1, 0)),)
+                    "GW001", cloud.stores[0], 1, 1, (control.StreamAck(0, cloud.upto(1, 0)),)
                 )
                 async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client:
                     for forged in (

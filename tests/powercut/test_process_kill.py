@@ -39,7 +39,7 @@ CHILD = textwrap.dedent(
 
     key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
     box = open_outbox(Path(sys.argv[1]), "GW001", key, 0).outbox
-    box.apply(Ack("GW001", box.store_uuid, 0, 1, ()), 0)
+    box.apply(Ack("GW001", box.store_uuid, 1, 1, ()), 0)
     slot, noon_ms = int(sys.argv[2]), 1_785_556_800_000
     print("ready", flush=True)
     while True:
@@ -50,7 +50,7 @@ CHILD = textwrap.dedent(
             box.seal(Stamp(noon_ms, 0, "boot", "ntp", 0, "bundle"))
             print("sealed", box.offers()[0].next_seq - 1, flush=True)
         if slot % 7 == 6:
-            box.apply(Ack("GW001", box.store_uuid, 0, 1, (StreamAck(0, box.offers()[0].next_seq - 1),)), 0)
+            box.apply(Ack("GW001", box.store_uuid, 1, 1, (StreamAck(0, box.offers()[0].next_seq - 1),)), 0)
             print("acked", box.offers()[0].next_seq - 1, flush=True)
         slot += 1
     """

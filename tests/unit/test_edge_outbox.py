@@ -41,7 +41,7 @@ def outbox(tmp_path):
         yield box
 
 
-def ack(box, *streams, epoch=1, generation=0, store_uuid=None):
+def ack(box, *streams, epoch=1, generation=1, store_uuid=None):
     return Ack("GW001", store_uuid or box.store_uuid, generation, epoch, tuple(streams))
 
 
@@ -218,7 +218,7 @@ def test_a_higher_generation_makes_the_agent_offer_again_what_the_cloud_lost(out
     filled(outbox, 5)
     outbox.apply(ack(outbox, StreamAck(0, 5)), NOON_MS)
 
-    outbox.apply(ack(outbox, StreamAck(0, 2), generation=1), NOON_MS)
+    outbox.apply(ack(outbox, StreamAck(0, 2), generation=2), NOON_MS)
 
     assert outbox.unacked(0, 32, newest_first=False) == (3, 4, 5)
     assert sealed_instants(outbox) == [("M1", 2), ("M1", 3), ("M1", 4)]
@@ -229,7 +229,7 @@ def test_what_a_restored_cloud_lost_and_the_agent_no_longer_keeps_is_told_as_a_l
     outbox.apply(ack(outbox, StreamAck(0, 5)), NOON_MS)
     outbox.conn.execute("DELETE FROM batch WHERE stream=0 AND seq<=3")
 
-    outbox.apply(ack(outbox, StreamAck(0, 1), generation=1), NOON_MS)
+    outbox.apply(ack(outbox, StreamAck(0, 1), generation=2), NOON_MS)
     outbox.seal(STAMP)
 
     (told,) = events(outbox)
