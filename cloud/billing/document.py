@@ -23,7 +23,7 @@ from cloud.billing.labels import (
     price_text,
     word,
 )
-from cloud.billing.line import PERIODS, BillLine, Section, total_fen
+from cloud.billing.line import PERIODS, BillLine, Input, Section, total_fen
 from cloud.markettime import day_of, slot_label
 from cloud.money import EXACT, quotient, rounded, total, yuan
 
@@ -211,11 +211,16 @@ def how(line: BillLine, language: Language) -> How:
         formula=_spelled(line.derivation.formula, names),
         numbers=f"{numbers.replace('+ −', '− ')} = {amount} {word(language, 'yuan_unit')}",
         inputs=tuple(
-            Field(each.name, names[each.name], Figure(f"{_plain(each.value)} {each.unit}", str(each.value)))
+            Field(each.name, names[each.name], _input_figure(each, language))
             for each in line.derivation.inputs
         ),
         origins=tuple(dict.fromkeys(sources)),
     )
+
+
+def _input_figure(each: Input, language: Language) -> Figure:
+    unit = "" if each.unit == "1" else f" {word(language, f'unit.{each.unit}')}"
+    return Figure(f"{_plain(each.value)}{unit}", str(each.value))
 
 
 def _status(bill: Bill, language: Language) -> str:
