@@ -129,7 +129,7 @@
     });
   }
 
-  // -- menus close when one looks elsewhere; a printed bill shows how every line was computed ------------------------
+  // -- menus close when one looks elsewhere; what is printed is what is open ------------------------------------------
 
   document.addEventListener("click", (event) => {
     for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
@@ -138,12 +138,6 @@
     if (event.key !== "Escape") return;
     for (const menu of document.querySelectorAll("details.menu[open]")) { menu.open = false; menu.querySelector("summary").focus(); }
   });
-  let opened = [];
-  window.addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll("details.how:not([open])")];
-    for (const each of opened) each.open = true;
-  });
-  window.addEventListener("afterprint", () => { for (const each of opened) each.open = false; });
   byId("print")?.addEventListener("click", () => window.print());
 
   // -- start --------------------------------------------------------------------------------------------------------
