@@ -28,12 +28,12 @@ PATIENCE_S = 20.0
 class Running:
     """An ingest in a thread of its own, and a plain paho client that plays all gateways."""
 
-    def __init__(self, dsn: str, broker: Broker, ingest_id: str = "ing-0") -> None:
+    def __init__(self, dsn: str, broker: Broker, ingest_id: str = "ing-0", group: int = 100) -> None:
         self.dsn, self.broker = dsn, broker
         self.acks: dict[str, control.Ack] = {}
         self.said: list[control.Ack] = []
         config = BrokerConfig(broker.host, broker.port, broker.mqtt_version, None, None, None, "", "")
-        settings = IngestSettings(ingest_id, 100, timedelta(milliseconds=50), 1, 7)
+        settings = IngestSettings(ingest_id, group, timedelta(milliseconds=50), 1, 7)
         self.pool = open_pool(dsn, size_max=4, wait_s=1)
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -171,16 +171,19 @@ def test_hello_state_and_live_values_find_their_places(running: Running) -> None
     )
 
 
-def test_poison_is_confirmed_to_the_broker_and_blocks_nobody(running: Running) -> None:
-    gateways = build(running.dsn)
-    for n in range(30):
-        running.publish(control.batch_topic("GW1", 0), b"poison %d" % n)
-    gateway = gateways["GW2"]
-    offer(running, gateway, [gateway.seal([reading("GW2M1", NOON_MS + n, n)]) for n in range(30)], 30)
-    eventually(
-        lambda: running.rows("SELECT messages FROM intake_count WHERE verdict = 'malformed'") == [(30,)],
-        "every poison counted exactly once",
-    )
+def test_poison_is_confirmed_to_the_broker_and_blocks_nobody(database: str, broker: Broker) -> None:
+    gateways = build(database)
+    with Running(database, broker, group=5) as running:  # the broker stops after ten that are not confirmed
+        eventually(running.client.is_connected, "connected")
+        time.sleep(0.5)  # subscribed
+        for n in range(40):
+            running.publish(control.batch_topic("GW1", 0), b"poison %d" % n)
+        gateway = gateways["GW2"]
+        offer(running, gateway, [gateway.seal([reading("GW2M1", NOON_MS + n, n)]) for n in range(30)], 30)
+        eventually(
+            lambda: running.rows("SELECT messages FROM intake_count WHERE verdict = 'malformed'") == [(40,)],
+            "every poison counted exactly once",
+        )
 
 
 def test_the_ingest_outlives_its_broker(running: Running) -> None:

@@ -186,6 +186,14 @@ def test_a_closed_gateway_is_refused_at_once(world: World, state: str) -> None:
     assert world.rows("SELECT count(*) FROM reading") == [(1,)]
 
 
+def test_a_gateway_that_is_revoked_while_its_group_waits_is_refused(world: World) -> None:
+    prepared = world.intake.prepare((sent(world.one, world.one.seal([reading("GW1M1", NOON_MS, 1)])),), NOON)
+    with psycopg.connect(world.dsn) as conn:
+        conn.execute("UPDATE gateway SET state = 'revoked' WHERE gateway_id = 'GW1'")
+    assert world.intake.store(prepared, NOON) == Taken((Verdict.CLOSED_GATEWAY,), {})
+    assert world.rows("SELECT count(*) FROM reading") == [(0,)]
+
+
 def test_rows_of_a_meter_that_is_not_installed_here_are_kept_aside_and_the_rest_accepted(
     world: World,
 ) -> None:

@@ -15,7 +15,7 @@ from cloud.jobs import TIMETABLE, drain
 from cloud.metering.intake import Arrived
 from cloud.metering.interval import IntervalQuality
 from cloud.metering.run.intake import Intake
-from cloud.metering.run.validate import note_silent, validate_stale
+from cloud.metering.run.validate import WORKER, note_silent, validate_stale
 from cloud.metering.store import intervals, readings
 from edge_agent.wire import control
 
@@ -186,6 +186,25 @@ def test_the_forerunners_of_a_running_day_go_when_it_is_over_and_the_last_one_st
         assert intervals.prune_running(conn, datetime(2026, 8, 3, 15, tzinfo=UTC)) == 0  # still running
         assert intervals.prune_running(conn, datetime(2026, 8, 3, 16, tzinfo=UTC)) == 2
     assert world.rows("SELECT revision FROM interval_day WHERE day = '2026-08-03'") == [(3,)]
+
+
+def test_a_mark_that_is_raised_while_it_is_worked_on_comes_back(world: World) -> None:
+    world.send(world.gateway, [quarter("GW1M1", slot) for slot in range(10, 20)])
+    with transaction(world.pool, WORKER) as conn:
+        taken = readings.take_stale(conn, NOW, NOW - timedelta(minutes=5), 10)
+    assert [(mark.meter_key, mark.day) for mark in taken] == [(1, DAY)]
+    with transaction(world.pool, WORKER) as conn:
+        assert readings.take_stale(conn, NOW, NOW - timedelta(minutes=5), 10) == ()  # others leave it alone
+        assert (
+            len(readings.take_stale(conn, NOW, NOW + timedelta(seconds=1), 10)) == 1
+        )  # unless its worker has died
+    world.send(world.gateway, [quarter("GW1M1", slot) for slot in range(20, 30)])
+    with transaction(world.pool, WORKER) as conn:
+        readings.finish_stale(conn, taken)
+    assert world.rows("SELECT meter_key, day, taken_at FROM stale_day") == [(1, DAY, None)]
+    world.validate()
+    assert world.rows("SELECT count(*) FROM stale_day") == [(0,)]
+    assert sum(1 for quality in world.days()[DAY].quality if quality) == 19
 
 
 def test_two_workers_share_the_work(world: World) -> None:
