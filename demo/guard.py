@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any
 
 TICK_S = 0.2
-RESTARTS_MAX = (
-    100  # a chaos run kills often; a server that dies at once never becomes ready and ends the guard
-)
+# A chaos run kills often; a server that dies at once never becomes ready and ends the guard.
+RESTARTS_MAX = 100
 STOP_WAIT_S = 150.0
 Fact = dict[str, Any]
 
