@@ -1,7 +1,7 @@
 """Shared fixtures: a real PostgreSQL, real brokers, free ports; and what happens to a test that cannot run here.
 
 SHOUDIAN_TEST_DSN      superuser DSN of a server to use instead of the embedded one (for example TimescaleDB)
-SHOUDIAN_REQUIRE_ALL   1: a test that would be skipped fails instead (CI); only `timescaledb` tests may still skip
+SHOUDIAN_REQUIRE_ALL   1: a test that would be skipped fails instead (CI); `timescaledb` and `not_as_root` may still skip
 HYPOTHESIS_PROFILE     explore: other random examples on each run; by default examples are the same every time
 """
 
@@ -25,6 +25,7 @@ from demo.broker import Broker, running_broker
 from demo.postgres import embedded_postgres
 
 REQUIRE_ALL = os.environ.get("SHOUDIAN_REQUIRE_ALL") == "1"
+MAY_SKIP = ("timescaledb", "not_as_root")
 _number = itertools.count(1)
 
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None, max_examples=100)
@@ -34,6 +35,12 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "timescaledb: needs a server with TimescaleDB (SHOUDIAN_TEST_DSN)")
+    config.addinivalue_line("markers", "not_as_root: shows what an ordinary user may not do")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("not_as_root") and os.geteuid() == 0:
+        pytest.skip("root may do everything")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -41,7 +48,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    allowed = item.get_closest_marker("timescaledb") is not None
+    allowed = any(item.get_closest_marker(name) for name in MAY_SKIP)
     if REQUIRE_ALL and report.skipped and not hasattr(report, "wasxfail") and not allowed:
         report.outcome = "failed"
         report.longrepr = f"skipped, but SHOUDIAN_REQUIRE_ALL=1: {call.excinfo.value if call.excinfo else ''}"

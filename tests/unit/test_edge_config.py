@@ -1,6 +1,5 @@
 """Each wrong configuration is refused by file, key and what is allowed; each failure of the command is one line."""
 
-import os
 import subprocess
 import sys
 
@@ -184,7 +183,7 @@ def test_a_data_folder_that_cannot_be_made_is_one_line(capsys, folder):
     assert str(folder / "data") in line
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.not_as_root
 def test_a_read_only_data_folder_is_one_line(capsys, folder):
     (folder / "data").mkdir(mode=0o500)
 
