@@ -98,6 +98,8 @@ COUNTS = frozenset(
         "version",
     ]
 )
+# Whole names: a power factor has no unit; the other says its unit in front.
+NAMES = frozenset({"power_factor_quantum", "days_of_month_charge"})
 POSITIONS = frozenset({"start", "end", "low", "high"})  # int only: half-open positions, bounds of a named key
 OF_THE_UNIT = frozenset(
     {"value", "quantity", "start", "end", "before", "after"}
@@ -254,7 +256,7 @@ def _says_unit(name: str, kind: str, has_unit_beside: bool) -> bool:
     last = bare.split("_")[-1]
     return (
         last in UNITS | COUNTS
-        or bare in COUNTS
+        or bare in COUNTS | NAMES
         or (kind == "int" and last in POSITIONS)
         or (has_unit_beside and last in OF_THE_UNIT)
     )
