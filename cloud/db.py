@@ -99,6 +99,16 @@ def transaction(pool: Pool, scope: Scope) -> Iterator[Conn]:
         raise Unavailable("database_unavailable", problem=_one_line(problem)) from problem
 
 
+@contextmanager
+def connected(dsn: str) -> Iterator[Conn]:
+    """Lend one connection of its own, closed at the end. Raises Unavailable as `transaction` does."""
+    try:
+        with psycopg.connect(dsn, connect_timeout=5) as conn:
+            yield conn
+    except (psycopg.OperationalError, psycopg.InterfaceError) as problem:
+        raise Unavailable("database_unavailable", problem=_one_line(problem)) from problem
+
+
 def take_scope(conn: Conn, scope: Scope) -> None:
     """Give the rest of the current transaction the scope's role and settings."""
     conn.execute(

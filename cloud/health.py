@@ -7,11 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import psycopg
-
 from cloud import db
 from cloud.config import BrokerConfig, CloudConfig
-from cloud.errors import Refused
+from cloud.errors import Refused, Unavailable
 from cloud.metering.store import partitions
 
 CONNECT_S = 3.0
@@ -37,13 +35,13 @@ def readiness(config: CloudConfig, now: datetime, *, with_broker: bool) -> tuple
 
 def _database(config: CloudConfig, now: datetime) -> Iterable[Check]:
     try:
-        with psycopg.connect(config.dsn, connect_timeout=int(CONNECT_S)) as conn:
+        with db.connected(config.dsn) as conn:
             yield Check("database", True, "answers")
             yield _schema(conn)
             storage = partitions.storage_of(conn)
             yield Check("readings", *_ahead(conn, storage, now))
-    except psycopg.Error as problem:
-        yield Check("database", False, " ".join(str(problem).split())[:200])
+    except Unavailable as problem:
+        yield Check("database", False, str(problem))
 
 
 def _schema(conn: db.Conn) -> Check:

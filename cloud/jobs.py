@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import psycopg
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from cloud import markettime
@@ -28,7 +27,6 @@ from cloud.metering.store import intervals, partitions, readings, timetable
 log = logging.getLogger(__name__)
 
 TIMETABLE = Scope(ProcessRole.WORKER, actor="job:timetable")
-LISTEN_S = 1.0  # how soon a stop is noticed
 GATHER_S = 0.3  # after a notification: more marks are likely on their way
 RETRY_S = 2.0
 TICKS_KEPT = timedelta(days=30)
@@ -95,15 +93,11 @@ def _validate_as_told(pool: Pool, config: CloudConfig, stop: threading.Event) ->
     """Listen for marks and validate until the list is empty, through every loss of the database."""
     while not stop.is_set():
         try:
-            with psycopg.connect(config.dsn, autocommit=True, connect_timeout=5) as conn:
-                conn.execute("LISTEN stale")
+            for _ in timetable.wakeups(config.dsn, stop.is_set):
+                stop.wait(GATHER_S)
                 drain(pool, stop)
-                while not stop.is_set():
-                    if any(True for _ in conn.notifies(timeout=LISTEN_S, stop_after=1)):
-                        stop.wait(GATHER_S)
-                        drain(pool, stop)
-        except (psycopg.OperationalError, Unavailable) as problem:
-            log.warning("work.database.away problem=%s", " ".join(str(problem).split())[:200])
+        except Unavailable as problem:
+            log.warning("work.database.away problem=%s", problem)
             stop.wait(RETRY_S)
 
 

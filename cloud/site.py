@@ -14,13 +14,11 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-import psycopg
-
 from cloud import markettime
 from cloud.db import Conn
 from cloud.errors import Conflict, Invalid
+from cloud.metering.device import Installation
 from cloud.metering.store import stock
-from cloud.metering.store.devices import Installation
 from cloud.parties import store as parties
 from cloud.parties.store import DatedTerms
 
@@ -311,7 +309,7 @@ def _put_terms(conn: Conn, terms: DatedTerms) -> None:
             key,
             "are there already with other content; end them and add new ones",
         )
-    except psycopg.errors.ExclusionViolation as problem:
+    except parties.TermsOverlap as problem:
         raise SiteConflict(
             "site_conflict", key=key, problem="overlap other terms of the account"
         ) from problem
@@ -321,7 +319,7 @@ def _put_supply_point(conn: Conn, point: SupplyPoint) -> None:
     key = f"supply_point {point.supply_point_id}"
     try:
         kept = parties.put_supply_point(conn, point.supply_point_id, point.account_id, point.name)
-    except psycopg.errors.ForeignKeyViolation as problem:
+    except parties.NoSuchAccount as problem:
         raise SiteConflict(
             "site_conflict", key=key, problem=f"there is no account {point.account_id}"
         ) from problem
@@ -338,10 +336,10 @@ def _put_installation(conn: Conn, entry: InstallationEntry, meter_keys: Mapping[
     )
     try:
         kept = stock.put_installation(conn, installation)
-    except psycopg.errors.ForeignKeyViolation as problem:
+    except stock.NoSuchPlace as problem:
         missing = f"there is no supply point {entry.supply_point_id} or no gateway {entry.gateway_id}"
         raise SiteConflict("site_conflict", key=key, problem=missing) from problem
-    except psycopg.errors.ExclusionViolation as problem:
+    except stock.PlaceTaken as problem:
         taken = f"the meter or the supply point {entry.supply_point_id} is taken in that time"
         raise SiteConflict("site_conflict", key=key, problem=taken) from problem
     _agree(kept, key, "is there already with another supply point, gateway or multiplier")

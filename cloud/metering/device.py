@@ -1,4 +1,4 @@
-"""The life of a gateway. Pure.
+"""Installations, and the life of a gateway. Pure.
 
 `report` is its first good message; `suspect` follows an equivocation or the return of a replaced store: it may go on
 delivering, but a person must look. `suspend` and `revoke` close the door at once, whatever the broker still believes.
@@ -6,7 +6,23 @@ delivering, but a person must look. `suspend` and `revoke` close the door at onc
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+
 from cloud.lives import Life
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """装接: a meter at a supply point behind a multiplier, in `[start, end)`; `end` is None while it lasts."""
+
+    meter_key: int
+    supply_point_id: str
+    gateway_id: str
+    multiplier: int
+    start: datetime
+    end: datetime | None
+
 
 GATEWAY = Life(
     "gateway",

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from edge_agent.wire import batch, cose, event, fields
+from edge_agent.wire import batch, control, cose, event, fields
 from edge_agent.wire.batch import Header, Quality, Rows
 from edge_agent.wire.event import Event
 
@@ -40,6 +40,7 @@ HAVE_RANGES_MAX = 16
 REJECTED_TOLD_MAX = 16
 WEEKS_PER_BATCH_MAX = 64  # more would let one mad clock make partitions without end
 WEEK_MS = 7 * 86_400_000
+NOBODY = "?"  # under which messages of gateways that do not exist are counted
 CLOSED_STATES = frozenset({"suspended", "revoked"})
 
 
@@ -373,3 +374,35 @@ def contiguous(state: StreamState) -> tuple[int, tuple[tuple[int, int], ...]]:
         else:
             beyond.append((first, last))
     return upto, tuple(beyond[:HAVE_RANGES_MAX])
+
+
+def acks_from(
+    gateways: Sequence[Gateway],
+    states: Mapping[tuple[str, int, int], StreamState],
+    rejected: Mapping[tuple[str, int, int], Sequence[tuple[int, int]]],
+    generation: int,
+) -> tuple[control.Ack, ...]:
+    """Say for each gateway, store and current epoch what is committed of its streams.
+
+    Keys are (gateway, epoch, stream); `rejected` gives (seq, batch id) of batches that were consumed unread. A gateway
+    without a registered store has nothing to be told.
+    """
+    return tuple(
+        control.Ack(
+            gateway.gateway_id,
+            gateway.store_uuid,
+            generation,
+            gateway.epoch,
+            tuple(
+                control.StreamAck(key[2], *contiguous(states[key]), _told(rejected.get(key, ())))
+                for key in sorted(states)
+                if key[:2] == (gateway.gateway_id, gateway.epoch)
+            ),
+        )
+        for gateway in gateways
+        if gateway.store_uuid is not None
+    )
+
+
+def _told(rejected: Iterable[tuple[int, int]]) -> tuple[control.Rejected, ...]:
+    return tuple(control.Rejected(seq, "schema", f"B-{batch_id}") for seq, batch_id in rejected)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+import psycopg
 from psycopg.rows import class_row
 
 from cloud.db import Conn
+from cloud.errors import Conflict, NotFound
 
 ACCOUNTS_MAX = 500  # of one list
 
@@ -120,8 +122,26 @@ def put_account(conn: Conn, account_id: str, party_id: int, name: str, address: 
     )
 
 
+class TermsOverlap(Conflict):
+    """Other terms of the account are in force in that time."""
+
+
+class NoSuchAccount(NotFound):
+    """There is no account of that number."""
+
+
 def put_terms(conn: Conn, terms: DatedTerms) -> bool:
-    """Add terms, or end those of the same start and content; False when the same start has other content."""
+    """Add terms, or end those of the same start and content; False when the same start has other content.
+
+    Raises TermsOverlap; then the transaction can only be rolled back.
+    """
+    try:
+        return _put_terms(conn, terms)
+    except psycopg.errors.ExclusionViolation as problem:
+        raise TermsOverlap("terms_overlap", account=terms.account_id) from problem
+
+
+def _put_terms(conn: Conn, terms: DatedTerms) -> bool:
     facts = (
         *(terms.category, terms.purchase, terms.structure, terms.voltage, terms.demand_mode),
         *(terms.capacity_kva, terms.contract_demand_kw, terms.power_factor_standard),
@@ -149,13 +169,14 @@ def put_terms(conn: Conn, terms: DatedTerms) -> bool:
 
 
 def put_supply_point(conn: Conn, supply_point_id: str, account_id: str, name: str) -> bool:
-    """Register a supply point or renew its name; False when it belongs to another account."""
-    return (
-        conn.execute(
+    """Register a supply point or renew its name; False when it belongs to another account. Raises NoSuchAccount."""
+    try:
+        changed = conn.execute(
             """INSERT INTO supply_point AS s (supply_point_id, account_id, name) VALUES (%s, %s, %s)
                ON CONFLICT (supply_point_id) DO UPDATE SET name = excluded.name
                WHERE s.account_id = excluded.account_id""",
             (supply_point_id, account_id, name),
         ).rowcount
-        == 1
-    )
+    except psycopg.errors.ForeignKeyViolation as problem:
+        raise NoSuchAccount("no_such_account", account=account_id) from problem
+    return changed == 1

@@ -11,15 +11,15 @@ from datetime import UTC, datetime, timedelta
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from cloud import markettime
-from cloud.db import Conn, Pool, transaction
+from cloud.db import Conn, Pool, ProcessRole, Scope, transaction
 from cloud.metering import intake
 from cloud.metering.intake import Arrived, Gateway, Greeting, Verdict
-from cloud.metering.run.intake import INGEST, NOBODY, acks_of
 from cloud.metering.store import devices, ledger
 from edge_agent.wire import control, cose
 
 log = logging.getLogger(__name__)
 
+INGEST = Scope(ProcessRole.INGEST, actor="job:ingest")
 LIVE_AHEAD_MAX = timedelta(minutes=5)  # a sample from the future would hide the true ones until then
 
 
@@ -79,7 +79,9 @@ def _answer(
         log.info("intake.epoch.granted gateway=%s epoch=%d", gateway.gateway_id, epoch)
         gateway = Gateway(gateway.gateway_id, gateway.state, epoch, hello.store_uuid, gateway.keys)
     devices.move_gateways(conn, (gateway.gateway_id,), "report")
-    (ack,) = acks_of(conn, (gateway,), (), generation)
+    epochs = ((gateway.gateway_id, gateway.epoch),)
+    rejected = ledger.load_rejected(conn, epochs, intake.REJECTED_TOLD_MAX)
+    (ack,) = intake.acks_from((gateway,), ledger.load_streams(conn, epochs), rejected, generation)
     return ack
 
 
@@ -100,7 +102,7 @@ def _refuse(conn: Conn, message: Arrived, verdict: Verdict, detail: str, receive
     )
     day = markettime.day_of(received_at)
     ledger.quarantine(conn, (item,), received_at, markettime.slot_start(day, 0))
-    counted_as = NOBODY if verdict is Verdict.UNKNOWN_GATEWAY else message.gateway_id
+    counted_as = intake.NOBODY if verdict is Verdict.UNKNOWN_GATEWAY else message.gateway_id
     ledger.count_verdicts(conn, day, {(counted_as, verdict.value): 1})
 
 
@@ -108,7 +110,11 @@ def note_stray(pool: Pool, topic: str, body: bytes, received_at: datetime) -> No
     """Keep and count a message on a topic that is none of the protocol's. Raises Unavailable."""
     with transaction(pool, INGEST) as conn:
         _refuse(
-            conn, Arrived(topic[:200], NOBODY, body), Verdict.MALFORMED, "not a topic of EBP/1", received_at
+            conn,
+            Arrived(topic[:200], intake.NOBODY, body),
+            Verdict.MALFORMED,
+            "not a topic of EBP/1",
+            received_at,
         )
 
 

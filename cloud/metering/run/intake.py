@@ -11,11 +11,10 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
-import psycopg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cloud import markettime
@@ -35,7 +34,6 @@ log = logging.getLogger(__name__)
 
 INGEST = Scope(ProcessRole.INGEST, actor="job:ingest")
 BINDINGS_FRESH = timedelta(seconds=30)  # a moved meter is noticed at once all the same: a miss loads again
-NOBODY = "?"  # under which messages of gateways that do not exist are counted
 DETAIL_CHARACTERS_MAX = 300
 
 _DAY_MS = 86_400_000
@@ -174,9 +172,7 @@ class Intake:
         self._make_partitions(prepared)
         try:
             verdicts, acks = self._commit(prepared, received_at, readings.copy_new)
-        except (
-            psycopg.errors.UniqueViolation
-        ):  # rows overlap rows of other batches: the slow way, from the start
+        except readings.Overlap:  # rows overlap rows of other batches: the slow way, from the start
             verdicts, acks = self._commit(prepared, received_at, _merge_rows)
         told = " ".join(f"{name}={count}" for name, count in sorted(Counter(verdicts).items()))
         log.info("intake.group.stored messages=%d %s", len(verdicts), told)
@@ -330,53 +326,20 @@ def _acks(
         for one in judged
         if one.verdict in intake.ACKNOWLEDGED and (place := one.prepared.message.position) is not None
     }
-    answered = sorted({place.gateway_id for place in places})
-    return acks_of(
-        conn, [gateways[g] for g in answered], {(p.gateway_id, p.epoch, p.stream) for p in places}, generation
-    )
-
-
-def acks_of(
-    conn: Conn, gateways: Sequence[Gateway], streams: Collection[tuple[str, int, int]], generation: int
-) -> tuple[control.Ack, ...]:
-    """Build the acks of gateways for their current epochs from the ledger, advancing cursors on the way.
-
-    `streams` (gateway, epoch, stream) got something just now, of whatever epoch; new ones get their cursor here.
-    """
-    epochs = {(gateway_id, epoch) for gateway_id, epoch, _ in streams} | {
-        (g.gateway_id, g.epoch) for g in gateways
+    answered = [gateways[gateway_id] for gateway_id in sorted({place.gateway_id for place in places})]
+    streams = {(place.gateway_id, place.epoch, place.stream) for place in places}
+    epochs = {stream[:2] for stream in streams} | {
+        (gateway.gateway_id, gateway.epoch) for gateway in answered
     }
     states = ledger.load_streams(conn, epochs)
-    if not states.keys() >= set(streams):
+    if not states.keys() >= streams:
         ledger.open_cursors(conn, streams)
         states = ledger.load_streams(conn, epochs)
-    reached = {key: intake.contiguous(state) for key, state in states.items()}
-    ledger.advance_cursors(
-        conn, {key: upto for key, (upto, _) in reached.items() if upto != states[key].upto}
-    )
+    reached = {key: intake.contiguous(state)[0] for key, state in states.items()}
+    ledger.advance_cursors(conn, {key: upto for key, upto in reached.items() if upto != states[key].upto})
     has_rejected = any(state.has_rejected for state in states.values())
     rejected = ledger.load_rejected(conn, epochs, intake.REJECTED_TOLD_MAX) if has_rejected else {}
-    return tuple(
-        control.Ack(
-            gateway.gateway_id,
-            gateway.store_uuid,
-            generation,
-            gateway.epoch,
-            tuple(
-                control.StreamAck(
-                    stream, upto, have, _told_rejected(rejected.get((gateway_id, epoch, stream), ()))
-                )
-                for (gateway_id, epoch, stream), (upto, have) in sorted(reached.items())
-                if (gateway_id, epoch) == (gateway.gateway_id, gateway.epoch)
-            ),
-        )
-        for gateway in gateways
-        if gateway.store_uuid is not None
-    )
-
-
-def _told_rejected(rejected: Iterable[tuple[int, int]]) -> tuple[control.Rejected, ...]:
-    return tuple(control.Rejected(seq, "schema", f"B-{batch_id}") for seq, batch_id in rejected)
+    return intake.acks_from(answered, states, rejected, generation)
 
 
 # ---- forms -----------------------------------------------------------------------------------------------
@@ -423,7 +386,7 @@ def _quarantined(one: _Judged) -> ledger.Quarantined:
 
 def _counted_as(one: _Judged) -> str:
     unknown = one.verdict is Verdict.UNKNOWN_GATEWAY
-    return NOBODY if unknown else one.prepared.message.arrived.gateway_id
+    return intake.NOBODY if unknown else one.prepared.message.arrived.gateway_id
 
 
 def _count(conn: Conn, received_at: datetime, said: Iterable[tuple[str, Verdict]]) -> None:

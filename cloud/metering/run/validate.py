@@ -14,10 +14,10 @@ from datetime import UTC, date, datetime, timedelta
 from cloud import markettime
 from cloud.db import Conn, Pool, ProcessRole, Scope, transaction
 from cloud.metering import vee
+from cloud.metering.device import Installation
 from cloud.metering.interval import Finding, IntervalDay
 from cloud.metering.register import DAY_MS, Installed, RegisterReading, Rules, rules_for
 from cloud.metering.store import devices, intervals, readings
-from cloud.metering.store.devices import Installation
 
 log = logging.getLogger(__name__)
 

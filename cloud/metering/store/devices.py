@@ -9,23 +9,11 @@ from datetime import datetime
 from psycopg.types.json import Jsonb
 
 from cloud.db import Conn
-from cloud.metering.device import GATEWAY
+from cloud.metering.device import GATEWAY, Installation
 from cloud.metering.intake import Binding, Gateway
 
 _FAR_PAST_MS = -(1 << 62)
 _FAR_FUTURE_MS = 1 << 62
-
-
-@dataclass(frozen=True, slots=True)
-class Installation:
-    """装接: a meter at a supply point behind a multiplier, in `[start, end)`; `end` is None while it lasts."""
-
-    meter_key: int
-    supply_point_id: str
-    gateway_id: str
-    multiplier: int
-    start: datetime
-    end: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,10 @@ from datetime import UTC, date, datetime, timedelta
 from struct import Struct
 from typing import LiteralString
 
+import psycopg
+
 from cloud.db import Conn
+from cloud.errors import Conflict
 from cloud.metering.intake import Segment
 from cloud.metering.register import RegisterReading
 from edge_agent.wire.batch import CHANNELS, Rows
@@ -147,9 +150,16 @@ def _put(buffer: bytearray, layout: _Layout, at: int, values: array[int]) -> Non
         buffer[at + byte :: step] = raw[byte::width]
 
 
+class Overlap(Conflict):
+    """One of the rows has a key that exists; the transaction can only be rolled back, and begun with `merge_rows`."""
+
+
 def copy_new(conn: Conn, packed: Sequence[bytes], found_at: datetime) -> None:
-    """Copy rows straight into `reading`. Raises psycopg.errors.UniqueViolation when one of them exists."""
-    _copy(conn, f"COPY reading ({_COPY_COLUMNS}) FROM STDIN (FORMAT BINARY)", packed)
+    """Copy rows straight into `reading`. Raises Overlap when one of them exists."""
+    try:
+        _copy(conn, f"COPY reading ({_COPY_COLUMNS}) FROM STDIN (FORMAT BINARY)", packed)
+    except psycopg.errors.UniqueViolation as problem:
+        raise Overlap("readings_overlap") from problem
 
 
 def merge_rows(conn: Conn, packed: Sequence[bytes], found_at: datetime) -> int:

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import psycopg
+
 from cloud.db import Conn
-from cloud.metering.store.devices import Installation
+from cloud.errors import Conflict, Invalid
+from cloud.metering.device import Installation
+
+
+class PlaceTaken(Conflict):
+    """The meter or the supply point is taken in that time."""
+
+
+class NoSuchPlace(Invalid):
+    """The supply point or the gateway is not registered."""
 
 
 def put_gateway(conn: Conn, gateway_id: str, name: str) -> None:
@@ -30,8 +41,17 @@ def put_meter(conn: Conn, meter_id: str, profile: str, address: str) -> int:
 def put_installation(conn: Conn, installation: Installation) -> bool:
     """Install a meter, or end the installation of the same start; False when that one says something else.
 
-    Raises psycopg.errors.ExclusionViolation when the meter or the supply point is taken in that time.
+    Raises PlaceTaken, NoSuchPlace; then the transaction can only be rolled back.
     """
+    try:
+        return _put_installation(conn, installation)
+    except psycopg.errors.ExclusionViolation as problem:
+        raise PlaceTaken("place_taken", supply_point=installation.supply_point_id) from problem
+    except psycopg.errors.ForeignKeyViolation as problem:
+        raise NoSuchPlace("no_such_place", supply_point=installation.supply_point_id) from problem
+
+
+def _put_installation(conn: Conn, installation: Installation) -> bool:
     facts = (installation.supply_point_id, installation.gateway_id, installation.multiplier)
     kept = conn.execute(
         """SELECT supply_point_id, gateway_id, multiplier FROM installation

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from cloud.db import Conn
+from cloud.db import Conn, connected
+
+LISTEN_S = 1.0  # how soon a stop is noticed
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,21 @@ class Backlog:
     stale_since: datetime | None
     refused_today: int
     unresolved: int
+
+
+def wakeups(dsn: str, is_over: Callable[[], bool]) -> Iterator[None]:
+    """Yield once at the start, then whenever days were marked stale, until `is_over`.
+
+    Several marks may make one yield: what is stale is read from the table. Raises Unavailable.
+    """
+    with connected(dsn) as conn:
+        conn.execute("LISTEN stale")
+        conn.commit()
+        conn.autocommit = True
+        yield
+        while not is_over():
+            if any([True for _ in conn.notifies(timeout=LISTEN_S, stop_after=1)]):  # noqa: C419 - read to its end
+                yield
 
 
 def claim_tick(conn: Conn, entry: str, instant: datetime, taken_by: str) -> bool:
