@@ -300,6 +300,19 @@ def test_a_meter_that_was_not_read_is_a_finding(conn: Conn) -> None:
     assert [each.rule for each in kept.findings] == ["register_not_read"]
 
 
+def test_a_reading_without_a_trusted_clock_is_no_evidence(conn: Conn) -> None:
+    fill(conn)
+    start, end = month_bounds(AUGUST)
+    install(conn, start)
+    for at in (start, end):
+        read(conn, at, 1, 0)
+    conn.execute("UPDATE reading SET quality = 1")
+
+    kept = load(conn, billing.bill_month(conn, ACCOUNT, AUGUST, NOW).bill_id)
+
+    assert [(each.start, each.end) for each in kept.registers] == [(None, None)]
+
+
 def install(conn: Conn, since: datetime) -> None:
     conn.execute("INSERT INTO gateway (gateway_id, name) VALUES ('GW1', '网关')")
     conn.execute("INSERT INTO meter (meter_id, profile, address) VALUES ('M1', 'p', '1')")

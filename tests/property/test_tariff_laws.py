@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -239,6 +240,51 @@ def test_the_order_of_intervals_changes_nothing_and_no_energy_is_lost(
             wh or 0 for day in days if day.supply_point_id == demand.supply_point_id for wh in day.import_wh
         ]
         assert demand.demand_kw * 1000 == max(own) * 4
+
+
+@given(months(), st.data())
+def test_equal_inputs_have_one_hash_and_any_other_input_another(
+    segments: tuple[Segment, ...], data: st.DataObject
+) -> None:
+    def hash_of(changed: tuple[Segment, ...], month: date = AUGUST, account: str = "1300000000001") -> bytes:
+        return facts.input_sha256(account, month, bill.priced([(each, PRICES) for each in changed]))
+
+    first, *rest = segments
+    usage, own = first.usage, first.terms
+    period = data.draw(st.integers(0, 4))
+    more = tuple(wh + (index == period) for index, wh in enumerate(usage.import_wh))
+    (demand,) = usage.demands
+    others = [
+        *(replace(first, usage=replace(usage, **{name: getattr(usage, name) + 1})) for name in (
+            "export_wh", "import_varh", "export_varh", "estimated_slots")),
+        replace(first, usage=replace(usage, import_wh=more)),
+        replace(first, usage=replace(usage, demands=(replace(demand, demand_kw=demand.demand_kw + 1),))),
+        *(replace(first, terms=replace(own, **change)) for change in (
+            {"capacity_kva": 0}, {"contract_demand_kw": 0}, {"voltage": "?"}, {"structure": "?"},
+            {"demand_mode": DemandMode.NONE if own.demand_mode is not DemandMode.NONE else DemandMode.ACTUAL},
+            {"power_factor_standard": Decimal("0.70")})),
+        replace(first, end_day=date(2026, 9, 2)),
+    ]  # fmt: skip
+    changed = [segment for segment in others if segment != first]
+
+    hashes = {hash_of((segment, *rest)) for segment in changed}
+    assert hash_of(segments) == hash_of((first, *rest))
+    assert hash_of(segments) not in hashes | {hash_of(segments, SEPTEMBER), hash_of(segments, account="2")}
+    assert len(hashes) == len(changed)
+
+
+def test_another_text_of_a_price_file_is_another_input() -> None:
+    own = Terms("commercial", "agency", "single_part", "lt1kV", DemandMode.NONE, None, None, None)
+    segment = Segment(AUGUST, SEPTEMBER, own, Usage((0,) * 5, 0, 0, 0, (), 0))
+    hashes = set()
+    for changed in (None, *(each.name for each in packaged_texts())):
+        files = [
+            price_file_from(each.name, each.text + "#" * (each.name == changed)) for each in packaged_texts()
+        ]
+        prices = Catalogue(tuple(files)).prices_on(AUGUST, Buyer("jibei", "agency", "commercial"))
+        hashes.add(facts.input_sha256("1300000000001", AUGUST, bill.priced([(segment, prices)])))
+
+    assert len(hashes) == 1 + 6  # the six files in force; the calendar of 2023 is not
 
 
 # -- power factor --------------------------------------------------------------------------------------------------
