@@ -68,7 +68,7 @@ class Running:
 @contextlib.contextmanager
 def demonstration(home: Home, web_port: int, broker_kind: str, console: Console) -> Iterator[Running]:
     """Start everything, lend it, stop everything. Raises Trouble with one line for a person."""
-    with _only_one(home), contextlib.ExitStack() as stack:
+    with only_one(home), contextlib.ExitStack() as stack:
         if not is_free(web_port):
             raise Trouble(
                 f"端口 {web_port} 已被占用，请用 --port 另选 / port {web_port} is in use: choose another with --port"
@@ -119,7 +119,7 @@ def demonstration(home: Home, web_port: int, broker_kind: str, console: Console)
 
 
 @contextlib.contextmanager
-def _only_one(home: Home) -> Iterator[None]:
+def only_one(home: Home) -> Iterator[None]:
     """Own the folder for as long as we run. Raises Trouble."""
     try:
         home.logs.mkdir(parents=True, exist_ok=True)
