@@ -46,7 +46,7 @@ def test_batches_overlaps_and_validation_on_a_hypertable(hypertable: str) -> Non
         def take(body: bytes, stream: int = 0) -> Verdict:
             return intake.take((Arrived(control.batch_topic("GW1", stream), "GW1", body),), NOON).verdicts[0]
 
-        assert take(gateway.seal(readings_of(gateway, NOON_MS, 9))) is Verdict.ACCEPTED
+        assert take(gateway.seal(readings_of(gateway, NOON_MS - 8 * 900_000, 9))) is Verdict.ACCEPTED
         recall = [reading("GW1M1", NOON_MS, 4711), reading("GW1M1", NOON_MS - 100 * 86_400_000, 1)]
         assert take(gateway.seal(recall, 2), 2) is Verdict.ACCEPTED
         drain(pool, threading.Event())
