@@ -27,7 +27,7 @@ PROGRESS_FILE = "progress.json"
 REPORT_S = 0.3
 SETTLE_MS = 120_000  # replayed time after a stretch's last instant, so that it is read and sealed
 # A month that waited for its uplink goes out in larger batches; the last days as a gateway does every day.
-SEAL_EVERY_S = (3600, 900)
+SEAL_EVERY_S = (86_400, 900)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import accumulate
 from math import isqrt
 
 from cloud.markettime import MARKET_ZONE
@@ -93,7 +94,7 @@ class Load:
         at = datetime.fromtimestamp(at_ms // 1000, UTC).astimezone(MARKET_ZONE)
         month = at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         first, last = _quarter(int(month.timestamp()) * 1000), _quarter(at_ms)
-        highest = max(map(self.active.sample, range(first, last)), default=0)
+        highest = _highest_so_far(self.active, first)[last - first]
         return int(highest * self.peak_w * 10**decimals // (SCALE * 1000))
 
     def ticks(self, code: str, at_ms: int, decimals: int) -> int:
@@ -132,6 +133,12 @@ def raw_energy_wh(curve: Curve, peak_w: int, start: datetime, end: datetime) -> 
 def quarter_of(at: datetime) -> int:
     """Number of the quarter-hour since the registers started; add FIRST_ROW for the row of the curves."""
     return (at - REGISTERS_START) // timedelta(milliseconds=SAMPLE_MS)
+
+
+@cache
+def _highest_so_far(curve: Curve, first: int) -> tuple[int, ...]:
+    """Highest sample of the first 0, 1, 2 … quarters from `first` on, for the longest month."""
+    return (0, *accumulate(map(curve.sample, range(first, first + 31 * 96)), max))
 
 
 def _quarter(at_ms: int) -> int:

@@ -20,7 +20,7 @@ SAMPLE_MS = 900_000
 SCALE = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # one object per curve: hashed by identity
 class Curve:
     """One profile: samples times 10^4, and their running sums (`running[k]` = sum of the first k samples)."""
 
