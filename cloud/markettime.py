@@ -96,7 +96,11 @@ def month_from(text: str) -> date:
     """Read 'YYYY-MM' as the first day of that month. Raises ValueError that shows the form."""
     try:
         year, month = text.split("-")
-        if (len(year), len(month)) != (4, 2) or not (year + month).isascii() or not (year + month).isdecimal():
+        if (
+            (len(year), len(month)) != (4, 2)
+            or not (year + month).isascii()
+            or not (year + month).isdecimal()
+        ):
             raise ValueError(text)
         return date(int(year), int(month), 1)
     except ValueError as error:

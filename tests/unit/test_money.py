@@ -27,7 +27,9 @@ def test_fen_is_rounded_half_away_from_zero(quantity: str, price: str, fen: int)
 
 def test_nothing_is_rounded_before_the_one_rounding() -> None:
     with localcontext(Context(prec=3)):
-        assert money.fen_for(Decimal("123456.789"), Decimal("9.87654321")) == 121932631  # 123456789 x 987654321 = 121932631112635269
+        assert (
+            money.fen_for(Decimal("123456.789"), Decimal("9.87654321")) == 121932631
+        )  # 123456789 x 987654321 = 121932631112635269
         assert money.total([Decimal("123456.789"), Decimal("0.001")]) == Decimal("123456.790")
 
 

@@ -22,7 +22,7 @@ def arrivals(dsn: str, is_over: Callable[[], bool]) -> Iterator[None]:
             conn.execute("LISTEN live")
             yield
             while not is_over():
-                if any([True for _ in conn.notifies(timeout=LOOK_EVERY_S, stop_after=1)]):
+                if list(conn.notifies(timeout=LOOK_EVERY_S, stop_after=1)):
                     yield
     except psycopg.OperationalError as problem:
         raise Unavailable("database_unavailable", problem=str(problem).split("\n")[0]) from problem
