@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from ingest_world import CLOUD_KEY, NOON, NOON_MS, build, reading, readings_of
 
-from cloud.db import ProcessRole, Scope, open_pool, transaction
+from cloud.db import ProcessRole, Scope, migrate, open_pool, transaction
 from cloud.jobs import drain
 from cloud.metering.intake import Arrived, Verdict
 from cloud.metering.run.intake import Intake
@@ -19,13 +19,14 @@ pytestmark = pytest.mark.timescaledb
 
 
 @pytest.fixture
-def hypertable(database: str) -> str:
+def hypertable(empty_database: str) -> str:
     """DSN of a database in which `reading` is a hypertable."""
-    with psycopg.connect(database) as conn:
+    migrate(empty_database)
+    with psycopg.connect(empty_database) as conn:
         storage = partitions.prepare_readings(conn, NOON, 7)
     if storage.keeping is not partitions.Keeping.HYPERTABLE:
         pytest.skip("this server has no TimescaleDB loaded")
-    return database
+    return empty_database
 
 
 def test_the_edition_decides_about_policies_by_name(hypertable: str) -> None:
@@ -65,7 +66,9 @@ def test_batches_overlaps_and_validation_on_a_hypertable(hypertable: str) -> Non
             conn.execute("SELECT FROM reading")
 
 
-def test_a_table_that_holds_readings_keeps_its_kind(database: str) -> None:
+def test_a_table_that_holds_readings_keeps_its_kind(empty_database: str) -> None:
+    database = empty_database
+    migrate(database)
     gateway = build(database, ("GW1",), 1)["GW1"]
     with open_pool(database, size_max=1) as pool:
         intake = Intake(pool, CLOUD_KEY, generation=1, partition_days=7)
