@@ -25,6 +25,7 @@ from edge_agent.wire.event import Event
 log = logging.getLogger(__name__)
 
 REPORT_EVERY_S: Final = 10.0
+BUNDLE_DIGITS: Final = 16  # of the profiles' hash; goes with every batch, and 64 bits tell bundles apart
 _DAY_MS: Final = 86_400_000
 _ADDRESS_BY_FAMILY: Final = {
     "dlt645": (re.compile(r"[0-9]{12}"), "12 digits"),
@@ -105,7 +106,7 @@ class _Agent:
         self._keys = keys
         outbox = opened.outbox
         used = {meter.profile for meter in config.meters}
-        bundle = bundle_sha256(profiles[name] for name in used)
+        bundle = bundle_sha256(profiles[name] for name in used)[:BUNDLE_DIGITS]
         self._speaker = Speaker(config.gateway_id, boot_id(), agent_version(), bundle)
         budget = Budget(
             outbox, limit_bytes(config.data_dir, config.disk_bytes_max), config.keep_acked_days * _DAY_MS

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random  # noqa: TID251  # jitter
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from paho.mqtt.properties import Properties
 from edge_agent.clock import Clock
 from edge_agent.config import BrokerConfig, Keys
 from edge_agent.health import Health, LiveBoard, StateSource
-from edge_agent.outbox import AckEffect, Outbox, OutboxThread
+from edge_agent.outbox import AckEffect, Outbox, OutboxRefused, OutboxThread
 from edge_agent.wire import control, cose
 from edge_agent.wire.fields import STREAM_BACKFILL, STREAM_BILLING, STREAM_EVENTS
 
@@ -147,7 +146,9 @@ class Link:
         """Talk until the connection ends. Raises SessionLost."""
         self._flights.clear()
         self._have, self._held = {}, frozenset()
+        _end_if_cancelled()
         await client.subscribe(control.ack_topic(self._speaker.gateway_id), qos=1)
+        _end_if_cancelled()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._receive(client))
@@ -156,7 +157,7 @@ class Link:
                 tasks.create_task(self._say_state(client))
                 tasks.create_task(self._say_live(client))
         except BaseExceptionGroup as failures:
-            ends, faults = failures.split((aiomqtt.MqttError, sqlite3.OperationalError))
+            ends, faults = failures.split((aiomqtt.MqttError, OutboxRefused))
             if faults is not None or ends is None:
                 raise
             raise SessionLost(str(ends.exceptions[0])) from failures
@@ -227,7 +228,7 @@ class Link:
         times = flight.times + 1 if flight else 1
         wait_s = min(AGAIN_MOST_S, AGAIN_FIRST_S * 2 ** (times - 1)) * random.uniform(1.0, 1.25)
         self._flights[stream, seq] = _Flight(times, _now_s() + wait_s)
-        await client.publish(control.batch_topic(self._speaker.gateway_id, stream), body, qos=1)
+        await _publish(client, control.batch_topic(self._speaker.gateway_id, stream), body)
         await self.published(stream, seq)
 
     async def published(self, stream: int, seq: int) -> None:
@@ -244,7 +245,7 @@ class Link:
         while True:
             self._greet.clear()
             sealed = await self._thread.do(self._hello)
-            await client.publish(control.hello_topic(self._speaker.gateway_id), sealed, qos=1)
+            await _publish(client, control.hello_topic(self._speaker.gateway_id), sealed)
             times += 1
             wait_s = min(AGAIN_MOST_S, AGAIN_FIRST_S * 2 ** (times - 1)) * random.uniform(1.0, 1.25)
             if await _set_within(self._heard, wait_s):
@@ -271,6 +272,7 @@ class Link:
     async def _say_state(self, client: aiomqtt.Client) -> None:
         while True:
             await self._publish_state(client, online=True)
+            _end_if_cancelled()
             await asyncio.sleep(STATE_EVERY_S)
 
     async def _publish_state(self, client: aiomqtt.Client, *, online: bool) -> None:
@@ -297,7 +299,24 @@ class Link:
             for start in range(0, len(fresh), LIVE_SAMPLES_MAX):
                 live = control.Live(self._speaker.gateway_id, fresh[start : start + LIVE_SAMPLES_MAX])
                 await client.publish(topic, control.encode_live(live), qos=0, properties=properties)
+                _end_if_cancelled()
             await asyncio.sleep(LIVE_EVERY_S)
+
+
+async def _publish(client: aiomqtt.Client, topic: str, body: bytes) -> None:
+    """Publish with QoS 1 and wait for the PUBACK."""
+    await client.publish(topic, body, qos=1)
+    _end_if_cancelled()
+
+
+def _end_if_cancelled() -> None:
+    """aiomqtt waits with asyncio.wait_for, which before Python 3.12 drops a cancellation that comes with the answer.
+
+    A loop that goes on after that would never end, and neither would the agent.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _set_within(event: asyncio.Event, seconds_s: float) -> bool:

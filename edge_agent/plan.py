@@ -92,7 +92,7 @@ class _Course:
     bill_due_ms: int
     live_due_ms: int
     detail_of_ms: int | None = None
-    failures: int = 0
+    unanswered_count: int = 0
     rest_s: int = 0
     rest_until_ms: int = 0
 
@@ -144,7 +144,7 @@ class Plan:
         course = self._courses[task.meter_id]
         self._since_resting = 0 if course.rest_s else self._since_resting + 1
         if outcome is Outcome.ANSWERED:
-            course.failures, course.rest_s, course.rest_until_ms = 0, 0, 0
+            course.unanswered_count, course.rest_s, course.rest_until_ms = 0, 0, 0
         elif outcome is Outcome.SILENT:
             self._failed(course, now_ms)
         match task.kind:
@@ -168,9 +168,9 @@ class Plan:
             course.bill_due_ms = min(now_ms + pause_ms, max(next_slot_ms, now_ms + 1))
 
     def _failed(self, course: _Course, now_ms: int) -> None:
-        course.failures += 1
+        course.unanswered_count += 1
         shortest_s, longest_s = course.meter.rest_s
-        if course.failures >= course.meter.max_unanswered:
+        if course.unanswered_count >= course.meter.max_unanswered:
             course.rest_s = min(max(shortest_s, course.rest_s * 2), longest_s)
             course.rest_until_ms = now_ms + course.rest_s * 1000
 

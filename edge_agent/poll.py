@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from edge_agent.drivers.bus import Line, LineDown
 from edge_agent.drivers.read import MeterSample
 from edge_agent.drivers.talk import NoReply
 from edge_agent.health import Health, LiveBoard
-from edge_agent.outbox import Budget, Outbox, OutboxThread, Stamp, Taken
+from edge_agent.outbox import Budget, Outbox, OutboxRefused, OutboxThread, Stamp, Taken
 from edge_agent.plan import Kind, Outcome, Plan, PlannedMeter, Task, instant_of_ms, slot_of_ms
 from edge_agent.profile import Profile
 from edge_agent.wire.batch import Quality, Reading
@@ -53,7 +52,7 @@ class Store:
         self._profile_bundle = profile_bundle
 
     async def keep(self, taken: Sequence[Taken]) -> None:
-        """Returns when the readings are on the disk. Raises sqlite3.OperationalError when it is full."""
+        """Returns when the readings are on the disk. Raises OutboxRefused when it is full."""
         await self.thread.do(self.outbox.add, tuple(taken))
 
     async def tell(self, *happened: Event) -> None:
@@ -237,7 +236,7 @@ class PortPoller:
         cycle = tuple(self._cycle)
         try:
             await self._store.keep(cycle)
-        except sqlite3.OperationalError as error:
+        except OutboxRefused as error:
             log.warning("outbox.refused held=%d lost=%d reason=%s", len(cycle), lost, error)
             self._cycle_since_ms = self._clock.monotonic_ms()
             return
@@ -261,7 +260,7 @@ class PortPoller:
     async def _tell(self, happened: Event) -> None:
         try:
             await self._store.tell(happened)
-        except sqlite3.OperationalError as error:
+        except OutboxRefused as error:
             log.warning("outbox.refused event=%s reason=%s", happened.kind, error)
 
 
@@ -279,7 +278,7 @@ async def seal_regularly(
             await clock.sleep_until_ms(clock.now_ms() + SEAL_LOOK_MS)
         try:
             await store.seal()
-        except sqlite3.OperationalError as error:
+        except OutboxRefused as error:
             log.warning("outbox.refused seal reason=%s", error)
 
 

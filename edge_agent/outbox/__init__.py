@@ -14,7 +14,7 @@ Only this package speaks SQL and only one thread may use an `Outbox` (`OutboxThr
 from edge_agent.outbox.budget import Budget, limit_bytes
 from edge_agent.outbox.opening import Opened, OutboxBusy, OutboxUnusable, open_outbox
 from edge_agent.outbox.store import AckEffect, Depth, Outbox, Stamp, Taken
-from edge_agent.outbox.thread import OutboxThread
+from edge_agent.outbox.thread import OutboxRefused, OutboxThread
 
 __all__ = [
     "AckEffect",
@@ -23,6 +23,7 @@ __all__ = [
     "Opened",
     "Outbox",
     "OutboxBusy",
+    "OutboxRefused",
     "OutboxThread",
     "OutboxUnusable",
     "Stamp",
