@@ -13,7 +13,7 @@ import random  # noqa: TID251  # jitter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 import aiomqtt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -31,10 +31,7 @@ from edge_agent.wire.fields import STREAM_BACKFILL, STREAM_BILLING, STREAM_EVENT
 log = logging.getLogger(__name__)
 
 WINDOW_BATCHES: Final = 32
-AGAIN_FIRST_S: Final = 5.0
-AGAIN_MOST_S: Final = 300.0
-RECONNECT_FIRST_S: Final = 1.0
-RECONNECT_MOST_S: Final = 300.0
+DOUBLINGS_MAX: Final = 16
 LASTING_S: Final = 30.0  # a session that lived this long forgives the failures before it
 KEEPALIVE_S: Final = 60
 TIMEOUT_S: Final = 15.0
@@ -49,6 +46,24 @@ _PROTOCOLS: Final = {3: aiomqtt.ProtocolVersion.V311, 5: aiomqtt.ProtocolVersion
 
 class SessionLost(Exception):
     """The connection to the broker ended; the text says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long the uplink waits before it tries again: each time twice as long as before, up to the longest."""
+
+    again_first_s: float = 5.0  # a batch or a hello that nobody has acked
+    again_most_s: float = 300.0
+    reconnect_first_s: float = 1.0
+    reconnect_most_s: float = 300.0
+
+    def again_s(self, times: int) -> float:
+        """After something was sent for the `times`-th time: never before the ack may have come, hence little jitter."""
+        return _doubled_s(self.again_first_s, times, self.again_most_s) * random.uniform(1.0, 1.25)
+
+    def reconnect_s(self, failures: int) -> float:
+        """Full jitter, so that gateways do not return all at once."""
+        return random.uniform(0.0, _doubled_s(self.reconnect_first_s, failures, self.reconnect_most_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +100,8 @@ class Cargo:
 class Link:
     """The uplink of one agent."""
 
+    pace: ClassVar[Pace] = Pace()
+
     def __init__(self, speaker: Speaker, broker: BrokerConfig, keys: Keys, cargo: Cargo) -> None:
         self._speaker = speaker
         self._broker = broker
@@ -111,7 +128,7 @@ class Link:
                     await self._session(client)
             except (aiomqtt.MqttError, OSError, SessionLost) as error:
                 failures = 1 if _now_s() - began_s > LASTING_S else failures + 1
-                pause_s = _full_jitter_s(failures)
+                pause_s = self.pace.reconnect_s(failures)
                 log.warning("link.lost failures=%d next_try_s=%.1f reason=%s", failures, pause_s, error)
                 await asyncio.sleep(pause_s)
 
@@ -201,9 +218,8 @@ class Link:
             for stream in _SENDING_ORDER:
                 if stream not in self._held:
                     await self._send_stream(client, stream)
-            due_s = min(
-                (flight.again_at_s for flight in self._flights.values()), default=_now_s() + AGAIN_MOST_S
-            )
+            latest_s = _now_s() + self.pace.again_most_s
+            due_s = min((flight.again_at_s for flight in self._flights.values()), default=latest_s)
             await _set_within(self._wake, max(0.0, due_s - _now_s()))
 
     async def _send_stream(self, client: aiomqtt.Client, stream: int) -> None:
@@ -226,8 +242,7 @@ class Link:
             self._flights.pop((stream, seq), None)
             return
         times = flight.times + 1 if flight else 1
-        wait_s = min(AGAIN_MOST_S, AGAIN_FIRST_S * 2 ** (times - 1)) * random.uniform(1.0, 1.25)
-        self._flights[stream, seq] = _Flight(times, _now_s() + wait_s)
+        self._flights[stream, seq] = _Flight(times, _now_s() + self.pace.again_s(times))
         await _publish(client, control.batch_topic(self._speaker.gateway_id, stream), body)
         await self.published(stream, seq)
 
@@ -247,8 +262,7 @@ class Link:
             sealed = await self._thread.do(self._hello)
             await _publish(client, control.hello_topic(self._speaker.gateway_id), sealed)
             times += 1
-            wait_s = min(AGAIN_MOST_S, AGAIN_FIRST_S * 2 ** (times - 1)) * random.uniform(1.0, 1.25)
-            if await _set_within(self._heard, wait_s):
+            if await _set_within(self._heard, self.pace.again_s(times)):
                 times = 0
                 await self._greet.wait()
 
@@ -332,6 +346,6 @@ def _now_s() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _full_jitter_s(failures: int) -> float:
-    """Between nothing and 1 s, 2 s, 4 s, ... 5 min, so that gateways do not return all at once."""
-    return random.uniform(0.0, min(RECONNECT_MOST_S, RECONNECT_FIRST_S * 2 ** min(failures - 1, 16)))
+def _doubled_s(first_s: float, times: int, most_s: float) -> float:
+    """The first wait, doubled with each time but the first. The exponent is bounded: days without an ack are no error."""
+    return min(most_s, first_s * (1 << min(times - 1, DOUBLINGS_MAX)))
