@@ -207,6 +207,27 @@ def test_a_mark_that_is_raised_while_it_is_worked_on_comes_back(world: World) ->
     assert sum(1 for quality in world.days()[DAY].quality if quality) == 19
 
 
+def test_a_mark_that_is_being_raised_while_it_is_finished_comes_back(world: World) -> None:
+    """The ingest holds the mark's row and commits while the worker waits for it."""
+    world.send(world.gateway, [quarter("GW1M1", slot) for slot in range(10, 20)])
+    with transaction(world.pool, WORKER) as conn:
+        taken = readings.take_stale(conn, NOW, NOW - timedelta(minutes=5), 10)
+
+    def finish() -> None:
+        with transaction(world.pool, WORKER) as conn:
+            readings.finish_stale(conn, taken)
+
+    worker = threading.Thread(target=finish)
+    with psycopg.connect(world.dsn) as ingest:
+        ingest.execute("UPDATE stale_day SET marks = marks + 1")
+        worker.start()
+        while not world.rows("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+            assert worker.is_alive()
+    worker.join()
+
+    assert world.rows("SELECT marks, taken_at FROM stale_day") == [(2, None)]
+
+
 def test_two_workers_share_the_work(world: World) -> None:
     for day in range(6):
         world.send(world.gateway, [quarter(m, 96 * day + s) for m in world.gateway.meters for s in range(97)])

@@ -256,14 +256,24 @@ def take_stale(conn: Conn, now: datetime, forgotten: datetime, limit: int) -> tu
 
 
 def finish_stale(conn: Conn, marks: Sequence[StaleMark]) -> None:
-    """Remove marks that nobody has raised since they were taken, and give the others back."""
+    """Remove marks that nobody has raised since they were taken, and give the others back.
+
+    Two statements, because a mark that is being raised while the first waits for its row is seen by the second only.
+    """
+    taken = (
+        [mark.meter_key for mark in marks],
+        [mark.day for mark in marks],
+        [mark.marks for mark in marks],
+    )
     conn.execute(
-        """WITH done AS (SELECT * FROM unnest(%s::int[], %s::date[], %s::bigint[]) AS d(meter_key, day, marks)),
-                gone AS (DELETE FROM stale_day s USING done d
-                         WHERE (s.meter_key, s.day, s.marks) = (d.meter_key, d.day, d.marks))
-           UPDATE stale_day s SET taken_at = NULL FROM done d
-           WHERE (s.meter_key, s.day) = (d.meter_key, d.day) AND s.marks <> d.marks""",
-        ([mark.meter_key for mark in marks], [mark.day for mark in marks], [mark.marks for mark in marks]),
+        """DELETE FROM stale_day s USING unnest(%s::int[], %s::date[], %s::bigint[]) AS d(meter_key, day, marks)
+           WHERE (s.meter_key, s.day, s.marks) = (d.meter_key, d.day, d.marks)""",
+        taken,
+    )
+    conn.execute(
+        """UPDATE stale_day s SET taken_at = NULL FROM unnest(%s::int[], %s::date[]) AS d(meter_key, day)
+           WHERE (s.meter_key, s.day) = (d.meter_key, d.day)""",
+        taken[:2],
     )
 
 
