@@ -6,6 +6,7 @@ acks by the rules of `edge_agent.wire.control`. Time is replayed, so a day takes
 
 import asyncio
 import sqlite3
+import sys
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
@@ -202,6 +203,21 @@ async def meters_on(world, meter_ids):
         yield f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
+def play(scenario):
+    """Run a scenario; if it has not ended after 50 s, say where every task waits before pytest ends it."""
+
+    async def played():
+        tell = asyncio.get_running_loop().call_later(
+            50, lambda: [task.print_stack(file=sys.stdout) for task in asyncio.all_tasks()]
+        )
+        try:
+            return await scenario
+        finally:
+            tell.cancel()
+
+    return asyncio.run(played())
+
+
 @asynccontextmanager
 async def running(coroutine):
     """Run something beside the body; if it fails, the body ends at once and the test says why."""
@@ -278,7 +294,7 @@ def test_a_day_of_quarter_hours_arrives_exactly_once_and_is_acked(request, kind,
             await until(lambda: gone(cloud))
         return cloud
 
-    cloud = asyncio.run(scenario())
+    cloud = play(scenario())
 
     assert cloud.rows() == expected(METERS, range(97))
     assert [told.kind for told in cloud.events()] == ["agent_started"]
@@ -299,7 +315,7 @@ def test_a_dead_meter_costs_the_others_nothing(mosquitto, tmp_path):
             await until(lambda: gone(cloud))
         return cloud
 
-    cloud = asyncio.run(scenario())
+    cloud = play(scenario())
 
     assert cloud.rows() == expected(METERS, range(13))
     dead = next(meter for meter in cloud.states[-1].meters if meter.meter_id == DEAD)
@@ -328,7 +344,7 @@ def test_nothing_is_lost_or_doubled_when_the_cloud_is_away_and_the_agent_restart
                 await until(lambda: len(cloud.rows()) == 3 * 73)
         return cloud, before
 
-    cloud, before = asyncio.run(scenario())
+    cloud, before = play(scenario())
 
     assert before <= 3 * 25
     assert cloud.rows() == expected(METERS, range(73))
@@ -353,7 +369,7 @@ def test_a_lost_store_goes_on_in_a_new_epoch(mosquitto, tmp_path):
                 await until(lambda: len(cloud.rows()) >= arrived + 3 * 20)
         return cloud
 
-    cloud = asyncio.run(scenario())
+    cloud = play(scenario())
 
     assert {epoch for epoch, _, _ in cloud.batches} == {1, 2}
     assert sorted(seq for epoch, stream, seq in cloud.batches if (epoch, stream) == (2, 0))[0] == 1
@@ -379,7 +395,7 @@ def test_a_restored_cloud_gets_again_what_it_lost(mosquitto, tmp_path):
                     await until(lambda: restored.rows() == whole)
         return restored, whole
 
-    restored, whole = asyncio.run(scenario())
+    restored, whole = play(scenario())
 
     assert restored.rows() == whole == expected(METERS, range(49))
 
@@ -415,7 +431,7 @@ def test_forged_acks_let_nothing_go(mosquitto, tmp_path):
             await until(lambda: gone(cloud))
         return cloud
 
-    cloud = asyncio.run(scenario())
+    cloud = play(scenario())
 
     assert cloud.states[-1].backlog_batches > 0
 
@@ -434,7 +450,7 @@ def test_live_values_are_sent_and_never_sealed(mosquitto, tmp_path):
     def latest(cloud):
         return {sample.meter_id: sample for live in cloud.live for sample in live.samples}
 
-    cloud = asyncio.run(scenario())
+    cloud = play(scenario())
 
     samples = latest(cloud)
     assert samples["M1"].ticks["u_a"] == 23_010

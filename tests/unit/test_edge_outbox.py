@@ -343,6 +343,23 @@ def test_a_full_disk_leaves_numbers_as_they_were(outbox):
     assert kept <= len(found) <= kept + 1  # the last reading was waiting, or had not come in
 
 
+def test_a_commit_that_fails_leaves_numbers_as_they_were(outbox):
+    filled(outbox, 2)
+    outbox.add([taken(5)])
+    outbox.conn.executescript("""
+        CREATE TABLE fault (stream INTEGER REFERENCES stream DEFERRABLE INITIALLY DEFERRED);
+        CREATE TRIGGER breaks_at_commit AFTER UPDATE ON stream BEGIN INSERT INTO fault VALUES (99); END;
+    """)
+
+    with pytest.raises(sqlite3.IntegrityError):
+        outbox.seal(STAMP)
+    outbox.conn.execute("DROP TRIGGER breaks_at_commit")
+    outbox.seal(STAMP)
+
+    assert [header.seq for header in headers(outbox)] == [1, 2, 3]
+    assert sealed_instants(outbox) == [("M1", 0), ("M1", 1), ("M1", 5)]
+
+
 def test_a_second_agent_on_the_same_folder_is_refused(tmp_path):
     with store(tmp_path), pytest.raises(OutboxBusy, match="another agent"):
         open_outbox(tmp_path, "GW001", KEY, NOON_MS)
