@@ -91,7 +91,7 @@ async def serve_meters(sites: Iterable[Site] = SITES, wall: Callable[[], int] = 
         if port == "serial":
             serial_line = serve_pty(new_slave())
             park.serial_lines.append(serial_line)
-            park.urls[gateway][port] = f"serial://{serial_line.path}?baud=9600&parity=E&gap_ms=0"
+            park.urls[gateway][port] = f"serial://{serial_line.path}?baud=9600&parity=N&gap_ms=0"
         else:
             server = await serve_tcp(new_slave)
             park.servers.append(server)

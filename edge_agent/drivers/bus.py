@@ -13,6 +13,7 @@ opened again by the next talk; a line that can't be opened raises `LineDown` at 
 import asyncio
 import itertools
 import socket
+import termios
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -368,14 +369,22 @@ async def _tcp_port(url: LineUrl) -> _Port:
 
 
 async def _serial_port(url: LineUrl) -> _Port:
-    port = await asyncio.to_thread(
-        serial.Serial,
-        url.path,
-        baudrate=url.baud,
-        parity=url.parity,
-        stopbits=url.stop_bits,
-        timeout=0,
-        write_timeout=1,
-        exclusive=True,  # never two masters on one line
-    )
-    return _SerialPort(port)
+    return _SerialPort(await asyncio.to_thread(_open_serial, url))
+
+
+def _open_serial(url: LineUrl) -> serial.Serial:
+    """Open the port. Raises OSError, also for settings that the port refuses."""
+    try:
+        return serial.Serial(
+            url.path,
+            baudrate=url.baud,
+            parity=url.parity,
+            stopbits=url.stop_bits,
+            timeout=0,
+            write_timeout=1,
+            exclusive=True,  # never two masters on one line
+        )
+    except termios.error as problem:  # not an OSError; e.g. a pseudo terminal asked for parity a second time
+        raise OSError(
+            problem.args[0], f"baud={url.baud} parity={url.parity}: {problem.args[1]}", url.path
+        ) from problem

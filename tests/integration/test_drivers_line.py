@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+import serial
 
 from edge_agent.drivers import dlt645, simline
 from edge_agent.drivers.bus import BadUrl, Line, LineDown, Patience, line_url, open_line
@@ -384,6 +385,25 @@ def test_second_master_is_kept_off_a_serial_port() -> None:
             port.close()
 
     asyncio.run(ask())
+
+
+def test_settings_that_the_port_refuses_are_a_line_that_is_down() -> None:
+    """A pseudo terminal has no parity: asked for nothing but parity, the system says "invalid argument"."""
+
+    async def story() -> None:
+        port = simline.serve_pty(Dlt645Slave([SimMeter(GENERIC, ONE, StillFace(FACE))]))
+        serial.Serial(
+            port.path, baudrate=9600, parity="N"
+        ).close()  # from now on only the parity would change
+        line = await open_line(f"serial://{port.path}?baud=9600&parity=E")
+        try:
+            with pytest.raises(LineDown, match="parity=E"):
+                await read_meter(line, GENERIC, ONE, ["ea_imp"])
+        finally:
+            await line.close()
+            port.close()
+
+    asyncio.run(story())
 
 
 def test_serial_port_that_vanishes_is_a_line_that_is_down() -> None:
