@@ -127,6 +127,7 @@ class Link:
                 async with self._connected() as client:
                     await self._session(client)
             except (aiomqtt.MqttError, OSError, SessionLost) as error:
+                _end_if_cancelled()  # a disconnection that fails on the way out hides the cancellation
                 failures = 1 if _now_s() - began_s > LASTING_S else failures + 1
                 pause_s = self.pace.reconnect_s(failures)
                 log.warning("link.lost failures=%d next_try_s=%.1f reason=%s", failures, pause_s, error)
