@@ -34,7 +34,6 @@ WINDOW_BATCHES: Final = 32
 DOUBLINGS_MAX: Final = 16
 LASTING_S: Final = 30.0  # a session that lived this long forgives the failures before it
 KEEPALIVE_S: Final = 60
-TIMEOUT_S: Final = 15.0
 GOODBYE_S: Final = 2.0
 STATE_EVERY_S: Final = 60.0
 LIVE_EVERY_S: Final = 1.0
@@ -56,6 +55,7 @@ class Pace:
     again_most_s: float = 300.0
     reconnect_first_s: float = 1.0
     reconnect_most_s: float = 300.0
+    answer_s: float = 15.0  # for the broker's answer to anything
 
     def again_s(self, times: int) -> float:
         """After something was sent for the `times`-th time: never before the ack may have come, hence little jitter."""
@@ -127,7 +127,7 @@ class Link:
                 async with self._connected() as client:
                     await self._session(client)
             except (aiomqtt.MqttError, OSError, SessionLost) as error:
-                _end_if_cancelled()  # a disconnection that fails on the way out hides the cancellation
+                _end_if_cancelled()  # TaskGroup prefers a failure to a cancellation in the same instant
                 failures = 1 if _now_s() - began_s > LASTING_S else failures + 1
                 pause_s = self.pace.reconnect_s(failures)
                 log.warning("link.lost failures=%d next_try_s=%.1f reason=%s", failures, pause_s, error)
@@ -148,7 +148,7 @@ class Link:
             will=will,
             tls_context=self._tls,
             keepalive=KEEPALIVE_S,
-            timeout=TIMEOUT_S,
+            timeout=self.pace.answer_s,
             clean_start=True if self._broker.mqtt_version == 5 else MQTT_CLEAN_START_FIRST_ONLY,
             clean_session=None if self._broker.mqtt_version == 5 else True,
         )
@@ -169,11 +169,13 @@ class Link:
         _end_if_cancelled()
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._receive(client))
                 tasks.create_task(self._say_hello(client))
                 tasks.create_task(self._send(client))
                 tasks.create_task(self._say_state(client))
                 tasks.create_task(self._say_live(client))
+                # Here and not as a task of its own: when a task fails after the body has ended, TaskGroup leaves its
+                # own cancellation counted, and the next session would take that for being told to end.
+                await self._receive(client)
         except BaseExceptionGroup as failures:
             ends, faults = failures.split((aiomqtt.MqttError, OutboxRefused))
             if faults is not None or ends is None:
@@ -220,15 +222,19 @@ class Link:
                 if stream not in self._held:
                     await self._send_stream(client, stream)
             latest_s = _now_s() + self.pace.again_most_s
-            due_s = min((flight.again_at_s for flight in self._flights.values()), default=latest_s)
+            due_s = min(
+                (flight.again_at_s for key, flight in self._flights.items() if key[0] not in self._held),
+                default=latest_s,
+            )
             await _set_within(self._wake, max(0.0, due_s - _now_s()))
 
     async def _send_stream(self, client: aiomqtt.Client, stream: int) -> None:
         waiting = await self._thread.do(
             self._outbox.unacked, stream, WINDOW_BATCHES, newest_first=stream == STREAM_EVENTS
         )
-        for key in [key for key in self._flights if key[0] == stream and key[1] not in waiting]:
-            del self._flights[key]
+        for key in [key for key in self._flights if key[0] == stream]:
+            if key[1] not in waiting or self._arrived(*key):
+                del self._flights[key]
         for seq in waiting:
             flight = self._flights.get((stream, seq))
             if (flight is None or flight.again_at_s <= _now_s()) and not self._arrived(stream, seq):
