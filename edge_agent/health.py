@@ -52,9 +52,13 @@ class Health:
         counted.last_ok_ms = at_ms
         counted.delay_ms = counted.delay_ms if delay_ms is None else delay_ms
 
-    def line(self, port: str, problem: str) -> None:
+    def line_down(self, port: str, problem: str) -> None:
         """Note why a line cannot be used."""
         self._lines[port] = problem
+
+    def line_up(self, port: str) -> None:
+        """A meter has answered on this line."""
+        self._lines.pop(port, None)
 
     def lost(self, readings: int) -> None:
         """Count readings that could not be kept anywhere."""

@@ -187,6 +187,7 @@ class PortPoller:
             delay_ms=answered_ms - task.slot_ms if task.kind is Kind.BILL else None,
         )
         if isinstance(sample, MeterSample):
+            self._health.line_up(meter.config.port)
             self._take(meter, task, sample, answered_ms)
 
     async def _sample(self, meter: PortMeter, task: Task) -> MeterSample | type[Exception]:
@@ -195,7 +196,7 @@ class PortPoller:
             async with asyncio.timeout(READ_S_MAX):
                 return await self._read(self._line, meter.profile, meter.config.address, task.channels)
         except LineDown as error:
-            self._health.line(meter.config.port, str(error))
+            self._health.line_down(meter.config.port, str(error))
             return LineDown
         except (NoReply, TimeoutError) as error:
             log.debug("meter.silent meter=%s reason=%s", task.meter_id, error)
