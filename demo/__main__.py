@@ -19,6 +19,7 @@ EXAMPLE = """
 例 / examples:
   shoudian-demo up                 启动全部；Ctrl-C 停止，再次启动从停下处继续
                                    start everything; Ctrl-C stops it, starting again goes on where it was
+  shoudian-demo up --quick         只回放昨天和今天 / only yesterday and today: up in half a minute
   shoudian-demo up --port 8080     网页换一个端口 / pages on another port
   shoudian-demo reset              删除演示的全部数据 / delete all that the demonstration has made
 """
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         help="消息代理 / broker (default: mosquitto when it is installed)",
     )
     up.set_defaults(run=_up)
+    quick = "只回放昨天和今天，不出账单 / replay only yesterday and today, make no bills"
     reset = commands.add_parser("reset", help="删除演示数据 / delete the demonstration's data")
     reset.set_defaults(run=_reset)
     meters = commands.add_parser("meters", help="（内部）只运行模拟电能表 / only the simulated meters")
@@ -65,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     gateway = commands.add_parser("gateway", help="（内部）只运行一台网关 / only one gateway")
     gateway.add_argument("gateway_id")
     gateway.set_defaults(run=_gateway)
+    for command in (up, gateway):
+        command.add_argument("--quick", action="store_true", help=quick)
     for command in (up, reset, meters, gateway):
         command.add_argument(
             "--home", type=Path, default=HOME, help=f"数据目录 / folder for all data (default {HOME})"
@@ -80,7 +84,7 @@ def _up(arguments: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, _as_interrupt)
     home = Home(arguments.home.resolve())
     try:
-        with demonstration(home, arguments.port, arguments.broker, console) as running:
+        with demonstration(home, arguments.port, arguments.broker, console, quick=arguments.quick) as running:
             show(running, console)
     except KeyboardInterrupt:
         console.print("已全部停止，数据已保留 / everything has stopped; the data are kept")
@@ -110,7 +114,7 @@ def _meters(arguments: argparse.Namespace) -> None:
 def _gateway(arguments: argparse.Namespace) -> None:
     from demo.gateway import run
 
-    asyncio.run(run(arguments.home, arguments.gateway_id))
+    asyncio.run(run(arguments.home, arguments.gateway_id, quick=arguments.quick))
 
 
 if __name__ == "__main__":

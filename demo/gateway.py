@@ -60,7 +60,7 @@ class Course:
         part.rename(self.folder / PROGRESS_FILE)
 
 
-async def run(home: Path, gateway_id: str) -> None:
+async def run(home: Path, gateway_id: str, *, quick: bool = False) -> None:
     """Replay what is due, then read live until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     folder = home / "gateways" / gateway_id
@@ -69,7 +69,7 @@ async def run(home: Path, gateway_id: str) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    plan = stretches(datetime.fromtimestamp(wall_ms() // 1000, UTC), _seen_ms(config))
+    plan = stretches(datetime.fromtimestamp(wall_ms() // 1000, UTC), _seen_ms(config), quick=quick)
     course = Course(folder, plan)
     reporter = asyncio.create_task(_report(course))
     reader, writer = await asyncio.open_connection("127.0.0.1", _control_port(home))

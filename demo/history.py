@@ -25,8 +25,10 @@ class Stretch:
     last_ms: int
 
 
-def stretches(now: datetime, seen_ms: int | None) -> tuple[Stretch, ...]:
+def stretches(now: datetime, seen_ms: int | None, *, quick: bool = False) -> tuple[Stretch, ...]:
     """Say what to replay at `now` when the newest reading kept is of `seen_ms` (None: a fresh start).
+
+    `quick` leaves the bill month out and begins with yesterday.
 
     Raises ValueError before the bill month has ended.
     """
@@ -34,11 +36,9 @@ def stretches(now: datetime, seen_ms: int | None) -> tuple[Stretch, ...]:
         raise ValueError(f"the demonstration replays {BILL_MONTH:%Y-%m}, which is not over")
     now_ms = _ms(now)
     today = now.astimezone(MARKET_ZONE).replace(hour=0, minute=0, second=0, microsecond=0)
-    recent_ms = max(_ms(BILL_MONTH_END), _ms(today - timedelta(days=RECENT_DAYS)))
-    whole = (
-        Stretch(_ms(BILL_MONTH), _ms(BILL_MONTH_END)),
-        Stretch(recent_ms, now_ms // QUARTER_MS * QUARTER_MS),
-    )
+    recent_ms = max(_ms(BILL_MONTH_END), _ms(today - timedelta(days=1 if quick else RECENT_DAYS)))
+    recent = Stretch(recent_ms, now_ms // QUARTER_MS * QUARTER_MS)
+    whole = (recent,) if quick else (Stretch(_ms(BILL_MONTH), _ms(BILL_MONTH_END)), recent)
     if seen_ms is None:
         return whole
     next_ms = (seen_ms // QUARTER_MS + 1) * QUARTER_MS

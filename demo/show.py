@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
-from rich.console import Console
+from rich.console import Console, Group
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cloud import db, words
+from cloud import db
+from cloud.billing.evidence import IntervalsMissing
 from cloud.billing.run.bill import bill_month, issue_bill
-from cloud.errors import Refused, Unavailable
 from demo.files import billed_sites
 from demo.history import BILL_MONTH
 from demo.up import Running
@@ -35,6 +35,7 @@ class Seen:
     wire_bytes: int
     stale_days: int
     validated_days: int
+    silent_meters: int  # no reading within an hour
 
 
 def show(running: Running, console: Console) -> None:
@@ -42,8 +43,15 @@ def show(running: Running, console: Console) -> None:
     with psycopg.connect(running.dsn, autocommit=True) as conn:
         if _replay_is_due(running):
             _follow(running, conn, console)
-        _make_bills(running, console)
-        console.print(_welcome(running, _seen(conn)))
+        if not running.quick:
+            _make_bills(running, console)
+        seen = _seen(conn)
+        if seen.silent_meters:
+            console.print(
+                f"[yellow]{seen.silent_meters} 只电能表没有新读数，见网关日志 / meters without new readings: see the gateways' "
+                f"logs in {running.home.logs}[/]"
+            )
+        console.print(_welcome(running, seen))
     while True:
         running.family.revive(lambda line: console.print(f"[yellow]{line}[/]"))
         time.sleep(1)
@@ -108,7 +116,9 @@ def _seen(conn: psycopg.Connection[tuple[object, ...]]) -> Seen:
         """SELECT (SELECT coalesce(sum(readings), 0) FROM sealed_batch), (SELECT count(*) FROM sealed_batch),
                   (SELECT coalesce(sum(octet_length(body)), 0) FROM sealed_batch WHERE stream = 0),
                   (SELECT count(*) FROM stale_day),
-                  (SELECT count(DISTINCT (supply_point_id, day)) FROM interval_day)"""
+                  (SELECT count(DISTINCT (supply_point_id, day)) FROM interval_day),
+                  (SELECT count(*) FROM meter m WHERE NOT EXISTS (
+                       SELECT FROM reading r WHERE r.meter_key = m.meter_key AND r.taken_at > now() - interval '1 hour'))"""
     ).fetchone()
     assert row is not None
     return Seen(*(int(str(value)) for value in row))
@@ -118,8 +128,8 @@ def _make_bills(running: Running, console: Console) -> None:
     """Draw and issue the month's bill of every account that has a price sheet; a bill that stands is left alone."""
     month = BILL_MONTH.date()
     sites = billed_sites()
+    made, refused = 0, []
     with db.open_pool(running.dsn, size_max=1) as pool, console.status("账单 / bills"):
-        made = 0
         for site in sites:
             try:
                 with db.transaction(pool, db.Scope(db.ProcessRole.WORKER)) as conn:
@@ -127,32 +137,33 @@ def _make_bills(running: Running, console: Console) -> None:
                     if drawn.is_new:
                         issue_bill(conn, drawn.bill_id)
                         made += 1
-            except (Refused, Unavailable) as problem:
-                said = (
-                    words.say("zh", problem.key, **problem.facts)
-                    if words.known(problem.key)
-                    else repr(problem)
-                )
-                console.print(f"[yellow]{site.account_id} {site.party}: {said}[/]")
+            except IntervalsMissing as problem:
+                refused.append(f"{site.account_id} {site.party}: {problem}")
+    if len(refused) == len(sites):
+        console.print(
+            f"[yellow]没有 {month:%Y-%m} 的读数，未出账单；shoudian-demo reset 后可从头回放 / "
+            f"no readings of {month:%Y-%m}, so no bills; after shoudian-demo reset it is replayed[/]"
+        )
+        return
+    for line in refused:
+        console.print(f"[yellow]{line}[/]")
     console.print(
         f"[green]✓[/] {month:%Y-%m} 账单：新出 {made} 份，共 {len(sites)} 户 / bills: {made} new, {len(sites)} accounts"
     )
 
 
 def _welcome(running: Running, seen: Seen) -> Panel:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_row("网页 / pages", f"[bold]{running.web_url}/[/]")
-    table.add_row("接口 / API", f"{running.web_url}/docs")
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False)
+    for title in ("角色 / who", "用户 / login", "密码 / password"):
+        table.add_column(title, no_wrap=True, header_style="dim")
     for login, role, name, _ in PEOPLE:
-        table.add_row(
-            f"{name}（{role}）",
-            f"用户 / login [bold]{login}[/]  密码 / password [bold]{running.logins[login]}[/]",
-        )
+        table.add_row(f"{name} ({role})", f"[bold]{login}[/]", f"[bold]{running.logins[login]}[/]")
     per_reading = f"{seen.wire_bytes / seen.readings:.2f}" if seen.readings else "–"
-    table.add_row(
-        "线路 / wire", f"{seen.readings:,} readings, {seen.batches:,} batches, {per_reading} B/reading"
+    lines = (
+        f"网页 / pages  [bold]{running.web_url}/[/]",
+        f"接口 / API    {running.web_url}/docs",
+        f"线路 / wire   {seen.readings:,} 个读数 / readings, {per_reading} B/reading",
+        f"日志 / logs   {running.home.logs}",
     )
-    table.add_row("日志 / logs", str(running.home.logs))
-    return Panel(
-        table, title="售电演示已就绪 / Shoudian is running", subtitle="Ctrl-C 停止 / stops", expand=False
-    )
+    title, subtitle = "售电演示已就绪 / Shoudian is running", "Ctrl-C 停止 / stops"
+    return Panel(Group(table, "", *lines), title=title, subtitle=subtitle, expand=False)

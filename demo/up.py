@@ -21,6 +21,10 @@ import psycopg
 from psycopg import sql
 from rich.console import Console
 
+from cloud import db
+from cloud.parties import store as parties
+from cloud.security import run as security
+from cloud.security.store import UserRow
 from demo.broker import Broker, BrokerPki, running_broker
 from demo.children import Family
 from demo.files import agent_text, site_text
@@ -63,10 +67,13 @@ class Running:
     web_url: str
     broker: Broker
     logins: dict[str, str]
+    quick: bool
 
 
 @contextlib.contextmanager
-def demonstration(home: Home, web_port: int, broker_kind: str, console: Console) -> Iterator[Running]:
+def demonstration(
+    home: Home, web_port: int, broker_kind: str, console: Console, *, quick: bool
+) -> Iterator[Running]:
     """Start everything, lend it, stop everything. Raises Trouble with one line for a person."""
     with only_one(home), contextlib.ExitStack() as stack:
         if not is_free(web_port):
@@ -101,7 +108,7 @@ def demonstration(home: Home, web_port: int, broker_kind: str, console: Console)
             site = home.folder / "site.toml"
             site.write_text(site_text(), encoding="utf-8")
             family.run("import", "cloud", "import", str(site))
-            logins = _users(home, family)
+            logins = _users(home, dsn)
         with _step(console, "24 只模拟电能表 / 24 simulated meters"):
             urls = _start_meters(home, family)
         with _step(console, "云端服务 / cloud services"):
@@ -111,11 +118,11 @@ def demonstration(home: Home, web_port: int, broker_kind: str, console: Console)
             _wait_for_web(family, f"http://127.0.0.1:{web_port}/healthz")
         with _step(console, "网关入网 / gateways enrolled"):
             _enrol(home, family, broker, urls)
+            brief = ("--quick",) if quick else ()
             for gateway in GATEWAYS:
-                family.start(
-                    gateway.gateway_id, "demo", "gateway", gateway.gateway_id, "--home", str(home.folder)
-                )
-        yield Running(home, family, dsn, f"http://127.0.0.1:{web_port}", broker, logins)
+                name = gateway.gateway_id
+                family.start(name, "demo", "gateway", name, "--home", str(home.folder), *brief)
+        yield Running(home, family, dsn, f"http://127.0.0.1:{web_port}", broker, logins, quick)
 
 
 @contextlib.contextmanager
@@ -200,30 +207,21 @@ def _with_broker(family: Family, broker: Broker) -> Family:
     return Family(family.log_folder, environ)
 
 
-def _users(home: Home, family: Family) -> dict[str, str]:
-    """Make the sample users once, with passwords drawn here; give login → password."""
+def _users(home: Home, dsn: str) -> dict[str, str]:
+    """Make the sample users that are not there yet, with passwords drawn once; give login → password."""
     path = home.folder / "logins.json"
-    if path.exists():
-        known: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-        return known
-    logins = {login: _password() for login, *_ in PEOPLE}
-    for login, role, name, party in PEOPLE:
-        of_party = ("--party", party) if party else ()
-        family.run(
-            f"user-{login}",
-            "cloud",
-            "user",
-            "add",
-            login,
-            "--role",
-            role,
-            "--name",
-            name,
-            *of_party,
-            stdin=f"{logins[login]}\n",
-        )
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(logins, indent=1), encoding="utf-8")
+    if not path.exists():
+        part = home.folder / "logins.json.part"
+        part.touch(mode=0o600)
+        part.write_text(json.dumps({login: _password() for login, *_ in PEOPLE}, indent=1), encoding="utf-8")
+        part.rename(path)
+    logins: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    with db.open_pool(dsn, size_max=1) as pool, db.transaction(pool, db.Scope(db.ProcessRole.OWNER)) as conn:
+        known = {login for (login,) in conn.execute("SELECT login FROM app_user")}
+        for login, role, name, party in PEOPLE:
+            if login not in known:
+                party_id = None if party is None else parties.find_party(conn, party)
+                security.add_user(conn, UserRow(0, login, "", name, role, party_id, "zh"), logins[login])
     return logins
 
 
