@@ -45,7 +45,11 @@ def validate_stale(pool: Pool, now: datetime) -> int:
             for installation in devices.installations_of_meter(conn, mark.meter_key):
                 if _overlaps(installation, mark.day):
                     wanted.setdefault(installation.supply_point_id, set()).add(mark.day)
-        saved = sum(validate_days(conn, point, wanted[point], now) for point in sorted(wanted))
+        saved = sum(
+            validate_days(conn, point, week, now)
+            for point in sorted(wanted)
+            for week in _weeks(wanted[point])
+        )
         readings.finish_stale(conn, marks)
     log.info("validate.turn.done marks=%d supply_points=%d revisions=%d", len(marks), len(wanted), saved)
     return len(marks)
@@ -75,11 +79,28 @@ def validate_days(
     kept = {d.day: d for d in intervals.load_days(conn, supply_point_id, first, end)}
     made_by = f"vee:{rules_for(first).version}"
     validated = vee.validate(supply_point_id, sorted(wanted), installed, like, now)
+    own = {day.day: day for one in validated if (day := one.interval_day).day + LIKE_DAY in wanted}
+    if own:  # a gap of a week: its first days are like days of its last
+        validated = vee.validate(supply_point_id, sorted(wanted), installed, like | own, now)
     return sum(
         _save(conn, one, kept.get(one.interval_day.day), now, made_by)
         for one in validated
         if keep_empty or one.interval_day.day in kept or any(one.interval_day.quality)
     )
+
+
+def _weeks(days: Iterable[date]) -> tuple[tuple[date, ...], ...]:
+    """Cut days into runs that hold no day together with its like day, earliest first.
+
+    Each run is saved before the next begins, so a day finds the week before it validated, in whatever bulk they came.
+    """
+    runs: list[list[date]] = []
+    for day in sorted(days):
+        if runs and day - runs[-1][0] < LIKE_DAY:
+            runs[-1].append(day)
+        else:
+            runs.append([day])
+    return tuple(map(tuple, runs))
 
 
 def _with_gap_neighbours(
