@@ -124,6 +124,8 @@ class Cloud:
         streams = tuple(control.StreamAck(stream, self.upto(epoch, stream)) for stream in (0, 1, 2))
         ack = control.Ack("GW001", self.stores[-1], self.generation, epoch, streams)
         await client.publish(control.ack_topic("GW001"), control.seal_ack(ack, CLOUD_KEY), qos=1, retain=True)
+        if asyncio.current_task().cancelling():  # which aiomqtt may have dropped with the PUBACK
+            raise asyncio.CancelledError
 
     def upto(self, epoch, stream):
         seqs = sorted(seq for e, s, seq in self.batches if (e, s) == (epoch, stream))
