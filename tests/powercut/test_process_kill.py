@@ -25,7 +25,7 @@ from edge_agent.wire import batch, cose
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 NOON_MS = 1_785_556_800_000
 STAMP = Stamp(NOON_MS, 0, "boot", "ntp", 0, "bundle")
-KILLS = 12
+KILLS = 8
 SEED = 20_260_801
 
 CHILD = textwrap.dedent(
