@@ -8,7 +8,7 @@ import contextlib
 import socket
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,6 +33,7 @@ from demo.meters import MeterClock, MeterPark, serve_meters
 from demo.world import Site
 from edge_agent import agent
 from edge_agent.config import AgentConfig, load_config
+from edge_agent.link import Link, Pace
 from edge_agent.profile import Profile
 from edge_agent.replay import ReplayClock
 from edge_agent.wire import control, cose
@@ -42,6 +43,15 @@ QUARTER_MS = 900_000
 SETTLE_MS = 120_000  # to read and seal the last boundary
 NOW = datetime(2026, 9, 2, tzinfo=UTC)  # the cloud's clock
 CLOUD_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+
+
+Jump = Callable[[int], Awaitable[None]]
+
+
+class QuickLink(Link):
+    """The uplink, which does not wait long to try again: replayed days are seconds."""
+
+    pace = Pace(again_first_s=2.0, again_most_s=4.0, reconnect_first_s=0.2, reconnect_most_s=1.0)
 
 
 @dataclass
@@ -155,17 +165,13 @@ def write_config(
 
 @contextlib.asynccontextmanager
 async def agent_through(
-    config: AgentConfig, profiles: dict[str, Profile], quarters: int, meters: MeterClock
+    config: AgentConfig, profiles: dict[str, Profile], quarters: int, on_jump: Jump
 ) -> AsyncIterator[ReplayClock]:
-    """A real agent that lives through August from its first instant, its meters with it; the clock says when it is through."""
-
-    async def on_jump(at_ms: int) -> None:
-        meters.stepped_ms = at_ms
-
+    """A real agent that lives through August from its first instant; the clock says when it is through."""
     end_ms = AUGUST_MS + quarters * QUARTER_MS + SETTLE_MS
     clock = ReplayClock(AUGUST_MS, end_ms, agent.clock_sleepers(config), on_jump=on_jump)
     stop = asyncio.Event()
-    running = asyncio.ensure_future(agent.run(config, profiles, clock, stop))
+    running = asyncio.ensure_future(agent.run(config, profiles, clock, stop, agent.Parts(link=QuickLink)))
     try:
         yield clock
     finally:
@@ -190,6 +196,15 @@ def unacked(data_dir: Path) -> int:
             "SELECT (SELECT sum(next_seq - 1 - upto) FROM stream) + (SELECT count(*) FROM reading)"
         ).fetchone()
         return int(waiting)
+
+
+def stepping(clock: MeterClock) -> Jump:
+    """Let the meters follow the agent's clock."""
+
+    async def step(at_ms: int) -> None:
+        clock.stepped_ms = at_ms
+
+    return step
 
 
 @contextlib.asynccontextmanager

@@ -28,6 +28,7 @@ from replay_world import (
     ingest_of,
     instant,
     meters_of,
+    stepping,
     write_config,
 )
 
@@ -104,7 +105,7 @@ async def replay(cloud: Cloud, broker: Broker, folder: Path) -> None:
             config = write_config(
                 folder / gateway_id, cloud, broker, own, park.urls[gateway_id], SEAL_EVERY_S
             )
-            life = agent_through(config, load_profiles(), QUARTERS, park.clocks[gateway_id])
+            life = agent_through(config, load_profiles(), QUARTERS, stepping(park.clocks[gateway_id]))
             clock = await stack.enter_async_context(life)
             waits.create_task(delivered(clock, config.data_dir, within_s=150))
 
