@@ -13,7 +13,8 @@ Only this package speaks SQL and only one thread may use an `Outbox` (`OutboxThr
 
 from edge_agent.outbox.budget import Budget, limit_bytes
 from edge_agent.outbox.opening import Opened, OutboxBusy, OutboxUnusable, open_outbox
-from edge_agent.outbox.store import AckEffect, Depth, Outbox, Stamp, Taken
+from edge_agent.outbox.store import AckEffect, Depth, Outbox, Stamp
+from edge_agent.outbox.taken import Taken
 from edge_agent.outbox.thread import OutboxRefused, OutboxThread
 
 __all__ = [

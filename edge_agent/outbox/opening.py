@@ -14,7 +14,8 @@ from typing import IO, Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.outbox import schema
-from edge_agent.outbox.store import Outbox, Taken, readings_of
+from edge_agent.outbox.store import Outbox
+from edge_agent.outbox.taken import Taken, readings_of
 from edge_agent.wire import batch, cose, event
 from edge_agent.wire.batch import Reading
 from edge_agent.wire.event import Event

@@ -9,15 +9,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, LiteralString
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.outbox.schema import transaction
+from edge_agent.outbox.taken import Taken, merged, readings_of, ticks_in, uniform
 from edge_agent.wire import batch, control, cose, event
-from edge_agent.wire.batch import CANONICAL_DECIMALS, Reading
+from edge_agent.wire.batch import Reading
 from edge_agent.wire.event import Event
-from edge_agent.wire.fields import STREAM_BACKFILL, STREAM_BILLING, STREAM_EVENTS, STREAMS
+from edge_agent.wire.fields import (
+    END_INSTANT_MS,
+    FIRST_INSTANT_MS,
+    STREAM_BACKFILL,
+    STREAM_BILLING,
+    STREAM_EVENTS,
+    STREAMS,
+)
 
 SEAL_TARGET_BYTES: Final = 48 * 1024
 _ROWS_PER_SEAL_MAX: Final = batch.READINGS_MAX // len(batch.CHANNELS)
@@ -29,16 +37,6 @@ class AckEffect(StrEnum):
     IGNORED = "ignored"  # for another store, epoch or generation
     APPLIED = "applied"
     FORKED = "forked"  # this store was put back to an older state; it has a new name now: say hello again
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A reading as it enters the store. `decimals` are those of the profile it was read with."""
-
-    reading: Reading
-    decimals: tuple[int, ...]
-    billing: bool = True
-    stream: int = STREAM_BILLING
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +129,7 @@ class Outbox:
             key,
         ).fetchone()
         if waiting is not None:
-            quality, decimals, ticks = _merged(waiting, taken)
+            quality, decimals, ticks = merged(waiting, taken)
             self.conn.execute(
                 "UPDATE reading SET quality=?, decimals=?, ticks=? WHERE stream=? AND meter_id=? AND taken_at_ms=?",
                 (quality, decimals, ticks, *key),
@@ -177,9 +175,9 @@ class Outbox:
         """Seal all that waits, a batch a transaction; returns the number of batches.
 
         Seals nothing before the cloud has confirmed the epoch: then no batch can exist under a number that an
-        earlier, lost store has used.
+        earlier, lost store has used. Nor does it while the clock stands at an instant that no batch can have.
         """
-        if not self.confirmed:
+        if not self._may_seal(stamp):
             return 0
         sealed = 0
         for stream in (STREAM_BILLING, STREAM_BACKFILL):
@@ -190,9 +188,12 @@ class Outbox:
     def seal_events(self, stamp: Stamp) -> int:
         """Seal the events that wait, and no readings; returns the number of batches."""
         sealed = 0
-        while self.confirmed and self._seal_events(stamp):
+        while self._may_seal(stamp) and self._seal_events(stamp):
             sealed += 1
         return sealed
+
+    def _may_seal(self, stamp: Stamp) -> bool:
+        return self.confirmed and _is_told(stamp.sealed_ms)
 
     def _seal_readings(self, stream: int, stamp: Stamp) -> bool:
         with self._transaction():
@@ -204,9 +205,9 @@ class Outbox:
             if not rows:
                 return False
             header = self._header(stream, stamp)
-            taken = [(Reading(m, at, q, tuple(_list(ticks))), tuple(d)) for m, at, q, d, ticks in rows]
+            taken = [(Reading(m, at, q, tuple(ticks_in(ticks))), tuple(d)) for m, at, q, d, ticks in rows]
             while True:
-                readings, decimals = _uniform(taken)
+                readings, decimals = uniform(taken)
                 try:
                     body = batch.seal_batch(header, readings, decimals, self._key)
                 except batch.TooBig:
@@ -229,7 +230,7 @@ class Outbox:
             ).fetchall()
             if not rows:
                 return False
-            happened = [Event(kind, at_ms, _map(facts)) for _, kind, at_ms, facts in rows]
+            happened = [Event(kind, _tellable(at_ms), _map(facts)) for _, kind, at_ms, facts in rows]
             body = event.seal_events(self._header(STREAM_EVENTS, stamp), happened, self._key)
             self.conn.executemany("DELETE FROM event WHERE event_id=?", [(row[0],) for row in rows])
             self._keep(body, stamp)
@@ -285,8 +286,18 @@ class Outbox:
         )
 
     def unacked(self, stream: int, limit: int, *, newest_first: bool) -> tuple[int, ...]:
-        """Up to `limit` sequence numbers of the current epoch that wait for an ack, in sending order."""
-        order = "DESC" if newest_first else "ASC"
+        """Up to `limit` sequence numbers of the current epoch that wait for an ack, in sending order.
+
+        Newest first, a quarter of them are the oldest all the same: until those have arrived no ack moves, and the
+        newest would be all that is ever sent.
+        """
+        if not newest_first:
+            return self._waiting(stream, limit, "ASC")
+        oldest = self._waiting(stream, limit // 4, "ASC")
+        newest = self._waiting(stream, limit - len(oldest), "DESC")
+        return newest + tuple(seq for seq in oldest if seq < newest[-1])
+
+    def _waiting(self, stream: int, limit: int, order: LiteralString) -> tuple[int, ...]:
         rows = self.conn.execute(
             f"SELECT seq FROM batch WHERE state='sealed' AND stream=? AND epoch=? ORDER BY seq {order} LIMIT ?",
             (stream, self.epoch, limit),
@@ -435,59 +446,13 @@ class Outbox:
             self._note(control.loss_event(loss, now_ms))
 
 
-def readings_of(rows: batch.Rows, stream: int) -> tuple[Taken, ...]:
-    """The readings of a decoded batch, in canonical ticks, ready to wait again."""
-    columns = [rows.columns.get(column) for column in range(len(batch.CHANNELS))]
-    return tuple(
-        Taken(
-            Reading(
-                rows.meters[rows.meter_index[at]],
-                rows.taken_at_ms[at],
-                rows.quality[at],
-                tuple(None if column is None else column[at] for column in columns),
-            ),
-            CANONICAL_DECIMALS,
-            stream=stream,
-        )
-        for at in range(len(rows.meter_index))
-    )
+def _is_told(at_ms: int) -> bool:
+    return _tellable(at_ms) == at_ms
 
 
-def _uniform(
-    taken: Sequence[tuple[Reading, tuple[int, ...]]],
-) -> tuple[list[Reading], dict[str, tuple[int, ...]]]:
-    """One set of decimals per meter: a meter whose profile changed meanwhile is told in canonical ticks."""
-    decimals: dict[str, tuple[int, ...]] = {}
-    for reading, own in taken:
-        if decimals.setdefault(reading.meter_id, own) != own:
-            decimals[reading.meter_id] = CANONICAL_DECIMALS
-    readings = [
-        reading if decimals[reading.meter_id] == own else _canonical(reading, own) for reading, own in taken
-    ]
-    return readings, decimals
-
-
-def _canonical(reading: Reading, decimals: Sequence[int]) -> Reading:
-    ticks = tuple(
-        None if tick is None else tick * 10 ** (most - own)
-        for tick, own, most in zip(reading.ticks, decimals, CANONICAL_DECIMALS, strict=True)
-    )
-    return Reading(reading.meter_id, reading.taken_at_ms, reading.quality, ticks)
-
-
-def _merged(waiting: tuple[int, bytes, bytes], taken: Taken) -> tuple[int, bytes, bytes]:
-    """The waiting sample with its empty channels filled from a later one of the same instant."""
-    quality, decimals, encoded = waiting
-    ticks = tuple(_list(encoded))
-    if bytes(taken.decimals) != decimals:
-        return waiting
-    filled = tuple(new if old is None else old for old, new in zip(ticks, taken.reading.ticks, strict=True))
-    return quality | taken.reading.quality, decimals, cose.pack(filled)
-
-
-def _list(encoded: bytes) -> list[int | None]:
-    values: list[int | None] = cose.unpack(encoded, depth_max=2)
-    return values
+def _tellable(at_ms: int) -> int:
+    """The nearest instant that a batch can tell: a clock that nobody has set yet may stand in 1970."""
+    return min(max(at_ms, FIRST_INSTANT_MS), END_INSTANT_MS - 1)
 
 
 def _map(encoded: bytes) -> dict[str, int | str | bool]:
