@@ -5,7 +5,7 @@ is scaled by the multiplier, floored to whole Wh, then differenced, so the parts
 
 A register counts at *marks*: the quarter hours, and the instants an installation begins and ends. The reading nearest
 to a mark within `snap_ms` stands for it, a meter-stamped one first. A register that falls is a rollover when it fell
-from the top of its range to the bottom, else a bad reading; around a bad reading nothing is invented.
+from the top of its range to the bottom and stayed there, else a bad reading; around a bad reading nothing is invented.
 """
 
 from __future__ import annotations
@@ -166,16 +166,16 @@ def _rising(knots: Sequence[Knot], rollover_ticks: int) -> tuple[list[list[Knot]
             before = chain[-1]
             facts: dict[str, int | str] = {"from_ticks": before.ticks, "to_ticks": knot.ticks}
             upcoming = knots[at + 1].ticks + turns * rollover_ticks if at + 1 < len(knots) else None
-            if _rolled_over(before.ticks - turns * rollover_ticks, raw.ticks, rollover_ticks):
-                turns += 1
-                knot = raw._replace(ticks=raw.ticks + turns * rollover_ticks)
-                troubles.append(Trouble(knot.at_ms, "register_rollover", Severity.INFO, facts))
-            elif len(chain) > 1 and knot.ticks >= chain[-2].ticks:
+            if len(chain) > 1 and knot.ticks >= chain[-2].ticks:
                 chain.pop()
                 troubles.append(Trouble(before.at_ms, "negative_consumption", Severity.WARNING, facts))
             elif upcoming is not None and upcoming >= before.ticks:
                 troubles.append(Trouble(knot.at_ms, "negative_consumption", Severity.WARNING, facts))
                 continue
+            elif _rolled_over(before.ticks - turns * rollover_ticks, raw.ticks, rollover_ticks):
+                turns += 1
+                knot = raw._replace(ticks=raw.ticks + turns * rollover_ticks)
+                troubles.append(Trouble(knot.at_ms, "register_rollover", Severity.INFO, facts))
             else:
                 chains.append([])
                 troubles.append(Trouble(knot.at_ms, "negative_consumption", Severity.ERROR, facts))

@@ -231,7 +231,8 @@ def _sum_checked(interval_day: IntervalDay, worked: _Worked, slots: range) -> li
     (one,) = worked.installed
     at = {knot.at_ms: knot for knot in knots_of(one, 0, worked.rules)}
     opening, closing = at.get(slots[0] * QUARTER_MS), at.get((slots[-1] + 1) * QUARTER_MS)
-    if opening is None or closing is None:
+    left_out = {trouble.at_ms for trouble in worked.troubles if trouble.severity is Severity.WARNING}
+    if opening is None or closing is None or not left_out.isdisjoint((opening.at_ms, closing.at_ms)):
         return []
     turns = sum(
         trouble.rule == "register_rollover"

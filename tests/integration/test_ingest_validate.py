@@ -239,3 +239,20 @@ def test_two_workers_share_the_work(world: World) -> None:
     assert world.rows("SELECT count(*) FROM stale_day") == [(0,)]
     for meter_id in world.gateway.meters:
         assert total_wh(world.days(meter_id)) == register(6 * 96) * 7 // 10 - register(0) * 7 // 10
+
+
+@pytest.mark.parametrize("wrong", [0, 90_000_000])
+def test_one_bad_reading_at_midnight_makes_no_energy_on_either_side(world: World, wrong: int) -> None:
+    rows = [quarter("GW1M1", slot) for slot in range(193)]
+    rows[96] = reading("GW1M1", MIDNIGHT_MS + DAY_MS, wrong)
+    for start in range(0, 193, 48):
+        world.send(world.gateway, rows[start : start + 48])
+        world.validate()
+
+    days = world.days()
+
+    assert total_wh(days) == register(192) * 7 // 10 - register(0) * 7 // 10
+    assert [days[day].import_wh.count(None) for day in (DAY, DAY + timedelta(days=1))] == [0, 0]
+    latest = {day: one.revision for day, one in days.items()}
+    told = world.rows("SELECT day, revision, rule FROM finding WHERE severity = 'error'")
+    assert [rule for day, revision, rule in told if latest[day] == revision] == []

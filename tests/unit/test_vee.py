@@ -246,6 +246,16 @@ def test_one_bad_reading_is_left_out_and_told(wrong: int) -> None:
     assert (30, "negative_consumption") in rules_found(result)
 
 
+@pytest.mark.parametrize(("first", "wrong"), [(9_500_000_000, 0), (5_000, 9_999_999_999)])
+def test_one_bad_reading_at_the_other_end_of_the_range_is_no_rollover(first: int, wrong: int) -> None:
+    readings = [reg(slot, first + 100 * slot) for slot in range(97)]
+    readings[30] = reg(30, wrong)
+    result = one_day(meter(*readings))
+    assert sum(result.interval_day.import_wh) == 960
+    assert (30, "negative_consumption") in rules_found(result)
+    assert "register_rollover" not in [rule for _, rule in rules_found(result)]
+
+
 def test_a_register_that_was_set_back_invents_nothing_across_the_break() -> None:
     readings = [*steady(0, 48), *(reg(slot, 100 * (slot - 48)) for slot in range(48, 97))]
     result = one_day(meter(*readings))

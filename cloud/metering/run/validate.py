@@ -25,6 +25,7 @@ WORKER = Scope(ProcessRole.WORKER, actor="job:validate")
 MARKS_PER_TURN = 64
 FORGOTTEN_AFTER = timedelta(minutes=5)  # a worker that took marks this long ago has died
 EDGE_READINGS = 64  # beside the window, enough to find the reading that stands for the mark next to a gap
+BESIDE_MIDNIGHT = timedelta(minutes=30)  # a bad reading at midnight shows only between its neighbours
 DAYS_TOGETHER_MAX = 64  # gaps that touch each other; more would be a loop
 LIKE_DAY = timedelta(days=7)
 
@@ -141,7 +142,8 @@ def _registers(
     far = timedelta(days=366)  # a gap that is too long to be shared is still told
     low = max(one.start - snap, start - far)
     high = end + far if one.end is None else min(one.end + snap, end + far)
-    inner_start, inner_end = max(start - snap, low), min(end + snap, high)
+    beside = BESIDE_MIDNIGHT + snap
+    inner_start, inner_end = max(start - beside, low), min(end + beside, high)
     inside = readings.load_registers(conn, one.meter_key, inner_start, inner_end)
     before: tuple[RegisterReading, ...] = ()
     after: tuple[RegisterReading, ...] = ()
