@@ -7,7 +7,7 @@ integer Wh and varh; instants UTC ISO 8601; days are trading days, ranges `[firs
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
@@ -20,6 +20,8 @@ from cloud.errors import Invalid
 from cloud.markettime import month_from
 
 SCHEMA = "shoudian-bill/1"
+INTEGER_BELOW = 2**63
+DECIMAL_PLACES_MAX = 60
 
 Json = dict[str, Any]
 _T = TypeVar("_T")
@@ -237,14 +239,29 @@ def _segment(content: Mapping[str, Any]) -> RatedSegment:
             export_varh=_integer(usage["export_varh"]),
             demands=tuple(_demand(each) for each in usage["demands"]),
             estimated_slots=_integer(usage["estimated_slots"]),
-            days=tuple(
-                DayUse(_day(each["day"]), tuple(_integer(wh) for wh in each["import_wh"]))
-                for each in usage["days"]
-            ),
+            days=tuple(DayUse(_day(each["day"]), _by_period(each["import_wh"])) for each in usage["days"]),
         ),
     )
-    files = tuple(FileRef(**{**each, "provisional": tuple(each["provisional"])}) for each in content["files"])
+    files = tuple(_file(each) for each in content["files"])
     return RatedSegment(segment, tuple(_decimal(content["kwh"][period]) for period in PERIODS), files)
+
+
+def _by_period(content: Sequence[object]) -> tuple[int, ...]:
+    if len(content) != len(PERIODS):
+        raise ValueError(f"{len(content)} energies for {len(PERIODS)} periods")
+    return tuple(_integer(wh) for wh in content)
+
+
+def _file(content: Mapping[str, Any]) -> FileRef:
+    return FileRef(
+        kind=_text(content["kind"]),
+        id=_text(content["id"]),
+        version=_integer(content["version"]),
+        sha256=_text(content["sha256"]),
+        title=_text(content["title"]),
+        document=_text(content["document"]),
+        provisional=tuple(_text(each) for each in content["provisional"]),
+    )
 
 
 def _demand(content: Mapping[str, Any]) -> Demand:
@@ -320,12 +337,14 @@ def _text(value: object) -> str:
 def _integer(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{value!r} is not a whole number")
+    if abs(value) >= INTEGER_BELOW:
+        raise ValueError("a whole number beyond what the database keeps")
     return value
 
 
 def _decimal(value: object) -> Decimal:
     number = Decimal(_text(value))
-    if not number.is_finite() or len(str(value)) > 60:
+    if not number.is_finite() or len(str(value)) > 60 or abs(number.adjusted()) > DECIMAL_PLACES_MAX:
         raise ValueError(f"{value!r} is not a plain number")
     return number
 

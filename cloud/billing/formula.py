@@ -15,6 +15,7 @@ from fractions import Fraction
 
 FORMULA_LENGTH_MAX = 10_000
 DEPTH_MAX = 200
+FEN_BELOW = 2**63
 
 
 class BadFormula(ValueError):
@@ -29,7 +30,10 @@ def fen_by(formula: str, inputs: Mapping[str, Decimal]) -> int:
         tree = ast.parse(formula, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise BadFormula(f"cannot read {formula[:80]!r}") from error
-    return int(_rounded(_value(tree.body, inputs, 0)) * 100)
+    fen = int(_rounded(_value(tree.body, inputs, 0)) * 100)
+    if abs(fen) >= FEN_BELOW:
+        raise BadFormula("its amount is no amount of money")
+    return fen
 
 
 def _value(node: ast.expr, inputs: Mapping[str, Decimal], depth: int) -> Fraction:

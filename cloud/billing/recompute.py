@@ -44,6 +44,8 @@ def check(bill: Bill, catalogue: Catalogue) -> Checked:
     Price files that the catalogue lacks are named; their lines are then checked by their formulas only.
     """
     problems = [*_formula_problems(bill), *_energy_problems(bill)]
+    if not bill.lines or not bill.segments:
+        problems.append("the bill has no lines or no energy: nothing is proven")
     files = {(each.head.id, each.head.version): each for each in catalogue.files}
     refs = dict.fromkeys(ref for each in bill.segments for ref in each.files)
     unknown = tuple(_origin(ref) for ref in refs if (ref.id, ref.version) not in files)
@@ -92,7 +94,7 @@ def _rating_problems(bill: Bill, files: Mapping[tuple[str, int], PriceFile]) -> 
     try:
         segments = priced([(each.segment, _prices(each, files)) for each in bill.segments])
         lines = rate(segments, bill.month)
-    except (NoSuchPrice, _Unknown, ValueError) as error:
+    except (NoSuchPrice, _Unknown, ValueError, ArithmeticError) as error:
         return [f"cannot be rated again: {error}"]
     for each, again in zip(bill.segments, segments, strict=True):
         if each.kwh != again.energy.kwh:

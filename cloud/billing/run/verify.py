@@ -1,5 +1,7 @@
 """`shoudian-cloud verify-bill FILE`: recompute a bill from its JSON or PDF, offline, and tell OK or what is wrong.
 
+A bill that names a price file not known here is not OK: its prices could be anything.
+
 Checked are every line's formula, the energy by day and period, and the rating with the published price files that
 the bill names by SHA-256.
 """
@@ -49,8 +51,9 @@ def verify(content: bytes) -> Verdict:
     name = f"{bill.account.account_id} {bill.month:%Y-%m} revision {bill.revision}"
     if found.problems:
         return Verdict(f"WRONG {name}: {found.problems[0]}", is_right=False)
-    how = "formulas, energy and price files agree"
     if found.unknown_files:
-        how = f"formulas and energy agree; price files not known here: {', '.join(found.unknown_files)}"
+        unknown = ", ".join(found.unknown_files)
+        return Verdict(f"UNPROVEN {name}: price files not known here: {unknown}", is_right=False)
+    how = "formulas, energy and price files agree"
     total = f"{len(bill.lines)} lines, {money_text(bill.total_fen)} yuan"
     return Verdict(f"OK {name}: {total}; {how}", is_right=True)
