@@ -45,6 +45,9 @@ class World:
         with psycopg.connect(self.dsn) as conn:
             return conn.execute(query).fetchall()
 
+    def keys(self, meter_id: str) -> list[int]:
+        return [key for (key,) in self.rows(f"SELECT meter_key FROM meter WHERE meter_id = '{meter_id}'")]
+
     def days(self, meter_id: str = "GW1M1") -> dict[date, object]:
         with psycopg.connect(self.dsn) as conn:
             found = intervals.load_days(conn, f"SP-{meter_id}", date(2026, 7, 1), date(2026, 9, 1))
@@ -256,3 +259,19 @@ def test_one_bad_reading_at_midnight_makes_no_energy_on_either_side(world: World
     latest = {day: one.revision for day, one in days.items()}
     told = world.rows("SELECT day, revision, rule FROM finding WHERE severity = 'error'")
     assert [rule for day, revision, rule in told if latest[day] == revision] == []
+
+
+def test_a_meter_that_cannot_be_validated_holds_up_nobody_else(database: str) -> None:
+    world = World(database, multiplier=1_000_000)
+    with world.pool:
+        world.send(
+            world.gateway, [reading("GW1M1", MIDNIGHT_MS + slot * QUARTER_MS, slot << 62) for slot in (0, 1)]
+        )
+        world.send(world.gateway, [quarter("GW1M2", slot) for slot in range(5)])
+
+        world.validate()
+
+        assert DAY in world.days("GW1M2")
+        assert [meter for (meter,) in world.rows("SELECT DISTINCT meter_key FROM stale_day")] == world.keys(
+            "GW1M1"
+        )

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from cloud import markettime
 from cloud.db import Conn, Pool, ProcessRole, Scope, transaction
+from cloud.errors import Unavailable
 from cloud.metering import vee
 from cloud.metering.device import Installation
 from cloud.metering.interval import Finding, IntervalDay
@@ -40,6 +41,31 @@ def validate_stale(pool: Pool, now: datetime) -> int:
         marks = readings.take_stale(conn, now, now - FORGOTTEN_AFTER, MARKS_PER_TURN)
     if not marks:
         return 0
+    try:
+        _validate_marks(pool, marks, now)
+    except Unavailable:
+        raise
+    except Exception:
+        log.exception("validate.turn.failed marks=%d", len(marks))
+        for mark in marks:
+            _validate_alone(pool, mark, now)
+    return len(marks)
+
+
+def _validate_alone(pool: Pool, mark: readings.StaleMark, now: datetime) -> None:
+    """After a turn that failed: one meter's data must not hold up the others.
+
+    The mark that fails stays taken, so it is tried again after FORGOTTEN_AFTER, and the backlog tells how old it is.
+    """
+    try:
+        _validate_marks(pool, (mark,), now)
+    except Unavailable:
+        raise
+    except Exception:
+        log.exception("validate.mark.failed meter_key=%d day=%s", mark.meter_key, mark.day)
+
+
+def _validate_marks(pool: Pool, marks: Sequence[readings.StaleMark], now: datetime) -> None:
     with transaction(pool, WORKER) as conn:
         wanted: dict[str, set[date]] = {}
         for mark in marks:
@@ -53,7 +79,6 @@ def validate_stale(pool: Pool, now: datetime) -> int:
         )
         readings.finish_stale(conn, marks)
     log.info("validate.turn.done marks=%d supply_points=%d revisions=%d", len(marks), len(wanted), saved)
-    return len(marks)
 
 
 def note_silent(pool: Pool, day: date, now: datetime) -> int:
