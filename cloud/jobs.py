@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 TIMETABLE = Scope(ProcessRole.WORKER, actor="job:timetable")
 GATHER_S = 0.3  # after a notification: more marks are likely on their way
 RETRY_S = 2.0
+LOOK_AGAIN = timedelta(
+    minutes=5
+)  # so that a daily entry keeps its hour, and a look that failed is soon repeated
 TICKS_KEPT = timedelta(days=30)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -46,14 +49,15 @@ class Entry:
 def work(config: CloudConfig, stop: threading.Event) -> None:
     """Run until `stop`."""
     taken_by = f"{socket.gethostname()}:{os.getpid()}"
+    owed: set[tuple[str, datetime]] = set()
     with open_pool(config.dsn, size_max=config.pool_size_max) as pool:
         scheduler = BackgroundScheduler(timezone=UTC)
         for entry in ENTRIES:
             scheduler.add_job(
                 tick,
                 "interval",
-                args=(pool, config, entry, taken_by),
-                seconds=entry.every.total_seconds(),
+                args=(pool, config, entry, taken_by, owed),
+                seconds=between(entry).total_seconds(),
                 next_run_time=_now(),  # a worker that was away looks at once
                 id=entry.name,
                 max_instances=1,
@@ -68,19 +72,32 @@ def work(config: CloudConfig, stop: threading.Event) -> None:
             scheduler.shutdown(wait=True)
 
 
-def tick(pool: Pool, config: CloudConfig, entry: Entry, taken_by: str) -> bool:
-    """Look at one entry if nobody has at this instant; tell whether this process did."""
+def tick(
+    pool: Pool, config: CloudConfig, entry: Entry, taken_by: str, owed: set[tuple[str, datetime]]
+) -> bool:
+    """Look at one entry if nobody has at this instant; tell whether this process did.
+
+    `owed` holds the ticks that this process has taken and whose look has not succeeded yet: it looks again.
+    """
     now = _now()
-    instant = latest_instant(entry, now)
+    due = (entry.name, latest_instant(entry, now))
     try:
         with transaction(pool, TIMETABLE) as conn:
-            if not timetable.claim_tick(conn, entry.name, instant, taken_by):
-                return False
+            if timetable.claim_tick(conn, *due, taken_by):
+                owed.add(due)
+        if due not in owed:
+            return False
         entry.look(pool, config, now)
     except Unavailable as problem:
         log.warning("work.database.away entry=%s problem=%s", entry.name, problem)
         return False
+    owed.discard(due)
     return True
+
+
+def between(entry: Entry) -> timedelta:
+    """How often a worker asks whether the entry is due: an instant is looked at once, however often it is asked for."""
+    return min(entry.every, LOOK_AGAIN)
 
 
 def latest_instant(entry: Entry, now: datetime) -> datetime:

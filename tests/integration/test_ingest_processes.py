@@ -21,7 +21,8 @@ from ingest_world import CLOUD_KEY, NOON_MS, QUARTER_MS, build, reading
 
 from cloud.config import load_config
 from cloud.db import open_pool
-from cloud.jobs import ENTRIES, EPOCH, Entry, latest_instant, tick
+from cloud.errors import Unavailable
+from cloud.jobs import ENTRIES, EPOCH, Entry, between, latest_instant, tick
 from demo.broker import Broker
 from edge_agent.wire import control
 
@@ -126,7 +127,9 @@ def test_however_many_workers_tick_one_looks(database: str) -> None:
     entry = Entry("test", timedelta(hours=24), timedelta(0), lambda pool, config, now: looked.append(now))
     config = load_config({"SHOUDIAN_DSN": database})
     with open_pool(database, size_max=4) as pool:
-        threads = [threading.Thread(target=tick, args=(pool, config, entry, f"w{n}")) for n in range(4)]
+        threads = [
+            threading.Thread(target=tick, args=(pool, config, entry, f"w{n}", set())) for n in range(4)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -134,10 +137,28 @@ def test_however_many_workers_tick_one_looks(database: str) -> None:
     assert len(looked) == 1
 
 
+def test_a_look_that_failed_is_taken_again(database: str) -> None:
+    answers = [Unavailable("database_unavailable", problem="gone"), None]
+
+    def look(pool: object, config: object, now: datetime) -> None:
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+
+    entry = Entry("test", timedelta(hours=24), timedelta(0), look)
+    config = load_config({"SHOUDIAN_DSN": database})
+    owed: set[tuple[str, datetime]] = set()
+    with open_pool(database, size_max=2) as pool:
+        assert [tick(pool, config, entry, "w0", owed) for _ in range(3)] == [False, True, False]
+
+
+def test_a_daily_entry_is_looked_at_soon_after_its_instant_whenever_the_worker_started() -> None:
+    assert max(between(entry) for entry in ENTRIES) <= timedelta(minutes=5)
+
+
 def test_every_entry_can_be_looked_at(database: str) -> None:
     config = load_config({"SHOUDIAN_DSN": database})
     with open_pool(database, size_max=2) as pool:
-        assert all(tick(pool, config, entry, "w0") for entry in ENTRIES)
+        assert all(tick(pool, config, entry, "w0", set()) for entry in ENTRIES)
         with psycopg.connect(database) as conn:
             assert conn.execute("SELECT count(*) FROM timetable_tick").fetchone() == (len(ENTRIES),)
 
