@@ -125,7 +125,7 @@ class Keys:
 def load_config(file: Path) -> AgentConfig:
     """Read and check agent.toml. Raises BadConfig."""
     try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+        raw = tomllib.loads(file.read_text(encoding="utf-8-sig"))  # Windows editors put a mark first
     except OSError as error:
         raise BadConfig(file, "", f"cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -302,7 +302,7 @@ class _Reader:
         value = table.get(key.rpartition(".")[2], default)
         if value is _REQUIRED:
             raise BadConfig(self._file, key, f"missing; allowed: {allowed}")
-        if type(value) is not kind:
+        if type(value) is not kind or (isinstance(value, str) and "\0" in value):
             raise BadConfig(self._file, key, f"{value!r} given; allowed: {allowed}")
         return value
 

@@ -107,6 +107,16 @@ def test_a_wrong_value_is_refused_by_file_and_key(folder, old, new, key, allowed
     assert allowed in str(refused.value)
 
 
+def test_a_file_that_a_windows_editor_saved_is_read(folder):
+    (folder / "agent.toml").write_text(SOUND, encoding="utf-8-sig")
+    assert load_config(folder / "agent.toml").gateway_id == "GW001"
+
+
+def test_a_nul_in_a_path_is_refused_by_key(folder):
+    with pytest.raises(BadConfig, match=r"identity\.signing_key"):
+        load_keys(load_config(write(folder, SOUND.replace('"signing.key"', '"a\\u0000b"'))))
+
+
 def test_a_meter_or_an_address_given_twice_is_refused(folder):
     second = SOUND[SOUND.index("[[meter]]") :]
 
