@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -156,6 +156,31 @@ def test_a_live_value_changes_without_reload(site: Site, visit: Callable[..., Vi
 
     page.goto(f"{site.base}/accounts/{world.WORKSHOP}/bills")
     _until(page, lambda: streams.streams == 0)
+
+
+def test_the_curve_of_a_single_sample_names_the_time_of_that_sample(
+    site: Site, visit: Callable[..., Visitor]
+) -> None:
+    """A page just opened has one sample, and one whose meter went silent keeps it: the axis is still its minute."""
+    visitor = visit()
+    visitor.sign_in("yunling")
+    visitor.context.add_init_script(
+        """window.written = [];
+        const write = CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+          window.written.push(text);
+          return write.call(this, text, ...rest);
+        };"""
+    )
+    page = visitor.go(f"/accounts/{world.WORKSHOP}/live")
+    page.wait_for_function("document.querySelector('#curve canvas') !== null && written.length > 0")
+
+    times = [text for text in page.evaluate("written") if re.fullmatch(r"\d\d:\d\d:\d\d", text)]
+    taken_ms = int(page.locator("#power-now").get_attribute("data-taken-ms") or 0)
+    last = datetime.fromtimestamp(taken_ms / 1000, world.BEIJING)
+
+    assert len(set(times)) > 1
+    assert all(last - timedelta(seconds=61) <= _at(last, each) <= last for each in times)
 
 
 def test_an_old_sample_says_so_and_turns_old_before_ones_eyes(
@@ -340,6 +365,12 @@ CONTRAST: Final = """() => {
   }
   return poor;
 }"""
+
+
+def _at(day: datetime, clock: str) -> datetime:
+    """The instant of that clock time that is nearest to `day`."""
+    same_day = datetime.combine(day.date(), time.fromisoformat(clock), day.tzinfo)
+    return min((same_day + timedelta(days=n) for n in (-1, 0, 1)), key=lambda each: abs(each - day))
 
 
 def _until(page: Page, is_so: Callable[[], bool]) -> None:

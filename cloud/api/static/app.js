@@ -57,7 +57,7 @@
       cursor: { show: false },
       padding: [8, 4, 0, 0],
       scales: {
-        x: { range: (_, low, high) => (high == null ? [0, 60] : [Math.min(low, high - 60), high]) },
+        x: { range: () => { const [at] = points; const last = at[at.length - 1] ?? 60; return [Math.min(at[0] ?? 0, last - 60), last]; } },
         y: {
           range: (_, low, high) => {
             if (low == null) return [0, 1];
