@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from cloud import words
+from cloud.billing.labels import Language, word
+from cloud.billing.line import PERIODS, Period
 from cloud.words import NoWords, say
 
 CLOUD = Path(words.__file__).parents[1]
@@ -93,3 +95,9 @@ def test_a_missing_key_or_fact_is_a_bug_not_a_guess() -> None:
 
 def test_facts_are_put_in_as_they_are_and_never_read_as_a_pattern() -> None:
     assert say("zh", "live.sampled_at", at="{0.__class__}") == "采样 {0.__class__}"
+
+
+@pytest.mark.parametrize("language", words.LANGUAGES)
+@pytest.mark.parametrize("period", PERIODS)
+def test_a_period_has_one_name_on_live_page_and_bill(language: str, period: Period) -> None:
+    assert say(language, f"period.{period}") == word(Language(language), f"period.{period}")
