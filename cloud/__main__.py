@@ -156,9 +156,9 @@ def _serve(arguments: argparse.Namespace) -> None:
 
 def _import(arguments: argparse.Namespace) -> None:
     from cloud import db
-    from cloud.site import import_site, site_from
+    from cloud.site import import_site, read_utf8, site_from
 
-    site = site_from(arguments.file.read_text(encoding="utf-8"), str(arguments.file))
+    site = site_from(read_utf8(arguments.file), str(arguments.file))
     with (
         db.open_pool(_config().dsn, size_max=1) as pool,
         db.transaction(pool, db.Scope(db.ProcessRole.OWNER)) as conn,

@@ -100,6 +100,15 @@ def _broker(read: _Reader) -> BrokerConfig:
     )
 
 
+def _text_of(path: Path, name: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        raise BadConfig(
+            "bad_config", variable=name, problem=f"{str(path)!r} is no text", allowed="a file of UTF-8 text"
+        ) from None
+
+
 class _Reader:
     """Reads variables and says by name what is wrong with them."""
 
@@ -112,9 +121,7 @@ class _Reader:
     def secret(self, name: str, *, allowed: str, default: str | None = None) -> str:
         """Return the variable, or the content of the file that `NAME_FILE` names."""
         path = self.path(f"{name}_FILE")
-        value = (
-            self._environ.get(name, "").strip() if path is None else path.read_text(encoding="utf-8").strip()
-        )
+        value = self._environ.get(name, "").strip() if path is None else _text_of(path, f"{name}_FILE")
         if value:
             return value
         if default is None:

@@ -17,9 +17,10 @@ from importlib import resources
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from cloud.errors import Refused, Unavailable
+from cloud.errors import Invalid, Refused, Unavailable
 
 Conn = psycopg.Connection[tuple[Any, ...]]
 Pool = ConnectionPool[Conn]
@@ -57,6 +58,16 @@ class SchemaChanged(Refused):
     def __str__(self) -> str:
         return (
             f"schema file {self.facts['file']} was changed after this database had taken it; restore the file"
+        )
+
+
+class BadDsn(Invalid):
+    """SHOUDIAN_DSN is no connection string."""
+
+    def __str__(self) -> str:
+        return (
+            "SHOUDIAN_DSN: 不是连接串 / is no connection string；"
+            "允许 / allowed: host=db dbname=shoudian user=shoudian"
         )
 
 
@@ -124,7 +135,11 @@ def take_scope(conn: Conn, scope: Scope) -> None:
 
 
 def wait_ready(dsn: str, timeout_s: float) -> None:
-    """Wait until the server answers a query. Raises Unavailable after `timeout_s`."""
+    """Wait until the server answers a query. Raises BadDsn, and Unavailable after `timeout_s`."""
+    try:
+        conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        raise BadDsn("bad_dsn") from None  # it may hold a password: neither it nor libpq's words are repeated
     end = time.monotonic() + timeout_s
     while True:
         try:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from cloud import markettime
@@ -112,6 +113,15 @@ class Site:
 
 
 # ---- reading ---------------------------------------------------------------------------------------------
+
+
+def read_utf8(file: Path) -> str:
+    """The file's text. Raises BadSite, OSError."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as problem:
+        at = f"byte {problem.start + 1} is no UTF-8"
+        raise BadSite("bad_site", file=file, key="TOML", problem=at, allowed="UTF-8") from None
 
 
 def site_from(text: str, file: str) -> Site:

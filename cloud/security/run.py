@@ -216,7 +216,10 @@ def add_user(conn: Conn, user: store.UserRow, password: str) -> int:
 def read_password(password_file: Path | None) -> str:
     """The password from a file, from a pipe, or asked for twice at the terminal; never from the arguments."""
     if password_file is not None:
-        return password_file.read_text("utf-8").rstrip("\r\n")
+        try:
+            return password_file.read_text("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise BadUser("password_no_text", file=str(password_file)) from None
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
     password = getpass.getpass("密码 Password: ")
