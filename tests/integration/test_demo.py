@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.cookiejar
 import json
 import os
@@ -14,7 +15,6 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -26,12 +26,15 @@ READY_S, STOP_S = 180, 60
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Give a port below those that the system hands out by itself: it stays free until the pages are served."""
+    for port in range(20_000 + os.getpid() % 1000, 30_000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _up(home: Path, port: int) -> Iterator[str]:
     """Run the demonstration until it says it is ready, give what it has printed, interrupt it as Ctrl-C does."""
     command = [sys.executable, "-m", "demo", "up", "--quick", "--home", str(home), "--port", str(port)]
