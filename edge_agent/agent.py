@@ -16,7 +16,7 @@ from edge_agent.drivers.bus import BadUrl, Line, open_line
 from edge_agent.drivers.read import read_meter
 from edge_agent.health import Health, LiveBoard, StateSource, write_state
 from edge_agent.link import Cargo, Link, Speaker
-from edge_agent.outbox import Budget, Opened, limit_bytes, open_outbox
+from edge_agent.outbox import Budget, Opened, OutboxRefused, limit_bytes, open_outbox
 from edge_agent.poll import PortPoller, ReadMeter, Shared, Store, port_meters, seal_regularly
 from edge_agent.profile import Profile, bundle_sha256
 from edge_agent.system import agent_version, boot_id
@@ -130,9 +130,11 @@ class _Agent:
             store.outbox, store.thread, store.sealed, self._clock, self._health, self._board, self._source
         )
         link = parts.link(self._speaker, self._config.broker, self._keys, cargo)
-        await self._store.tell(
-            Event("agent_started", self._clock.now_ms(), {"version": self._speaker.agent_version})
-        )
+        started = Event("agent_started", self._clock.now_ms(), {"version": self._speaker.agent_version})
+        try:
+            await self._store.tell(started)
+        except OutboxRefused as error:  # a full disk must not keep the agent from delivering what fills it
+            log.warning("outbox.refused event=agent_started reason=%s", error)
         sealing = seal_regularly(
             pollers, self._clock, self._store, seal_every_s=self._config.poll.seal_every_s
         )
@@ -153,8 +155,8 @@ class _Agent:
             await asyncio.sleep(REPORT_EVERY_S)
 
     async def _leave_state(self, folder: Path, *, online: bool) -> None:
-        state = await self._store.thread.do(self._source.state, online=online)
         try:
+            state = await self._store.thread.do(self._source.state, online=online)
             await asyncio.to_thread(write_state, folder, state, self._health.facts())
-        except OSError as error:
-            log.warning("state.unwritten folder=%s reason=%s", folder, error.strerror)
+        except (OSError, OutboxRefused) as error:
+            log.warning("state.unwritten folder=%s reason=%s", folder, error)

@@ -62,9 +62,14 @@ class Store:
         self.sealed.set()
 
     async def seal(self) -> int:
-        """Seal what waits and tidy up; returns the number of batches."""
-        batches = await self.thread.do(self.outbox.seal, self._stamp())
-        await self.thread.do(self.budget.tidy, self._clock.now_ms())
+        """Seal what waits and tidy up, also when the disk is too full to seal; returns the number of batches.
+
+        Raises OutboxRefused.
+        """
+        try:
+            batches = await self.thread.do(self.outbox.seal, self._stamp())
+        finally:
+            await self.thread.do(self.budget.tidy, self._clock.now_ms())
         if batches:
             self.sealed.set()
             log.info("outbox.sealed batches=%d disk_permille=%d", batches, self.budget.permille)
