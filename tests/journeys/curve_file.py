@@ -77,6 +77,6 @@ def columns() -> dict[str, tuple[str, ...]]:
 
 FACTORY = Metered("M-B001", "SP020001", "130200020001", "g4_h", 400, 400, 4000)  # 1600 kW
 FOUNDRY = Metered("M-B002", "SP020002", "130200020002", "g3_h", 500, 310, 4000)  # 2000 kW, 62 % reactive
-MOULDER = Metered("M-B007", "SP020007", "130200020007", "h0_g", 400, 200, 1000)  # 400 kW, 50 % reactive
-BOOKSHOP = Metered("M-C004", "SP030004", "130300030004", "g1_a", 18_000, 18_000, 1)
+MOULDER = Metered("M-B007", "SP020007", "130200020007", "h0_g", 400, 400, 1000)  # 400 kW
+GYM = Metered("M-C005", "SP030005", "130300030005", "g0_a", 45_000, 27_000, 1)  # 45 kW, 60 % reactive
 ROOF = Metered("M-C008", "SP030008", "130300030008", "pv3", 400, 0, 1000, is_plant=True)  # 400 kW

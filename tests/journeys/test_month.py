@@ -18,7 +18,7 @@ from pathlib import Path
 import cbor2
 import paper_bill
 import pytest
-from curve_file import BOOKSHOP, FOUNDRY, MOULDER, ROOF, Metered
+from curve_file import FOUNDRY, GYM, MOULDER, ROOF, Metered
 from paper_bill import Contract
 from replay_world import (
     Cloud,
@@ -39,13 +39,13 @@ from firmware_profiles import load_profiles
 pytestmark = pytest.mark.timeout(180)
 
 QUARTERS = 31 * 96
-METERS = (FOUNDRY, MOULDER, BOOKSHOP, ROOF)
-# The moulder gets a curve that is capacitive at times: no two-part customer of the demonstration has a reverse reactive register that moves.
+METERS = (FOUNDRY, MOULDER, GYM, ROOF)
+# The moulder gets a curve that is capacitive at times, so that its reverse reactive register moves and counts: no two-part
+# customer of the demonstration has one. Its power factor is 0.88; without the reverse register it would be 0.94.
 SITES = tuple(
-    replace(site, curve=meter.curve)
-    for meter in METERS
+    replace(site, curve=MOULDER.curve, reactive_percent=100) if site.meter_id == MOULDER.meter_id else site
     for site in world.SITES
-    if site.meter_id == meter.meter_id
+    if site.meter_id in {meter.meter_id for meter in METERS}
 )
 REGISTERS = (
     ("c0", "ea_imp", "import_wh"),
@@ -59,7 +59,7 @@ SEAL_EVERY_S = 4 * 3600
 CONTRACTS: Mapping[Metered, Contract] = {
     FOUNDRY: Contract("two-part 10 kV", "contracted", capacity_kva=2500, contract_kw=1800, is_assessed=True),
     MOULDER: Contract("two-part 10 kV", "actual", capacity_kva=500, is_assessed=True),
-    BOOKSHOP: Contract("single-part < 1 kV"),
+    GYM: Contract("single-part < 1 kV"),
 }
 KEPT_TABLES = (
     "reading",
@@ -244,10 +244,6 @@ def test_the_same_again_changes_nothing(month: Cloud) -> None:
 
     assert set(verdicts) == {"duplicate"}
     assert [drawn.is_new for drawn in again] == [False] * len(CONTRACTS)
-    print(
-        month.rows("SELECT * FROM finding"),
-        month.rows("SELECT supply_point_id,day,made_at,revision FROM interval_day LIMIT 20"),
-    )
     assert contents(month) == before
 
 
