@@ -50,6 +50,9 @@ class CloudConfig:
     http_host: str
     http_port: int
     http_secure_cookies: bool  # False only behind plain http on one machine
+    http_trusted_proxies: (
+        str  # addresses whose X-Forwarded-For is believed, comma-separated; "" believes nobody
+    )
     pool_size_max: int
 
     def signing_key_file(self) -> Path:
@@ -82,6 +85,7 @@ def load_config(environ: Mapping[str, str]) -> CloudConfig:
         http_host=read.text("SHOUDIAN_HTTP_HOST", "127.0.0.1"),
         http_port=read.integer("SHOUDIAN_HTTP_PORT", 8000, 1, 65535),
         http_secure_cookies=read.choice("SHOUDIAN_HTTP_SECURE_COOKIES", 1, (0, 1)) == 1,
+        http_trusted_proxies=read.text("SHOUDIAN_HTTP_TRUSTED_PROXIES", ""),
         pool_size_max=read.integer("SHOUDIAN_POOL_SIZE_MAX", 8, 1, 200),
     )
 

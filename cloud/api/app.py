@@ -110,6 +110,9 @@ def serve(config: CloudConfig) -> None:
         app,
         log_level="warning",
         server_header=False,
+        # Who is not a proxy of ours could otherwise pass for any address and so evade, or fill, the sign-in limits.
+        proxy_headers=bool(config.http_trusted_proxies),
+        forwarded_allow_ips=config.http_trusted_proxies,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
     with listening:

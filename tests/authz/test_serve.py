@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import httpx
+import psycopg
 import pytest
 from pages import world
 
@@ -68,6 +69,31 @@ def test_it_stops_at_once_though_a_live_stream_is_open(
     assert any(line.startswith("data:") for line in rest)
     assert time.monotonic() - started < 4  # under the grace that uvicorn gives before it tears connections
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("proxies", "believed"), [("", "127.0.0.1"), ("127.0.0.1", "203.0.113.9")])
+def test_only_a_proxy_of_ours_may_say_whom_it_speaks_for(
+    database: str, free_port: Callable[[], int], proxies: str, believed: str
+) -> None:
+    """Or the limit of wrong passwords from one address could be evaded with a header."""
+    port = free_port()
+    trust = {"SHOUDIAN_HTTP_TRUSTED_PROXIES": proxies}
+    with subprocess.Popen(
+        COMMAND, env=environment(database, port) | trust, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            _until_it_answers(port)
+            httpx.post(
+                f"http://127.0.0.1:{port}/login",
+                data={"login": "nobody", "password": "wrong-password"},
+                headers={"X-Forwarded-For": "203.0.113.9"},
+                trust_env=False,
+            )
+        finally:
+            process.terminate()
+
+    with psycopg.connect(database) as conn:
+        assert conn.execute("SELECT address FROM sign_in_attempt").fetchall() == [(believed,)]
 
 
 def _until_it_answers(port: int) -> None:
