@@ -1,6 +1,5 @@
 """The outbox keeps its promises: a reading is in one place, numbers have no gap, only the cloud's ack lets go."""
 
-import asyncio
 import hashlib
 import sqlite3
 from contextlib import contextmanager
@@ -13,14 +12,11 @@ from edge_agent.outbox import (
     AckEffect,
     Budget,
     OutboxBusy,
-    OutboxRefused,
     OutboxUnusable,
     Stamp,
     Taken,
     open_outbox,
 )
-from edge_agent.poll import Store
-from edge_agent.replay import ReplayClock
 from edge_agent.wire import batch, control, cose, event
 from edge_agent.wire.batch import CANONICAL_DECIMALS, Reading
 from edge_agent.wire.control import Ack, StreamAck
@@ -509,27 +505,3 @@ def used_bytes(box):
 def test_the_data_folder_is_made_when_it_is_missing(tmp_path):
     with store(tmp_path / "var" / "agent"):
         assert Path(tmp_path / "var" / "agent" / "outbox.db").exists()
-
-
-def test_a_disk_too_full_to_seal_still_lets_go_of_what_is_acked(outbox):
-    """Or nothing would ever make room again."""
-    filled(outbox, 40)
-    outbox.apply(ack(outbox, StreamAck(0, 40)), NOON_MS)
-    clock = ReplayClock(NOON_MS + 10_000, NOON_MS + 20_000, 1)
-    store = Store(outbox, Budget(outbox, 10**9, ring_ms=1000), clock, "boot", "bundle")
-    pages = outbox.conn.execute("PRAGMA page_count").fetchone()[0]
-    outbox.conn.execute(f"PRAGMA max_page_count={pages}")
-    with pytest.raises(sqlite3.OperationalError, match="full"):
-        for slot in range(50, 5000):
-            outbox.add([taken(slot)])
-
-    async def seal():
-        with pytest.raises(OutboxRefused, match="full"):
-            await store.seal()
-
-    try:
-        asyncio.run(seal())
-    finally:
-        store.thread.close()
-
-    assert outbox.conn.execute("SELECT count(*) FROM batch WHERE state = 'acked'").fetchone() == (0,)
