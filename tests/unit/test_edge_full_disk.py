@@ -20,9 +20,13 @@ def test_a_disk_too_full_to_seal_still_lets_go_of_what_is_acked(outbox):  # noqa
     store = Store(outbox, Budget(outbox, 10**9, ring_ms=1000), clock, "boot", "bundle")
     pages = outbox.conn.execute("PRAGMA page_count").fetchone()[0]
     outbox.conn.execute(f"PRAGMA max_page_count={pages}")
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+
+    def add_until_full():
         for slot in range(50, 5000):
             outbox.add([taken(slot)])
+
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        add_until_full()
 
     async def seal():
         with pytest.raises(OutboxRefused, match="full"):

@@ -8,15 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge_agent.outbox import (
-    AckEffect,
-    Budget,
-    OutboxBusy,
-    OutboxUnusable,
-    Stamp,
-    Taken,
-    open_outbox,
-)
+from edge_agent.outbox import AckEffect, Budget, OutboxBusy, OutboxUnusable, Stamp, Taken, open_outbox
 from edge_agent.wire import batch, control, cose, event
 from edge_agent.wire.batch import CANONICAL_DECIMALS, Reading
 from edge_agent.wire.control import Ack, StreamAck
