@@ -52,6 +52,7 @@ STRIKE = """
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL AND query !~ '^(COMMIT|ROLLBACK)'
     ORDER BY random() LIMIT 1"""
 STRIKE_LOOKS = 500
+KEEPING_S = 0.004
 STRIKE_PAUSE_S = 0.002
 
 
@@ -116,6 +117,15 @@ class Site:
         with closing(sqlite3.connect(f"file:{self.folder}/data/outbox.db?mode=ro", uri=True)) as conn:
             return conn.execute(query).fetchall()
 
+    def await_entry(self) -> None:
+        """Return when the diary grows, or after a while."""
+        diary = self.folder / "diary"
+        before = diary.stat().st_size
+        for _ in range(STRIKE_LOOKS):
+            if diary.stat().st_size != before:
+                return
+            time.sleep(0.0005)
+
     def is_heard(self) -> bool:
         return bool(self.look("SELECT 1 FROM stream WHERE stream=0 AND upto > 0"))
 
@@ -145,9 +155,12 @@ class World:
     # ---- faults ------------------------------------------------------------------------------------------
 
     async def kill_gateway(self) -> None:
-        process = self.chance.choice(self.sites).process
-        process.kill()
-        process.start()
+        """In the milliseconds in which it keeps a reading."""
+        site = self.chance.choice(self.sites)
+        await asyncio.to_thread(site.await_entry)
+        time.sleep(self.chance.uniform(0, KEEPING_S))
+        site.process.kill()
+        site.process.start()
 
     async def kill_broker(self) -> None:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # dead, and not yet back
@@ -271,7 +284,7 @@ async def running_world(
         Process(name, (sys.executable, "-m", "cloud", "ingest", "--id", name), env, folder / f"{name}.log")
         for name in INGESTS
     ]
-    sites = [await _site(folder, fake, broker, uplink, kept) for fake in fakes.values()]
+    sites = [await make_site(folder, fake, broker, uplink, kept) for fake in fakes.values()]
     world = World(server, dsn, broker, ingests, sites, random.Random(seed))
     try:
         for process in world.processes:
@@ -284,7 +297,9 @@ async def running_world(
             await site.line.close()
 
 
-async def _site(folder: Path, fake: FakeGateway, broker: Broker, uplink: str, env: Mapping[str, str]) -> Site:
+async def make_site(
+    folder: Path, fake: FakeGateway, broker: Broker, uplink: str, env: Mapping[str, str]
+) -> Site:
     line = Line(broker.port)
     await line.open()
     home = folder / fake.gateway_id
