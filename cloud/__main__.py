@@ -1,23 +1,23 @@
-"""shoudian-cloud: the cloud's processes and deeds by command. Composition root: reads environment, clock, arguments."""
+"""shoudian-cloud: the cloud's processes and deeds by command. Topics with many commands: cloud/commands."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import logging
-import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
-from cloud import words
-from cloud.config import CloudConfig, load_config
+from cloud import commands, words
+from cloud.commands import bills
 from cloud.errors import NotFound, Refused, Unavailable
 
 READY_WAIT_S = 60.0
+TOPICS = (bills,)
 EXAMPLE = """
 例 / example (PostgreSQL 与 MQTT 代理在本机 / on this machine):
   export SHOUDIAN_DSN="host=127.0.0.1 dbname=shoudian user=shoudian"
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     for chatty in ("apscheduler", "psycopg.pool", "mqtt"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    command: Callable[[argparse.Namespace], int | None] = arguments.run
+    command: commands.Run = arguments.run
     try:
         return command(arguments) or 0
     except (Refused, Unavailable) as problem:
@@ -83,14 +83,14 @@ def _migrate(arguments: argparse.Namespace) -> None:
     from cloud import db
     from cloud.metering.store import partitions
 
-    config = _config()
+    config = commands.config()
     db.wait_ready(config.dsn, arguments.wait_s)
     applied = db.migrate(config.dsn)
     with (
         db.open_pool(config.dsn, size_max=1) as pool,
         db.transaction(pool, db.Scope(db.ProcessRole.OWNER)) as conn,
     ):
-        storage = partitions.prepare_readings(conn, _now(), config.reading_partition_days)
+        storage = partitions.prepare_readings(conn, commands.now(), config.reading_partition_days)
     print(f"已应用 / applied: {', '.join(applied) or '无 / nothing new'}")
     print(f"读数表 / readings: {storage}")
 
@@ -103,7 +103,7 @@ def _ingest(arguments: argparse.Namespace) -> None:
     from cloud.config import BadConfig
     from cloud.outside.gateways import Ingest, IngestSettings
 
-    config = _config()
+    config = commands.config()
     key_file = config.signing_key_file()
     try:
         key = load_pem_private_key(key_file.read_bytes(), password=None)
@@ -130,7 +130,7 @@ def _ingest(arguments: argparse.Namespace) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         with db.open_pool(config.dsn, size_max=3, is_checked=False) as pool:
-            await Ingest(settings, config.broker, pool, key, _now).run(stop)
+            await Ingest(settings, config.broker, pool, key, commands.now).run(stop)
 
     asyncio.run(run())
 
@@ -138,7 +138,7 @@ def _ingest(arguments: argparse.Namespace) -> None:
 def _work(arguments: argparse.Namespace) -> None:
     from cloud import db, jobs
 
-    config = _config()
+    config = commands.config()
     db.wait_ready(config.dsn, arguments.wait_s)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -150,7 +150,7 @@ def _serve(arguments: argparse.Namespace) -> None:
     from cloud import db
     from cloud.api.app import serve
 
-    config = _config()
+    config = commands.config()
     db.wait_ready(config.dsn, arguments.wait_s)
     serve(config)
 
@@ -161,7 +161,7 @@ def _import(arguments: argparse.Namespace) -> None:
 
     site = site_from(read_utf8(arguments.file), str(arguments.file))
     with (
-        db.open_pool(_config().dsn, size_max=1) as pool,
+        db.open_pool(commands.config().dsn, size_max=1) as pool,
         db.transaction(pool, db.Scope(db.ProcessRole.OWNER)) as conn,
     ):
         import_site(conn, site)
@@ -172,40 +172,6 @@ def _import(arguments: argparse.Namespace) -> None:
     )
 
 
-def _bill(arguments: argparse.Namespace) -> None:
-    from cloud import db
-    from cloud.billing.labels import Language, money_text
-    from cloud.billing.run import bill as billing
-    from cloud.billing.run.print import bill_pdf
-    from cloud.billing.store import bills
-
-    with (
-        db.open_pool(_config().dsn, size_max=1) as pool,
-        db.transaction(pool, db.Scope(db.ProcessRole.WORKER, actor="cli:bill")) as conn,
-    ):
-        drawn = billing.bill_month(conn, arguments.account, arguments.month, _now())
-        if arguments.issue:
-            billing.issue_bill(conn, drawn.bill_id)
-        pdf = (
-            bill_pdf(bills.load(conn, drawn.bill_id), Language(arguments.language)) if arguments.pdf else b""
-        )
-    if arguments.pdf:
-        arguments.pdf.write_bytes(pdf)
-    how = "新账单 / new" if drawn.is_new else "数据未变 / unchanged"
-    print(
-        f"{arguments.account} {arguments.month:%Y-%m}: {money_text(drawn.total_fen)} 元 / yuan, "
-        f"#{drawn.bill_id} revision {drawn.revision}, {how}, 差额 / change {money_text(drawn.change_fen)}"
-    )
-
-
-def _verify_bill(arguments: argparse.Namespace) -> int:
-    from cloud.billing.run.verify import verify_file
-
-    verdict = verify_file(arguments.file)
-    print(verdict.text)
-    return 0 if verdict.is_right else 1
-
-
 def _user_add(arguments: argparse.Namespace) -> None:
     from cloud import db
     from cloud.parties import store as parties
@@ -214,7 +180,7 @@ def _user_add(arguments: argparse.Namespace) -> None:
 
     password = security.read_password(arguments.password_file)
     with (
-        db.open_pool(_config().dsn, size_max=1) as pool,
+        db.open_pool(commands.config().dsn, size_max=1) as pool,
         db.transaction(pool, db.Scope(db.ProcessRole.OWNER)) as conn,
     ):
         party_id = None if arguments.party is None else parties.find_party(conn, arguments.party)
@@ -228,18 +194,10 @@ def _user_add(arguments: argparse.Namespace) -> None:
 def _health(arguments: argparse.Namespace) -> int:
     from cloud.health import readiness
 
-    checks = readiness(_config(), _now(), with_broker=arguments.broker)
+    checks = readiness(commands.config(), commands.now(), with_broker=arguments.broker)
     for check in checks:
         print(f"{'✓' if check.passes else '✗'} {check.name}: {check.detail}")
     return 0 if all(check.passes for check in checks) else 1
-
-
-def _config() -> CloudConfig:
-    return load_config(os.environ)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 - a composition root
 
 
 # ---- arguments -------------------------------------------------------------------------------------------
@@ -252,10 +210,10 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    known = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def add(name: str, run: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=text, description=text)
+    def add(name: str, run: commands.Run, text: str) -> argparse.ArgumentParser:
+        command = known.add_parser(name, help=text, description=text)
         command.set_defaults(run=run)
         return command
 
@@ -278,37 +236,14 @@ def _parser() -> argparse.ArgumentParser:
             )
     command = add("import", _import, "导入档案文件 / import a site file (docs/operations/site-file.md)")
     command.add_argument("file", type=Path, metavar="FILE")
-    command = add("bill", _bill, "出一个户号一个月的电费账单 / draw an account's bill of a month")
-    command.add_argument("account", metavar="ACCOUNT", help="户号 / account number")
-    command.add_argument("month", metavar="MONTH", type=_month, help="YYYY-MM")
-    command.add_argument(
-        "--issue", action="store_true", help="同时出账，客户可见 / issue it: its customer sees it"
-    )
-    command.add_argument(
-        "--pdf", type=Path, metavar="FILE", help="同时写出 PDF / also write the PDF to this file"
-    )
-    command.add_argument("--language", choices=("zh", "en"), default="zh")
-    command = add(
-        "verify-bill",
-        _verify_bill,
-        "离线重算账单文件 / recompute a bill's .pdf or .json offline; exit code 1 and the first wrong line if it is wrong",
-    )
-    command.add_argument("file", type=Path, metavar="FILE", help="例 / e.g. bill-3700000000001-2026-08.pdf")
+    for topic in TOPICS:
+        topic.add_to(add)
     _add_user_command(add("user", _user_add, "用户 / users"))
     command = add(
         "health", _health, "就绪检查，供容器用 / readiness, for containers; exit code 1 when not ready"
     )
     command.add_argument("--broker", action="store_true", help="也检查代理 / look at the broker too")
     return parser
-
-
-def _month(text: str) -> date:
-    from cloud.markettime import month_from
-
-    try:
-        return month_from(text)
-    except ValueError as problem:
-        raise argparse.ArgumentTypeError(str(problem)) from problem
 
 
 def _add_user_command(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """What people read: say(language, key, **facts), from one catalogue per language.
 
-Catalogues are TOML files beside this one, zh.toml and en.toml: nested tables give dotted keys
-("live.power_now"). A text with a count is a table {one = "…", other = "…"}, chosen by the fact `n`.
+Catalogues are the TOML files in zh/ and en/, one file per topic: nested tables give dotted keys
+("live.power_now"); no key may stand in two files. A text with a count is a table {one = "…", other = "…"}, chosen by the fact `n`.
 Texts are whole sentences with named facts, never glued together, so each language keeps its own order.
 """
 
@@ -56,7 +56,14 @@ def _flat(table: dict[str, object], prefix: str = "") -> dict[str, str | dict[st
 
 
 def _load(language: str) -> dict[str, str | dict[str, str]]:
-    return _flat(tomllib.loads(files(__package__).joinpath(f"{language}.toml").read_text("utf-8")))
+    found: dict[str, str | dict[str, str]] = {}
+    for file in sorted(files(__package__).joinpath(language).iterdir(), key=lambda entry: entry.name):
+        if file.name.endswith(".toml"):
+            topic = _flat(tomllib.loads(file.read_text("utf-8")))
+            if twice := found.keys() & topic.keys():
+                raise TypeError(f"{language}/{file.name}: {sorted(twice)} stand in another file too")
+            found |= topic
+    return found
 
 
 _CATALOGUES: Final = {language: _load(language) for language in LANGUAGES}
