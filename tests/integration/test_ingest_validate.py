@@ -12,11 +12,12 @@ from ingest_world import CLOUD_KEY, QUARTER_MS, FakeGateway, build, reading
 
 from cloud.db import open_pool, transaction
 from cloud.jobs import TIMETABLE, drain
+from cloud.metering.device import Installation
 from cloud.metering.intake import Arrived
 from cloud.metering.interval import IntervalQuality
 from cloud.metering.run.intake import Intake
 from cloud.metering.run.validate import WORKER, note_silent, validate_stale
-from cloud.metering.store import intervals, readings
+from cloud.metering.store import intervals, readings, stock
 from edge_agent.wire import control
 
 DAY = date(2026, 8, 3)
@@ -275,3 +276,51 @@ def test_a_meter_that_cannot_be_validated_holds_up_nobody_else(database: str) ->
         assert [meter for (meter,) in world.rows("SELECT DISTINCT meter_key FROM stale_day")] == world.keys(
             "GW1M1"
         )
+
+
+def installed_until(world: World, meter_id: str, end: datetime | None) -> None:
+    """Say through the site's own door when the meter was taken down."""
+    (key,) = world.keys(meter_id)
+    at = datetime(2025, 12, 31, 16, tzinfo=UTC)
+    with psycopg.connect(world.dsn) as conn:
+        assert stock.put_installation(conn, Installation(key, f"SP-{meter_id}", "GW1", 7, at, end))
+
+
+def test_an_end_that_is_told_late_takes_the_energy_after_it_away_and_a_longer_one_brings_it_back(
+    world: World,
+) -> None:
+    world.send(world.gateway, [quarter("GW1M1", slot) for slot in range(193)])  # two days
+    world.validate()
+    next_day = DAY + timedelta(days=1)
+    before = world.days()
+    installed_until(world, "GW1M1", datetime(2026, 8, 3, 4, tzinfo=UTC))  # 12:00 of the first day
+
+    world.validate()
+
+    ended = world.days()
+    assert ended[DAY].import_wh[:48] == before[DAY].import_wh[:48]
+    assert ended[DAY].quality[48:] == (IntervalQuality.MISSING,) * 48
+    assert ended[next_day].quality == (IntervalQuality.MISSING,) * 96
+    assert world.rows("SELECT count(*) FROM stale_day") == [(0,)]
+    installed_until(world, "GW1M1", None)
+    world.validate()
+    assert {day: one.import_wh for day, one in world.days().items()} == {
+        day: one.import_wh for day, one in before.items()
+    }
+
+
+def test_readings_of_a_meter_that_is_registered_later_are_not_lost(world: World) -> None:
+    (key,) = world.keys("GW1M2")
+    with psycopg.connect(world.dsn) as conn:
+        conn.execute("DELETE FROM installation WHERE meter_key = %s", (key,))
+    rows = [quarter("GW1M2", slot) for slot in range(97)]
+    world.send(world.gateway, rows)
+    world.validate()
+    assert world.days("GW1M2") == {}
+
+    installed_until(world, "GW1M2", None)
+    world.validate()
+
+    assert sum(world.days("GW1M2")[DAY].import_wh) == (register(96) * 7 // 10) - (register(0) * 7 // 10)
+    assert world.rows("SELECT count(*) FROM unbound_reading") == [(0,)]
+    assert world.rows("SELECT count(*) FROM reading") == [(97,)]

@@ -70,7 +70,11 @@ def _validate_marks(pool: Pool, marks: Sequence[readings.StaleMark], now: dateti
         wanted: dict[str, set[date]] = {}
         for mark in marks:
             for installation in devices.installations_of_meter(conn, mark.meter_key):
-                if _overlaps(installation, mark.day):
+                point = installation.supply_point_id
+                # A day after an installation's end that was validated before the end was known: it has no meter now.
+                if _overlaps(installation, mark.day) or intervals.load_days(
+                    conn, point, mark.day, mark.day + timedelta(days=1)
+                ):
                     wanted.setdefault(installation.supply_point_id, set()).add(mark.day)
         saved = sum(
             validate_days(conn, point, week, now)
