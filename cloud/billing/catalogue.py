@@ -10,13 +10,20 @@ from typing import TypeVar
 from cloud.billing.basic import TwoPartRules
 from cloud.billing.charges import Funds, Transmission
 from cloud.billing.powerfactor import PowerFactorRules
-from cloud.billing.pricefile import PriceFile
-from cloud.billing.tariff import Calendar, Finding, Head, PriceSheet, all_in_prices, printed_findings
+from cloud.billing.tariff import (
+    Calendar,
+    Finding,
+    Head,
+    PriceFile,
+    PriceSheet,
+    all_in_prices,
+    printed_findings,
+)
 from cloud.errors import Invalid, Refused
 
 NATIONAL = "cn"
 
-_File = TypeVar("_File", Calendar, PriceSheet, Transmission, Funds, PowerFactorRules, TwoPartRules)
+_File = TypeVar("_File", bound=PriceFile)
 
 
 class UnpricedMonth(Refused):

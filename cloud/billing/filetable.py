@@ -15,6 +15,14 @@ from cloud.errors import Invalid
 
 DECIMAL_LENGTH_MAX = 40
 
+STRUCTURES = ("single_part", "two_part")
+VOLTAGES = ("lt1kV", "1-10kV", "35kV", "110kV", "ge220kV")
+CATEGORIES = ("commercial", "residential", "agricultural", "generation")
+PURCHASES = ("agency", "direct", "retail", "catalogue")
+
+# Names that formulas use themselves; no item of a file may be called so.
+FORMULA_WORDS = ("kwh", "coefficient", "printed_difference", "fen")
+
 
 class BadPriceFile(Invalid):
     """A data file breaks its format; `facts` name file, key, what was found and what is allowed."""
@@ -148,3 +156,11 @@ class FileTable:
         unknown = sorted(set(self.content) - self.read)
         if unknown:
             self.refuse(unknown[0], self.content[unknown[0]], "only " + ", ".join(sorted(self.read)))
+
+
+def item_name(table: FileTable) -> str:
+    """Read the key `item`: a name that formulas may use."""
+    item = table.text("item")
+    if not item.isidentifier() or not item.isascii() or item in FORMULA_WORDS:
+        table.refuse("item", item, "a name of letters, digits and _, which formulas may use")
+    return item

@@ -1,26 +1,37 @@
 """Published price files: TOML text -> typed, validated price data. Pure; the format is told in published/README.md.
 
-A file that does not say exactly what is expected is refused whole (BadPriceFile); nothing is guessed.
+A file that does not say exactly what is expected is refused whole (BadPriceFile); nothing is guessed. A new kind of
+file is one function `(FileTable, Head) -> PriceFile` in KINDS, and its word in the CHECK of price_sheet.kind.
 """
 
 from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TypeAlias
 
 from cloud.billing.basic import Overrun, TwoPartRules
 from cloud.billing.charges import FundItem, Funds, Transmission, TransmissionRow
-from cloud.billing.filetable import BadPriceFile, FileTable
+from cloud.billing.filetable import (
+    CATEGORIES,
+    PURCHASES,
+    STRUCTURES,
+    VOLTAGES,
+    BadPriceFile,
+    FileTable,
+    item_name,
+)
 from cloud.billing.line import PERIODS, Period, Section
 from cloud.billing.powerfactor import AmountRounding, PowerFactorRules, PowerFactorTable, Step
 from cloud.billing.tariff import (
     Calendar,
     Component,
     Head,
+    PriceFile,
     PriceSheet,
     PrintedRow,
     Source,
@@ -28,12 +39,8 @@ from cloud.billing.tariff import (
 )
 from cloud.markettime import SLOTS_PER_HOUR
 
-PriceFile: TypeAlias = Calendar | PriceSheet | Transmission | Funds | PowerFactorRules | TwoPartRules
+Parser: TypeAlias = Callable[[FileTable, Head], PriceFile]
 
-STRUCTURES = ("single_part", "two_part")
-VOLTAGES = ("lt1kV", "1-10kV", "35kV", "110kV", "ge220kV")
-CATEGORIES = ("commercial", "residential", "agricultural", "generation")
-PURCHASES = ("agency", "direct", "retail", "catalogue")
 MARKS = ("OFF", "SEC", "CALC", "MEM", "PROJ")
 SHEET_SECTIONS = (Section.ENERGY, Section.LINE_LOSS, Section.SYSTEM_OPERATION)
 
@@ -45,17 +52,9 @@ def price_file_from(name: str, text: str) -> PriceFile:
     except tomllib.TOMLDecodeError as error:
         raise BadPriceFile(name, "(whole file)", str(error), "TOML 1.0") from error
     table = FileTable(name, "", content)
-    kinds: dict[str, Callable[[FileTable, Head], PriceFile]] = {
-        "calendar": _calendar,
-        "price-sheet": _price_sheet,
-        "transmission": _transmission,
-        "funds": _funds,
-        "power-factor": _power_factor,
-        "two-part": _two_part,
-    }
-    kind = table.choice("kind", kinds)
+    kind = table.choice("kind", KINDS)
     head = _head(table, hashlib.sha256(text.encode()).hexdigest())
-    result = kinds[kind](table, head)
+    result = KINDS[kind](table, head)
     table.done()
     return result
 
@@ -162,7 +161,7 @@ def _price_sheet(table: FileTable, head: Head) -> PriceSheet:
 def _component(table: FileTable) -> Component:
     part = Component(
         section=Section(table.choice("section", SHEET_SECTIONS)),
-        item=_item(table),
+        item=item_name(table),
         name=table.text("name"),
         name_en=table.text("name_en"),
         price_yuan_per_kwh=table.decimal("price_yuan_per_kwh"),
@@ -170,17 +169,6 @@ def _component(table: FileTable) -> Component:
     )
     table.done()
     return part
-
-
-def _item(table: FileTable) -> str:
-    item = table.text("item")
-    if (
-        not item.isidentifier()
-        or not item.isascii()
-        or item in ("kwh", "coefficient", "printed_difference", "fen")
-    ):
-        table.refuse("item", item, "a name of letters, digits and _, which formulas may use")
-    return item
 
 
 def _printed(table: FileTable) -> PrintedRow:
@@ -223,7 +211,7 @@ def _funds(table: FileTable, head: Head) -> Funds:
 
 def _fund_item(table: FileTable) -> FundItem:
     item = FundItem(
-        item=_item(table),
+        item=item_name(table),
         name=table.text("name"),
         name_en=table.text("name_en"),
         price_yuan_per_kwh=table.decimal("price_yuan_per_kwh"),
@@ -285,3 +273,15 @@ def _two_part(table: FileTable, head: Head) -> TwoPartRules:
         load_discount_from_kwh_per_kva=table.decimal("load_discount_from_kwh_per_kva"),
         load_discount_price_factor=table.decimal("load_discount_price_factor"),
     )
+
+
+KINDS: Mapping[str, Parser] = MappingProxyType(
+    {
+        "calendar": _calendar,
+        "price-sheet": _price_sheet,
+        "transmission": _transmission,
+        "funds": _funds,
+        "power-factor": _power_factor,
+        "two-part": _two_part,
+    }
+)

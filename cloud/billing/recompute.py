@@ -19,11 +19,10 @@ from cloud.billing.facts import Bill, FileRef, RatedSegment
 from cloud.billing.formula import BadFormula, fen_by
 from cloud.billing.line import PERIODS, BillLine
 from cloud.billing.powerfactor import PowerFactorRules
-from cloud.billing.pricefile import PriceFile
-from cloud.billing.tariff import Calendar, PriceSheet
+from cloud.billing.tariff import Calendar, PriceFile, PriceSheet
 from cloud.money import yuan
 
-_File = TypeVar("_File", Calendar, PriceSheet, Transmission, Funds, PowerFactorRules, TwoPartRules)
+_File = TypeVar("_File", bound=PriceFile)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import Protocol
 
 from cloud.billing.line import PERIODS, BillLine, Derivation, Input, Period, Section
 from cloud.markettime import SLOTS_PER_DAY
@@ -58,6 +59,14 @@ class Head:
     def in_force(self, day: date) -> bool:
         """Say whether the file is in force on a trading day."""
         return self.effective_from <= day and (self.effective_to is None or day < self.effective_to)
+
+
+class PriceFile(Protocol):
+    """Any published file: its content is of its kind, its head is common to all."""
+
+    @property
+    def head(self) -> Head:
+        """Who published it, and when it is in force."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from functools import lru_cache
 from importlib import resources
 
 from cloud.billing.catalogue import Catalogue
-from cloud.billing.pricefile import PriceFile, price_file_from
-from cloud.billing.tariff import Head
+from cloud.billing.pricefile import price_file_from
+from cloud.billing.tariff import Head, PriceFile
 from cloud.db import Conn
 from cloud.errors import Conflict
 from cloud.markettime import slot_start

@@ -1,0 +1,9 @@
+-- What rating needs to know beyond 0004: more kinds of price files, the grid of an account.
+
+ALTER TABLE price_sheet DROP CONSTRAINT price_sheet_kind_check;
+ALTER TABLE price_sheet ADD CONSTRAINT price_sheet_kind_check
+    CHECK (kind IN ('calendar', 'price-sheet', 'transmission', 'funds', 'power-factor', 'two-part', 'catalogue',
+                    'package', 'market-prices', 'collection'));
+
+-- The grid company's area decides which price files are in force for an account.
+ALTER TABLE account ADD COLUMN grid text NOT NULL DEFAULT 'jibei' CHECK (grid ~ '^[a-z][a-z0-9-]{0,30}$');
