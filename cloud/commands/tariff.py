@@ -1,0 +1,60 @@
+"""shoudian-cloud tariff: rate a worked case, check a file of cases."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from cloud import commands
+
+Adder = Callable[[str, commands.Run, str], argparse.ArgumentParser]
+EXAMPLE = """
+例 / example:
+  shoudian-cloud tariff rate case.json              # 一个算例，逐项写明怎么算 / one case, each result with its derivation
+  shoudian-cloud tariff rate cases.json --id TP-103 # 文件中的一个 / one case of a file
+  shoudian-cloud tariff check cases.json            # 逐例比对应得与实得 / expected against got, case by case
+格式 / format: docs/operations/tariff-cases.md
+"""
+
+
+def add_to(add: commands.Add) -> None:
+    """Name the commands of this topic."""
+    topic = add("tariff", _none, "电价算例：试算与核对 / tariff cases: rate and check")
+    topic.epilog = EXAMPLE
+    topic.formatter_class = argparse.RawDescriptionHelpFormatter
+    deeds = topic.add_subparsers(metavar="DEED", required=True)
+
+    def deed(name: str, run: commands.Run, text: str) -> argparse.ArgumentParser:
+        command = deeds.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    _add_cases(deed)
+
+
+def _none(arguments: argparse.Namespace) -> int:
+    raise AssertionError("a deed is required")
+
+
+def _add_cases(deed: Adder) -> None:
+    text = "试算一个算例，写出每个结果的依据 / rate one case; each result with formula, inputs, rule and rounding"
+    command = deed("rate", _rate, text)
+    command.add_argument("file", type=Path, metavar="CASE.json")
+    command.add_argument("--id", help="文件中的算例编号 / id of the case in a file of several")
+    text = "核对一个算例文件；全部一致 0，有差异 1，读不懂 2 / check a file of cases; exit 0 all right, 1 some wrong, 2 unreadable"
+    command = deed("check", _check, text)
+    command.add_argument("file", type=Path, metavar="FILE")
+
+
+def _rate(arguments: argparse.Namespace) -> None:
+    from cloud.cases.reading import cases_from
+
+    for case in cases_from(arguments.file.read_bytes(), str(arguments.file)):
+        print(case.id, case.area, case.title)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from cloud.cases.reading import cases_from
+
+    print(len(cases_from(arguments.file.read_bytes(), str(arguments.file))))
