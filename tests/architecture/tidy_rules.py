@@ -84,6 +84,7 @@ COUNTS = frozenset(
         "rows",
         "scale",
         "schema",
+        "score",
         "seq",
         "slot",
         "slots",
@@ -96,6 +97,7 @@ COUNTS = frozenset(
         "until",
         "upto",
         "version",
+        "weight",
     ]
 )
 # Whole names: a power factor has no unit; the other says its unit in front.
