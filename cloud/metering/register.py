@@ -4,7 +4,9 @@ The only place where ticks become watt-hours and where the multiplier is applied
 is scaled by the multiplier, floored to whole Wh, then differenced, so the parts add up to the whole exactly.
 
 A register counts at *marks*: the quarter hours, and the instants an installation begins and ends. The reading nearest
-to a mark within `snap_ms` stands for it, a meter-stamped one first. A register that falls is a rollover when it fell
+to a mark within `snap_ms` stands for it, a meter-stamped one first. Where no reading stands for a mark, those nearest to it
+on both sides count at the instant they were taken, so a meter at the end of a slow line, always read minutes late, still
+has a curve: its energy is shared over the two quarter hours it lies in. A register that falls is a rollover when it fell
 from the top of its range to the bottom and stayed there, else a bad reading; around a bad reading nothing is invented.
 """
 
@@ -41,7 +43,8 @@ class Rules:
 
 RULES = (
     # 6 + 2 digits on the face of a DL/T 645 meter: the register rolls over at 1,000,000 kWh.
-    Rules(1, date(2000, 1, 1), 60_000, 7, 10**10, 180, 500, Decimal("0.05")),
+    # Version 2 uses readings between marks where a mark has none; version 1 let them count for nothing.
+    Rules(2, date(2000, 1, 1), 60_000, 7, 10**10, 180, 500, Decimal("0.05")),
 )
 
 
@@ -73,12 +76,13 @@ class Installed:
 
 
 class Knot(NamedTuple):
-    """A register's count at a mark; `ticks` unwrapped, so it never falls within a stretch."""
+    """A register's count at a mark, or beside one that has none; `ticks` unwrapped, so it never falls within a stretch."""
 
     at_ms: int
     ticks: int
     batch_id: int
     recollected: bool
+    is_at_mark: bool = True
 
 
 class Stretch(NamedTuple):
@@ -92,6 +96,11 @@ class Stretch(NamedTuple):
     def slots(self) -> range:
         """Quarter hours since 1970 that the stretch touches."""
         return range(self.start.at_ms // QUARTER_MS, -(-self.end.at_ms // QUARTER_MS))
+
+    @property
+    def is_short(self) -> bool:
+        """Tell whether it is shorter than a missing quarter hour: then a straight line is as good as any shape."""
+        return self.end.at_ms - self.start.at_ms < 2 * QUARTER_MS
 
     def overlap_ms(self, slot: int) -> int:
         """How much of a quarter hour the stretch covers."""
@@ -108,17 +117,43 @@ class Trouble(NamedTuple):
 
 
 def knots_of(installed: Installed, channel: int, rules: Rules) -> list[Knot]:
-    """Choose the reading that stands for each mark, in order. Unreadable, untrusted or stray readings stand for none."""
+    """Choose the readings that count, in order. Unreadable ones and those with an untrusted clock count for nothing."""
     best: dict[int, tuple[tuple[int, int, int, int], Knot]] = {}
+    between: dict[tuple[int, int, int], Knot] = {}
     for reading in installed.readings:
         ticks = reading.ticks[channel]
+        if ticks is None or reading.quality & UNTRUSTED_CLOCK:
+            continue
         mark_ms = _mark(reading.at_ms, installed, rules.snap_ms)
-        if ticks is None or mark_ms is None or reading.quality & UNTRUSTED_CLOCK:
+        if mark_ms is None:
+            if _is_inside(reading.at_ms, installed):
+                key = (reading.at_ms, -reading.source, ticks)
+                between[key] = Knot(reading.at_ms, ticks, reading.batch_id, reading.recollected, False)
             continue
         rank = (-reading.source, abs(reading.at_ms - mark_ms), reading.at_ms, ticks)
         if mark_ms not in best or rank < best[mark_ms][0]:
             best[mark_ms] = (rank, Knot(mark_ms, ticks, reading.batch_id, reading.recollected))
-    return [best[mark_ms][1] for mark_ms in sorted(best)]
+    at_marks = {mark_ms: knot for mark_ms, (_, knot) in best.items()}
+    ordered = [between[key] for key in sorted(between, reverse=True)]
+    return sorted((at_marks | _beside_marks(ordered, at_marks)).values())
+
+
+def _beside_marks(between: Sequence[Knot], at_marks: Mapping[int, Knot]) -> dict[int, Knot]:
+    """Of readings between marks, latest first: the last one before and the first one after each mark that has none."""
+    before: dict[int, Knot] = {}
+    after: dict[int, Knot] = {}
+    for knot in between:
+        opening_ms = knot.at_ms // QUARTER_MS * QUARTER_MS
+        if opening_ms not in at_marks:
+            after[opening_ms] = knot
+        if opening_ms + QUARTER_MS not in at_marks:
+            known = before.get(opening_ms)
+            before[opening_ms] = knot if known is None or known.at_ms == knot.at_ms else known
+    return {knot.at_ms: knot for knot in (*before.values(), *after.values())}
+
+
+def _is_inside(at_ms: int, installed: Installed) -> bool:
+    return installed.start_ms <= at_ms and (installed.end_ms is None or at_ms <= installed.end_ms)
 
 
 def _mark(at_ms: int, installed: Installed, snap_ms: int) -> int | None:
@@ -186,6 +221,19 @@ def _rising(knots: Sequence[Knot], rollover_ticks: int) -> tuple[list[list[Knot]
 def _rolled_over(before_ticks: int, after_ticks: int, rollover_ticks: int) -> bool:
     tenth = rollover_ticks // 10
     return rollover_ticks - tenth <= before_ticks < rollover_ticks and 0 <= after_ticks < tenth
+
+
+def loose_slots(stretches: Sequence[Stretch], rules: Rules) -> frozenset[int]:
+    """Quarter hours in which what is known begins or ends between marks: part of their energy is in no stretch."""
+    loose: set[int] = set()
+    ends = [stretch for stretch in stretches if is_estimable(stretch, rules)]
+    starts_at = {stretch.start.at_ms for stretch in ends}
+    ends_at = {stretch.end.at_ms for stretch in ends}
+    for stretch in ends:
+        for knot, goes_on in ((stretch.start, ends_at), (stretch.end, starts_at)):
+            if not knot.is_at_mark and knot.at_ms not in goes_on:
+                loose.add(knot.at_ms // QUARTER_MS)
+    return frozenset(loose)
 
 
 def is_estimable(stretch: Stretch, rules: Rules) -> bool:

@@ -1,6 +1,6 @@
 """Validation, estimation and editing: registers of a supply point's meters → interval days and findings. Pure.
 
-Between two marks that follow each other the energy is actual; over a longer stretch it is shared by the shape of the
+Between two marks that follow each other the energy is actual; over any other stretch it is shared by the shape of the
 same weekday a week before, else by a straight line. A stretch longer than `gap_days_max` stays missing, and a finding
 names its energy. So intervals add up to the register difference exactly, whatever is missing between.
 
@@ -27,6 +27,7 @@ from cloud.metering.register import (
     Trouble,
     is_estimable,
     knots_of,
+    loose_slots,
     rules_for,
     stretches_of,
     total_wh,
@@ -61,13 +62,16 @@ class _Worked:
 
 
 def days_spanned(installed: Iterable[Installed], rules: Rules) -> frozenset[date]:
-    """Name the market days of every gap that is shared over several days: they are validated together or not at all."""
+    """Name the market days of every gap that is shared over several days: they are validated together or not at all.
+
+    A short stretch over midnight is shared by a straight line, which either day finds alone.
+    """
     spanned: set[date] = set()
     for one in installed:
         for channel in range(len(ENERGY_CHANNELS)):
             stretches, _ = stretches_of(knots_of(one, channel, rules), one.multiplier, rules)
             for stretch in stretches:
-                if is_estimable(stretch, rules):
+                if is_estimable(stretch, rules) and not stretch.is_short:
                     first, last = _day_of(stretch.slots[0]), _day_of(stretch.slots[-1])
                     if first != last:
                         spanned.update(markettime.days_between(first, last + timedelta(days=1)))
@@ -101,7 +105,8 @@ def shares_of(stretch: Stretch, channel: int, shape: Shape) -> dict[int, Cell]:
     shaped = [
         value * overlap_ms for value, overlap_ms in zip(like, overlaps_ms, strict=True) if value is not None
     ]
-    method = Method.LIKE_DAY if len(shaped) == len(slots) and any(shaped) else Method.LINEAR
+    has_shape = len(shaped) == len(slots) and any(shaped) and not stretch.is_short
+    method = Method.LIKE_DAY if has_shape else Method.LINEAR
     weights = shaped if method is Method.LIKE_DAY else overlaps_ms
     return {
         slot: Cell(energy_wh, overlap_ms, IntervalQuality.ESTIMATED, method)
@@ -161,10 +166,12 @@ def _worked(installed: Sequence[Installed], rules: Rules, shape: Shape) -> _Work
             named = {"channel": ENERGY_CHANNELS[channel]}
             troubles.extend(trouble._replace(facts={**trouble.facts, **named}) for trouble in told)
             stretches[channel].extend(found)
+            loose = loose_slots(found, rules)
             for stretch in found:
                 if is_estimable(stretch, rules):
                     for slot, cell in shares_of(stretch, channel, shape).items():
-                        cells[channel][slot] = _merged(cells[channel].get(slot), cell)
+                        if slot not in loose:
+                            cells[channel][slot] = _merged(cells[channel].get(slot), cell)
     return _Worked(installed, rules, stretches, cells, troubles)
 
 

@@ -86,7 +86,7 @@ def test_a_week_adds_up_to_the_registers_times_the_multiplier(world: World) -> N
     assert total_wh(days) == register(7 * 96) * 7 // 10 - register(0) * 7 // 10
     assert world.rows("SELECT count(*) FROM stale_day") == [(0,)]
     assert world.rows("SELECT made_by, first_batch_id <= last_batch_id FROM interval_day LIMIT 1") == [
-        ("vee:1", True)
+        ("vee:2", True)
     ]
 
 

@@ -284,4 +284,44 @@ def test_zero_and_high_days_and_spikes_are_noticed() -> None:
 
 
 def test_the_rule_set_that_was_in_force_is_found() -> None:
-    assert rules_for(date(2026, 8, 3)).version == 1
+    assert rules_for(date(2026, 8, 3)).version == 2
+
+
+def late(slot: int, ticks: int) -> RegisterReading:
+    """A reading that a slow line brings five minutes after its mark."""
+    return reg(slot, ticks, offset_ms=300_000)
+
+
+def test_a_meter_that_is_always_read_late_has_a_curve() -> None:
+    readings = [late(slot, 90 * slot) for slot in range(-2, 99)]  # 9 Wh in every quarter hour
+
+    result = one_day(meter(*readings))
+
+    assert result.interval_day.import_wh == (9,) * 96
+    assert result.interval_day.quality == (E,) * 96
+
+
+def test_days_of_a_late_meter_are_validated_alone_and_still_add_up() -> None:
+    readings = [late(slot, (slot + 2) ** 2 * 10) for slot in range(-2, 195)]
+    installed = (meter(*readings),)
+    following = DAY + timedelta(days=1)
+
+    together = validate("SP1", [DAY, following], installed, {}, LATER)
+    alone = [validate("SP1", [day], installed, {}, LATER)[0] for day in (DAY, following)]
+
+    assert [one.interval_day for one in together] == [one.interval_day for one in alone]
+    assert days_spanned(installed, rules_for(DAY)) == frozenset()
+
+
+def test_what_lies_between_the_last_reading_and_its_mark_is_missing_not_zero() -> None:
+    result = one_day(meter(*[late(slot, 90 * slot) for slot in range(-2, 40)]))  # silent from 09:50
+
+    assert result.interval_day.import_wh[:39] == (9,) * 39
+    assert result.interval_day.import_wh[39:] == (None,) * 57
+    assert result.interval_day.quality[39:] == (M,) * 57
+
+
+def test_a_late_reading_beside_a_mark_that_was_read_changes_nothing() -> None:
+    strays = [late(slot, 5000 + 100 * slot + 99) for slot in range(96)]
+
+    assert one_day(meter(*steady(), *strays)) == one_day(meter(*steady()))
