@@ -33,6 +33,7 @@ LOOK_AGAIN = timedelta(
     minutes=5
 )  # so that a daily entry keeps its hour, and a look that failed is soon repeated
 TICKS_KEPT = timedelta(days=30)
+LOOK_MAX = timedelta(minutes=30)  # who has not finished by then has died
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -49,7 +50,7 @@ class Entry:
 def work(config: CloudConfig, stop: threading.Event) -> None:
     """Run until `stop`."""
     taken_by = f"{socket.gethostname()}:{os.getpid()}"
-    owed: set[tuple[str, datetime]] = set()
+    owed: set[timetable.Tick] = set()
     with open_pool(config.dsn, size_max=config.pool_size_max) as pool:
         scheduler = BackgroundScheduler(timezone=UTC)
         for entry in ENTRIES:
@@ -72,22 +73,23 @@ def work(config: CloudConfig, stop: threading.Event) -> None:
             scheduler.shutdown(wait=True)
 
 
-def tick(
-    pool: Pool, config: CloudConfig, entry: Entry, taken_by: str, owed: set[tuple[str, datetime]]
-) -> bool:
+def tick(pool: Pool, config: CloudConfig, entry: Entry, taken_by: str, owed: set[timetable.Tick]) -> bool:
     """Look at one entry if nobody has at this instant; tell whether this process did.
 
     `owed` holds the ticks that this process has taken and whose look has not succeeded yet: it looks again.
+    A look may be taken twice, when it lasts longer than LOOK_MAX or its process was killed: looks are safe to repeat.
     """
     now = _now()
-    due = (entry.name, latest_instant(entry, now))
+    due = timetable.Tick(entry.name, latest_instant(entry, now))
     try:
         with transaction(pool, TIMETABLE) as conn:
-            if timetable.claim_tick(conn, *due, taken_by):
+            if timetable.claim_tick(conn, due, taken_by, now, now - LOOK_MAX):
                 owed.add(due)
         if due not in owed:
             return False
         entry.look(pool, config, now)
+        with transaction(pool, TIMETABLE) as conn:
+            timetable.finish_tick(conn, due, _now())
     except Unavailable as problem:
         log.warning("work.database.away entry=%s problem=%s", entry.name, problem)
         return False

@@ -23,6 +23,7 @@ from cloud.config import load_config
 from cloud.db import open_pool
 from cloud.errors import Unavailable
 from cloud.jobs import ENTRIES, EPOCH, Entry, between, latest_instant, tick
+from cloud.metering.store.timetable import Tick
 from demo.broker import Broker
 from edge_agent.wire import control
 
@@ -146,9 +147,36 @@ def test_a_look_that_failed_is_taken_again(database: str) -> None:
 
     entry = Entry("test", timedelta(hours=24), timedelta(0), look)
     config = load_config({"SHOUDIAN_DSN": database})
-    owed: set[tuple[str, datetime]] = set()
+    owed: set[Tick] = set()
     with open_pool(database, size_max=2) as pool:
         assert [tick(pool, config, entry, "w0", owed) for _ in range(3)] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("taken_ago", "is_done", "is_looked_at"),
+    [
+        (timedelta(hours=1), False, True),
+        (timedelta(hours=1), True, False),
+        (timedelta(minutes=5), False, False),
+    ],
+)
+def test_the_tick_of_a_worker_that_was_killed_is_looked_at_by_another(
+    database: str, taken_ago: timedelta, is_done: bool, is_looked_at: bool
+) -> None:
+    looked: list[datetime] = []
+    entry = Entry("test", timedelta(days=10_000), timedelta(0), lambda pool, config, now: looked.append(now))
+    now = datetime.now(UTC)
+    with psycopg.connect(database) as conn:
+        conn.execute(
+            "INSERT INTO timetable_tick (entry, instant, taken_by, taken_at, done_at) VALUES ('test', %s, 'dead', %s, %s)",
+            (latest_instant(entry, now), now - taken_ago, now if is_done else None),
+        )
+    config = load_config({"SHOUDIAN_DSN": database})
+    with open_pool(database, size_max=2) as pool:
+        assert tick(pool, config, entry, "w1", set()) is is_looked_at
+        assert tick(pool, config, entry, "w2", set()) is False
+
+    assert len(looked) == is_looked_at
 
 
 def test_a_daily_entry_is_looked_at_soon_after_its_instant_whenever_the_worker_started() -> None:

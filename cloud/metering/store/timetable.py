@@ -36,14 +36,35 @@ def wakeups(dsn: str, is_over: Callable[[], bool]) -> Iterator[None]:
                 yield
 
 
-def claim_tick(conn: Conn, entry: str, instant: datetime, taken_by: str) -> bool:
-    """Take a tick for this process; False when another has taken it. Any number may tick, one does the work."""
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """An instant at which a timetable's entry was due."""
+
+    entry: str
+    instant: datetime
+
+
+def claim_tick(conn: Conn, tick: Tick, taken_by: str, now: datetime, dead: datetime) -> bool:
+    """Take a tick for this process; False when another has. Any number may tick, one does the work.
+
+    A tick that was taken before `dead` and is not done belongs to a process that was killed: it is free again.
+    """
     return (
         conn.execute(
-            "INSERT INTO timetable_tick (entry, instant, taken_by) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-            (entry, instant, taken_by),
+            """INSERT INTO timetable_tick AS t (entry, instant, taken_by, taken_at) VALUES (%s, %s, %s, %s)
+               ON CONFLICT (entry, instant) DO UPDATE SET taken_by = excluded.taken_by, taken_at = excluded.taken_at
+               WHERE t.done_at IS NULL AND t.taken_at < %s""",
+            (tick.entry, tick.instant, taken_by, now, dead),
         ).rowcount
         == 1
+    )
+
+
+def finish_tick(conn: Conn, tick: Tick, now: datetime) -> None:
+    """Say that the look has been taken."""
+    conn.execute(
+        "UPDATE timetable_tick SET done_at = %s WHERE (entry, instant) = (%s, %s)",
+        (now, tick.entry, tick.instant),
     )
 
 
