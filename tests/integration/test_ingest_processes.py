@@ -165,7 +165,7 @@ def test_the_tick_of_a_worker_that_was_killed_is_looked_at_by_another(
 ) -> None:
     looked: list[datetime] = []
     entry = Entry("test", timedelta(days=10_000), timedelta(0), lambda pool, config, now: looked.append(now))
-    now = datetime.now(UTC)
+    now = datetime.now(UTC)  # noqa: TID251 - `tick` reads the clock itself
     with psycopg.connect(database) as conn:
         conn.execute(
             "INSERT INTO timetable_tick (entry, instant, taken_by, taken_at, done_at) VALUES ('test', %s, 'dead', %s, %s)",
