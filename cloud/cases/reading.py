@@ -176,7 +176,7 @@ def _case(given: Json, file: str, position: str) -> Case:
     )
 
 
-def _table(given: Mapping[str, Json], key: str, file: str, case: str) -> Mapping[str, Json]:
+def _table(given: Mapping[str, Json], key: str, file: str, case: str) -> dict[str, Json]:
     found = given.get(key)
     if not isinstance(found, dict):
         raise BadCase(
