@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from cloud.billing import evidence, facts
-from cloud.billing.bill import priced, rate
+from cloud.billing.bill import PricedSegment, priced, rate
 from cloud.billing.catalogue import Catalogue, Prices
 from cloud.billing.facts import Account, Bill
 from cloud.billing.store import bills, published
@@ -52,6 +52,19 @@ class Drawn:
     change_fen: int  # against the revision before; the whole amount for a first bill
 
 
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a month's bill is drawn up from, as known now; `sha256` is of everything that decides its amounts."""
+
+    account: Account
+    month: date
+    catalogue: Catalogue
+    stretches: tuple[tuple[evidence.Stretch, Prices], ...]
+    days: tuple[IntervalDay, ...]
+    segments: tuple[PricedSegment, ...]
+    sha256: bytes
+
+
 def bill_month(conn: Conn, account_id: str, month: date, now: datetime) -> Drawn:
     """Draw up the month's bill and keep it as a draft, unless equal inputs gave the latest one. Safe to repeat.
 
@@ -59,6 +72,19 @@ def bill_month(conn: Conn, account_id: str, month: date, now: datetime) -> Drawn
     Raises NoSuchAccount, MonthNotOver, NothingToBill, TermsWithinADay, UnpricedMonth, NoSuchPrice,
     IntervalsMissing.
     """
+    bills.lock_month(conn, account_id, month)
+    published.keep(conn, published.packaged_texts(), now)
+    known = inputs(conn, account_id, month, now)
+    before = bills.latest(conn, account_id, month)
+    if before is not None and before.state != "void" and before.input_sha256 == known.sha256:
+        return Drawn(before.bill_id, before.revision, before.total_fen, is_new=False, change_fen=0)
+    bill = draw(conn, known, 1 if before is None else before.revision + 1, now)
+    change_fen = bill.total_fen - (0 if before is None else before.total_fen)
+    return Drawn(bills.save(conn, bill, known.sha256), bill.revision, bill.total_fen, True, change_fen)
+
+
+def inputs(conn: Conn, account_id: str, month: date, now: datetime) -> Inputs:
+    """Load what decides the month's bill, and hash it. Raises as `bill_month` does, but for NoSuchPrice."""
     account = parties.find_account(conn, account_id)
     if account is None:
         raise NoSuchAccount("no_such_account", account=account_id)
@@ -67,31 +93,40 @@ def bill_month(conn: Conn, account_id: str, month: date, now: datetime) -> Drawn
         raise MonthNotOver(
             "month_not_over", account=account_id, month=month.strftime("%Y-%m"), ends=end.isoformat()
         )
-    bills.lock_month(conn, account_id, month)
-    published.keep(conn, published.packaged_texts(), now)
     catalogue = published.catalogue(conn)
     stretches = evidence.priced_stretches(_stretches(conn, account_id, month), catalogue, GRID)
     days = _days(conn, account_id, month, stretches)
     segments = priced(evidence.segments(stretches, days))
-    input_sha256 = facts.input_sha256(account_id, month, segments)
-    before = bills.latest(conn, account_id, month)
-    if before is not None and before.state != "void" and before.input_sha256 == input_sha256:
-        return Drawn(before.bill_id, before.revision, before.total_fen, is_new=False, change_fen=0)
-    points = bills.supply_points(conn, account_id)
-    registers = bills.registers(conn, points, *_covered(stretches))
-    bill = Bill(
+    return Inputs(
         account=Account(account_id, account.name, account.address),
         month=month,
-        revision=1 if before is None else before.revision + 1,
-        made_at=now,
-        segments=tuple(map(facts.rated, segments)),
-        lines=rate(segments, month),
-        registers=registers,
-        intervals=bills.interval_evidence(conn, points, stretches[0][0].first_day, stretches[-1][0].end_day),
-        findings=(*_sheet_findings(catalogue, stretches), *evidence.register_findings(registers, days)),
+        catalogue=catalogue,
+        stretches=stretches,
+        days=days,
+        segments=segments,
+        sha256=facts.input_sha256(account_id, month, segments),
     )
-    change_fen = bill.total_fen - (0 if before is None else before.total_fen)
-    return Drawn(bills.save(conn, bill, input_sha256), bill.revision, bill.total_fen, True, change_fen)
+
+
+def draw(conn: Conn, known: Inputs, revision: int, now: datetime) -> Bill:
+    """Draw up a bill without keeping it, with the register readings that belong to it. Raises NoSuchPrice."""
+    points = bills.supply_points(conn, known.account.account_id)
+    registers = bills.registers(conn, points, *_covered(known.stretches))
+    first, end = known.stretches[0][0].first_day, known.stretches[-1][0].end_day
+    return Bill(
+        account=known.account,
+        month=known.month,
+        revision=revision,
+        made_at=now,
+        segments=tuple(map(facts.rated, known.segments)),
+        lines=rate(known.segments, known.month),
+        registers=registers,
+        intervals=bills.interval_evidence(conn, points, first, end),
+        findings=(
+            *_sheet_findings(known.catalogue, known.stretches),
+            *evidence.register_findings(registers, known.days),
+        ),
+    )
 
 
 def issue_bill(conn: Conn, bill_id: int) -> None:
