@@ -19,7 +19,7 @@ class NoWords(KeyError):
     """A key or a fact is missing: a bug in the page, found by the tests, never shown as a guess."""
 
 
-def say(language: str, key: str, **facts: object) -> str:
+def say(language: str, key: str, /, **facts: object) -> str:
     """The text of `key` in `language` with the facts put in. Raises NoWords."""
     try:
         text = _CATALOGUES[language][key]
