@@ -14,6 +14,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import TypeAlias
 
+from cloud.billing import packagefile
 from cloud.billing.basic import Overrun, TwoPartRules
 from cloud.billing.charges import FundItem, Funds, Transmission, TransmissionRow
 from cloud.billing.filetable import (
@@ -283,5 +284,7 @@ KINDS: Mapping[str, Parser] = MappingProxyType(
         "funds": _funds,
         "power-factor": _power_factor,
         "two-part": _two_part,
+        "package": packagefile.package,
+        "market-prices": packagefile.market_prices,
     }
 )

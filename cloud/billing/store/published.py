@@ -35,8 +35,9 @@ class PublishedText:
 def packaged_texts() -> tuple[PublishedText, ...]:
     """Read the price files that come with the program, in order of their names."""
     folder = resources.files("cloud.billing") / "published"
-    names = sorted(each.name for each in folder.iterdir() if each.name.endswith(".toml"))
-    return tuple(PublishedText(name, (folder / name).read_text("utf-8")) for name in names)
+    found = (*folder.iterdir(), *(folder / "packages").iterdir())
+    files = sorted((each for each in found if each.name.endswith(".toml")), key=lambda each: each.name)
+    return tuple(PublishedText(each.name, each.read_text("utf-8")) for each in files)
 
 
 def packaged_catalogue() -> Catalogue:
