@@ -5,14 +5,14 @@ Tables, rounding and the composition of the base are dated data in `published/cn
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
 from cloud.billing.line import BillLine, Derivation, Input, Section
 from cloud.billing.tariff import Head
-from cloud.money import EXACT, fen_of, quotient, total
+from cloud.money import EXACT, fen_of, quotient, total, yuan
 
 
 class AmountRounding(StrEnum):
@@ -130,16 +130,21 @@ def power_factor_line(assessed: Assessed, lines: Iterable[BillLine], rules: Powe
     )
 
 
+def adjustment_fen(base_fen: Sequence[int], percent: Decimal, rounding: AmountRounding) -> int:
+    """Take `percent` of charges: of their sum, or of each by itself as the grid company prints it (tariffs 2.3)."""
+    parts = (sum(base_fen),) if rounding is AmountRounding.TOTAL else tuple(base_fen)
+    return sum(fen_of(EXACT.scaleb(EXACT.multiply(yuan(part), percent), -2)) for part in parts)
+
+
 def _adjustment(
     base: tuple[BillLine, ...], percent: Decimal, rounding: AmountRounding
 ) -> tuple[int, str, tuple[Input, ...]]:
+    amount_fen = adjustment_fen([line.amount_fen for line in base], percent, rounding)
     if rounding is AmountRounding.TOTAL:
-        base_yuan = EXACT.scaleb(Decimal(sum(line.amount_fen for line in base)), -2)
-        amount_fen = fen_of(EXACT.scaleb(EXACT.multiply(base_yuan, percent), -2))
+        base_yuan = yuan(sum(line.amount_fen for line in base))
         return amount_fen, "base * percent / 100", (Input("base", base_yuan, "yuan", "lines"),)
     inputs = tuple(
-        Input(f"line_{number}", EXACT.scaleb(Decimal(line.amount_fen), -2), "yuan", "lines")
+        Input(f"line_{number}", yuan(line.amount_fen), "yuan", "lines")
         for number, line in enumerate(base, start=1)
     )
-    amount_fen = sum(fen_of(EXACT.scaleb(EXACT.multiply(each.value, percent), -2)) for each in inputs)
     return amount_fen, " + ".join(f"fen({each.name} * percent / 100)" for each in inputs), inputs
