@@ -33,6 +33,7 @@ PLANTED = (
     ("6d", "cloud/db.py", "import aiomqtt", ("cloud.db", "aiomqtt")),
     ("6e", "cloud/db.py", "import typst", ("cloud.db", "typst")),
     ("6g", "edge_agent/profile/model.py", "import serial", ("edge_agent.profile.model", "serial")),
+    ("6h", "cloud/billing/charges.py", "import numpy", ("cloud.billing.charges", "numpy")),
     ("7", "cloud/errors.py", "import demo", ("cloud.errors", "demo")),
 )  # fmt: skip
 
