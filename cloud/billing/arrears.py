@@ -18,7 +18,7 @@ from cloud import daytypes
 from cloud.billing.filetable import CATEGORIES, FileTable
 from cloud.billing.line import Derivation, Input
 from cloud.billing.tariff import Head
-from cloud.errors import Invalid
+from cloud.errors import Invalid, NotFound
 from cloud.markettime import days_between
 from cloud.money import fen_of, product, yuan
 
@@ -78,6 +78,10 @@ class CollectionRules:
 
 class NoLateRates(Invalid):
     """The collection file in force says nothing about a customer category."""
+
+
+class NoCollectionRules(NotFound):
+    """No collection file is in force on a day."""
 
 
 class Claim(NamedTuple):
@@ -152,6 +156,14 @@ def _step(table: FileTable) -> DunningStep:
     )
     table.done()
     return step
+
+
+def rules_on(files: Iterable[object], day: date) -> CollectionRules:
+    """Choose the collection file in force on a day among published files, the newest version. Raises NoCollectionRules."""
+    in_force = [each for each in files if isinstance(each, CollectionRules) and each.head.in_force(day)]
+    if not in_force:
+        raise NoCollectionRules("no_collection_rules", day=day.isoformat())
+    return max(in_force, key=lambda each: (each.head.effective_from, each.head.version))
 
 
 def due_date(issued_on: date, rules: CollectionRules) -> date:

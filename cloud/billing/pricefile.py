@@ -14,7 +14,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import TypeAlias
 
-from cloud.billing import packagefile
+from cloud.billing import arrears, packagefile
 from cloud.billing.basic import Overrun, TwoPartRules
 from cloud.billing.charges import FundItem, Funds, Transmission, TransmissionRow
 from cloud.billing.filetable import (
@@ -286,5 +286,6 @@ KINDS: Mapping[str, Parser] = MappingProxyType(
         "two-part": _two_part,
         "package": packagefile.package,
         "market-prices": packagefile.market_prices,
+        "collection": arrears.collection_rules,
     }
 )
