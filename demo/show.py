@@ -16,7 +16,8 @@ from rich.table import Table
 
 from cloud import db
 from cloud.billing.evidence import IntervalsMissing
-from cloud.billing.run.bill import bill_month, issue_bill
+from cloud.billing.run.bill import bill_month
+from cloud.billing.run.issue import issue
 from demo.files import billed_sites
 from demo.history import BILL_MONTH
 from demo.up import Running
@@ -133,9 +134,10 @@ def _make_bills(running: Running, console: Console) -> None:
         for site in sites:
             try:
                 with db.transaction(pool, db.Scope(db.ProcessRole.WORKER)) as conn:
-                    drawn = bill_month(conn, site.account_id, month, datetime.now(UTC))  # noqa: TID251
-                    if drawn.is_new:
-                        issue_bill(conn, drawn.bill_id)
+                    now = datetime.now(UTC)  # noqa: TID251
+                    drawn = bill_month(conn, site.account_id, month, now)
+                    if drawn.is_new and drawn.revision == 1:  # a later one is for the corrections desk
+                        issue(conn, drawn.bill_id, "demo", now)
                         made += 1
             except IntervalsMissing as problem:
                 refused.append(f"{site.account_id} {site.party}: {problem}")

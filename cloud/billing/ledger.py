@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
-from cloud.billing.line import BillLine, Section
+from cloud.billing.line import Section
 from cloud.errors import Invalid
 from cloud.markettime import days_of_month
 
@@ -124,15 +124,16 @@ def item_of(account_id: str, month: date) -> str:
     return f"{account_id}/{month:%Y-%m}"
 
 
-def bill_postings(account_id: str, month: date, lines: Iterable[BillLine]) -> tuple[Posting, ...]:
-    """Book a bill: the customer owes the total; each section is income, the funds are passed on.
+def bill_postings(
+    account_id: str, month: date, sections: Iterable[tuple[Section, int]]
+) -> tuple[Posting, ...]:
+    """Book a bill by what its sections amount to in fen: the customer owes the total, the funds are passed on.
 
-    Empty for a bill whose lines are all zero: there is nothing to book.
+    Empty for a bill whose sections are all zero: there is nothing to book.
     """
     by_account: dict[str, int] = defaultdict(int)
-    for line in lines:
-        account = FUNDS if line.section is Section.FUNDS else f"revenue/{line.section}"
-        by_account[account] -= line.amount_fen
+    for section, fen in sections:
+        by_account[FUNDS if section is Section.FUNDS else f"revenue/{section}"] -= fen
     total_fen = -sum(by_account.values())
     owed = (Posting(receivable(account_id), total_fen, item_of(account_id, month)),) if total_fen else ()
     return owed + tuple(Posting(account, fen) for account, fen in sorted(by_account.items()) if fen)

@@ -32,6 +32,7 @@ def _bill(arguments: argparse.Namespace) -> None:
     from cloud import db
     from cloud.billing.labels import Language, money_text
     from cloud.billing.run import bill as billing
+    from cloud.billing.run.issue import issue
     from cloud.billing.run.print import bill_pdf
     from cloud.billing.store import bills
 
@@ -39,9 +40,10 @@ def _bill(arguments: argparse.Namespace) -> None:
         db.open_pool(commands.config().dsn, size_max=1) as pool,
         db.transaction(pool, db.Scope(db.ProcessRole.WORKER, actor="cli:bill")) as conn,
     ):
-        drawn = billing.bill_month(conn, arguments.account, arguments.month, commands.now())
+        now = commands.now()
+        drawn = billing.bill_month(conn, arguments.account, arguments.month, now)
         if arguments.issue:
-            billing.issue_bill(conn, drawn.bill_id)
+            issue(conn, drawn.bill_id, "cli:bill", now)
         pdf = (
             bill_pdf(bills.load(conn, drawn.bill_id), Language(arguments.language)) if arguments.pdf else b""
         )

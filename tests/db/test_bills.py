@@ -19,6 +19,7 @@ from cloud.billing.evidence import IntervalsMissing
 from cloud.billing.facts import Bill
 from cloud.billing.labels import Language
 from cloud.billing.run import bill as billing
+from cloud.billing.run import issue as issuing
 from cloud.billing.run.print import bill_file_name, bill_pdf
 from cloud.billing.run.verify import UnreadableFile, verify, verify_file
 from cloud.billing.store import display, published
@@ -336,11 +337,13 @@ def test_issuing_moves_a_draft_once(conn: Conn) -> None:
     fill(conn)
     drawn = billing.bill_month(conn, ACCOUNT, AUGUST, NOW)
 
-    billing.issue_bill(conn, drawn.bill_id)
+    issuing.issue(conn, drawn.bill_id, "test", NOW)
 
     assert load(conn, drawn.bill_id).state == "issued"
-    with pytest.raises(billing.NoSuchBill):
-        billing.issue_bill(conn, drawn.bill_id)
+    with pytest.raises(issuing.NotADraft):
+        issuing.issue(conn, drawn.bill_id, "test", NOW)
+    with pytest.raises(issuing.NoSuchBill):
+        issuing.issue(conn, 999, "test", NOW)
     assert billing.accounts_to_bill(conn, AUGUST) == (ACCOUNT,)
 
 
@@ -417,7 +420,7 @@ def test_the_worker_role_may_do_all_of_it(conn: Conn) -> None:
     take_scope(conn, Scope(ProcessRole.WORKER))
 
     drawn = billing.bill_month(conn, ACCOUNT, AUGUST, NOW)
-    billing.issue_bill(conn, drawn.bill_id)
+    issuing.issue(conn, drawn.bill_id, "test", NOW)
 
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         conn.execute("UPDATE bill SET total_fen = 0")

@@ -309,8 +309,9 @@ def _bill(conn: psycopg.Connection[tuple[object, ...]], account_id: str, state: 
     """A bill of August 2026 for round numbers of kWh, drawn up by the rating code, written as its tables want it."""
     bill = august_bill(account_id)
     row = conn.execute(
-        """INSERT INTO bill (account_id, month, revision, total_fen, import_wh, state, facts, input_sha256, made_at)
-           VALUES (%s, '2026-08-01', 1, %s, %s, %s, %s, %s, %s) RETURNING bill_id""",
+        """INSERT INTO bill (account_id, month, revision, total_fen, import_wh, state, facts, input_sha256, made_at,
+                             issued_at, issued_by, due_date)
+           VALUES (%s, '2026-08-01', 1, %s, %s, %s, %s, %s, %s, %s, 'test', '2026-09-30') RETURNING bill_id""",
         (
             account_id,
             bill.total_fen,
@@ -318,6 +319,7 @@ def _bill(conn: psycopg.Connection[tuple[object, ...]], account_id: str, state: 
             state,
             json.dumps(facts_json(bill)),
             bytes(32),
+            bill.made_at,
             bill.made_at,
         ),
     ).fetchone()

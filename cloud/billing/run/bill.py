@@ -37,10 +37,6 @@ class TermsWithinADay(Invalid):
     """Terms change inside a trading day; they must change at 00:00 market time."""
 
 
-class NoSuchBill(NotFound):
-    """There is no bill of that number in the state that the deed needs."""
-
-
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """The bill that now stands; `is_new` is False when equal inputs had given it before."""
@@ -127,12 +123,6 @@ def draw(conn: Conn, known: Inputs, revision: int, now: datetime) -> Bill:
             *evidence.register_findings(registers, known.days),
         ),
     )
-
-
-def issue_bill(conn: Conn, bill_id: int) -> None:
-    """Issue a draft: from now on its customer sees it and owes it. Raises NoSuchBill."""
-    if not bills.move(conn, bill_id, "draft", "issued"):
-        raise NoSuchBill("no_such_bill", bill_id=bill_id, state="draft")
 
 
 def accounts_to_bill(conn: Conn, month: date) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from psycopg.types.json import Jsonb
 
-from cloud.billing.billjson import bill_from, derivation_json, facts_json
+from cloud.billing.billjson import bill_from, derivation_json, facts_json, items_json
 from cloud.billing.facts import Bill, IntervalEvidence, Register
 from cloud.billing.line import BillLine
 from cloud.billing.segment import DemandMode, Terms
@@ -65,7 +65,7 @@ def terms_between(conn: Conn, account_id: str, start: datetime, end: datetime) -
     """Load the terms that touch `[start, end)`, earliest first."""
     rows = conn.execute(
         """SELECT lower(effective), upper(effective), category, purchase, structure, voltage, demand_mode,
-                  capacity_kva, contract_demand_kw, power_factor_standard
+                  capacity_kva, contract_demand_kw, power_factor_standard, option
            FROM account_terms WHERE account_id = %s AND effective && tstzrange(%s, %s) ORDER BY lower(effective)""",
         (account_id, start, end),
     )
@@ -180,8 +180,8 @@ def save(conn: Conn, bill: Bill, input_sha256: bytes) -> int:
     with conn.cursor() as cursor:
         cursor.executemany(
             """INSERT INTO bill_line (bill_id, line_no, section, item, period, quantity, unit, price_yuan_per_unit,
-                                      amount_fen, derivation)
-               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
+                                      amount_fen, derivation, items)
+               VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
             [(bill_id, number, *_columns(line)) for number, line in enumerate(bill.lines, start=1)],
         )
     return bill_id
@@ -197,7 +197,8 @@ def load(conn: Conn, bill_id: int) -> Bill:
                   (SELECT jsonb_agg(jsonb_build_object(
                               'section', section, 'item', item, 'period', period, 'quantity', quantity::text,
                               'unit', unit, 'price_yuan_per_unit', price_yuan_per_unit::text,
-                              'amount_fen', amount_fen, 'derivation', derivation) ORDER BY line_no)
+                              'amount_fen', amount_fen, 'derivation', derivation, 'items', items)
+                          ORDER BY line_no)
                    FROM bill_line l WHERE l.bill_id = b.bill_id)
            FROM bill b WHERE b.bill_id = %s""",
         (bill_id,),
@@ -206,16 +207,6 @@ def load(conn: Conn, bill_id: int) -> Bill:
         raise NoSuchRow("not_found", kind="bill", bill_id=bill_id)
     content, made_at, lines = row
     return bill_from({**content, "made_at": made_at.isoformat(), "lines": lines or []})
-
-
-def move(conn: Conn, bill_id: int, before: str, after: str) -> bool:
-    """Move a bill from one state to another; False when it is not in `before`."""
-    return (
-        conn.execute(
-            "UPDATE bill SET state = %s WHERE bill_id = %s AND state = %s", (after, bill_id, before)
-        ).rowcount
-        == 1
-    )
 
 
 def accounts_with_terms(conn: Conn, start: datetime, end: datetime) -> tuple[str, ...]:
@@ -230,7 +221,7 @@ def accounts_with_terms(conn: Conn, start: datetime, end: datetime) -> tuple[str
 def _columns(line: BillLine) -> tuple[object, ...]:
     return (
         *(line.section, line.item, line.period, line.quantity, line.unit, line.price_yuan_per_unit),
-        *(line.amount_fen, Jsonb(derivation_json(line.derivation))),
+        *(line.amount_fen, Jsonb(derivation_json(line.derivation)), Jsonb(items_json(line))),
     )
 
 
