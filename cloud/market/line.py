@@ -42,7 +42,9 @@ class Item(StrEnum):
     GREEN = "green"  # environmental value 绿电环境价值
     LINE_LOSS = "line_loss"
     SHARE = "share"  # a unit's share of a named difference
-    RESIDUAL = "residual"  # the grid's purchase of what nobody in the market used: agency customers and losses
+    RESIDUAL = (
+        "residual"  # the grid's purchase of what nobody in the market used: agency customers and losses
+    )
     HELD = "held"  # a named difference that stays with the grid company
     ROUNDING = "rounding"
 
