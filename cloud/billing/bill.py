@@ -7,26 +7,22 @@ line_changes(previous, next)            a correction is a difference, never an e
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
-from cloud.billing import basic, charges, powerfactor, tariff
-from cloud.billing.catalogue import Prices
+from cloud.billing import basic, charges, ladder, powerfactor, retail, tariff
+from cloud.billing.catalogue import AnyPrices, LadderPrices, NoSuchPrice, Prices
 from cloud.billing.line import BillLine, Period, Section, total_fen
 from cloud.billing.segment import DemandMode, Segment, Usage
-from cloud.errors import Invalid
 from cloud.markettime import days_of_month
-from cloud.money import EXACT, total, whole_parts
+from cloud.money import EXACT, shares, total, whole_parts
 
 WH_PER_KWH = 1000
 
 # Goes into the hash of a bill's inputs: a change of the rating code that can move a fen raises it.
-RATING_VERSION = "1"
-
-
-class NoSuchPrice(Invalid):
-    """The price files have no row for the account's structure and voltage, or no table for its standard."""
+# 2: a charge over several power factor runs takes part in each by days.
+RATING_VERSION = "2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +30,24 @@ class PricedSegment:
     """A segment with the prices in force on its days and the kWh that are billed for it."""
 
     segment: Segment
-    prices: Prices
+    prices: AnyPrices
     energy: tariff.Energy
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a month's bill takes from elsewhere: the ladder's position, a direct user's settlement.
+
+    `year_kwh` counts the catalogue kWh billed earlier in the calendar year, `service_from` is the first day of the
+    account's service (None: before this year), `settled` are the final settlement lines of the month as bill lines.
+    """
+
+    year_kwh: Decimal = Decimal(0)
+    service_from: date | None = None
+    settled: tuple[BillLine, ...] = ()
+
+
+NOTHING_GIVEN = Given()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +67,7 @@ class LineChange:
         return self.after_fen - self.before_fen
 
 
-def priced(segments: Sequence[tuple[Segment, Prices]]) -> tuple[PricedSegment, ...]:
+def priced(segments: Sequence[tuple[Segment, AnyPrices]]) -> tuple[PricedSegment, ...]:
     """Round the measured Wh of each segment to the kWh that are billed.
 
     The kWh of a month are those of a counter that runs through it and shows whole units; each segment gets
@@ -64,7 +76,7 @@ def priced(segments: Sequence[tuple[Segment, Prices]]) -> tuple[PricedSegment, .
     result = []
     before_wh = 0
     for segment, prices in segments:
-        quantum = prices.sheet.energy_quantum_kwh
+        quantum = prices.energy_quantum_kwh
         unit_wh = int(EXACT.multiply(quantum, Decimal(WH_PER_KWH)))
         units = whole_parts(segment.usage.import_wh, unit_wh, before_wh)
         kwh = tuple(EXACT.multiply(Decimal(each), quantum) for each in units)
@@ -73,14 +85,25 @@ def priced(segments: Sequence[tuple[Segment, Prices]]) -> tuple[PricedSegment, .
     return tuple(result)
 
 
-def rate(segments: Sequence[PricedSegment], month: date) -> tuple[BillLine, ...]:
+def rate(
+    segments: Sequence[PricedSegment], month: date, given: Given = NOTHING_GIVEN
+) -> tuple[BillLine, ...]:
     """Draw up the lines of a month from its segments in order of days. Raises NoSuchPrice.
 
-    Order: energy, line loss, T&D, system operation and funds of each segment, basic charges, power factor.
+    Order: settled market energy; energy, line loss, T&D, system operation, catalogue and funds of each segment; basic
+    charges; power factor.
     """
-    energy_lines = tuple(line for each in segments for line in _energy_lines(each))
-    lines = energy_lines + _basic_lines(segments, month)
-    return lines + _power_factor_lines(segments, lines)
+    lines = list(given.settled)
+    month_kwh = Decimal(0)
+    for each in segments:
+        prices = each.prices
+        if isinstance(prices, LadderPrices):
+            lines += _ladder_lines(each, prices, ladder.Before(given.year_kwh, month_kwh, given.service_from))
+            month_kwh = EXACT.add(month_kwh, each.energy.total_kwh)
+        else:
+            lines += _energy_lines(each, prices)
+    lines += _basic_lines(segments, month)
+    return (*lines, *_power_factor_lines(segments, tuple(lines)))
 
 
 def line_changes(before: Sequence[BillLine], after: Sequence[BillLine]) -> tuple[LineChange, ...]:
@@ -106,8 +129,14 @@ def _by_charge(lines: Sequence[BillLine]) -> dict[tuple[Section, str, Period | N
     return amounts
 
 
-def _energy_lines(each: PricedSegment) -> tuple[BillLine, ...]:
-    prices, terms = each.prices, each.segment.terms
+def _ladder_lines(each: PricedSegment, prices: LadderPrices, before: ladder.Before) -> tuple[BillLine, ...]:
+    own = prices.ladder
+    position = ladder.position_of(own, each.segment.first_day, each.segment.end_day, before)
+    return ladder.ladder_lines(each.energy, own, prices.row(each.segment.terms.voltage), position)
+
+
+def _energy_lines(each: PricedSegment, prices: Prices) -> tuple[BillLine, ...]:
+    terms, sheet, calendar = each.segment.terms, prices.sheet, prices.calendar
     row = prices.transmission.row(terms.structure, terms.voltage)
     if row is None:
         raise NoSuchPrice(
@@ -116,18 +145,24 @@ def _energy_lines(each: PricedSegment) -> tuple[BillLine, ...]:
             voltage=terms.voltage,
             file=prices.transmission.head.origin,
         )
-    other = (row.energy_yuan_per_kwh, prices.funds.total_yuan_per_kwh)
-    rebuilt = tariff.all_in_prices(prices.sheet, prices.calendar, other)
-    differences = tariff.printed_differences(
-        prices.sheet.printed_row(terms.structure, terms.voltage), rebuilt
+    funds = prices.funds.paid_at(terms.structure, terms.voltage)
+    rebuilt = tariff.all_in_prices(sheet, calendar, (row.energy_yuan_per_kwh, funds.total_yuan_per_kwh))
+    differences = tariff.price_differences(sheet, sheet.printed_row(terms.structure, terms.voltage), rebuilt)
+    floating = calendar if sheet.transmission_floats else None
+    bought = (
+        retail.package_lines(each.energy, prices.package, prices.references, calendar)
+        if prices.package
+        else ()
     )
-    sheet, calendar = prices.sheet, prices.calendar
     return (
+        *(line for line in bought if line.section is not Section.GREEN),
         *tariff.component_lines(Section.ENERGY, each.energy, sheet, calendar, differences),
         *tariff.component_lines(Section.LINE_LOSS, each.energy, sheet, calendar),
-        charges.transmission_line(each.energy, prices.transmission, row),
+        *charges.transmission_lines(each.energy, prices.transmission, row, floating),
         *tariff.component_lines(Section.SYSTEM_OPERATION, each.energy, sheet, calendar),
-        charges.funds_line(each.energy, prices.funds),
+        *((charges.funds_line(each.energy, funds),) if funds.items else ()),
+        *tariff.component_lines(Section.GREEN, each.energy, sheet, calendar),
+        *(line for line in bought if line.section is Section.GREEN),
     )
 
 
@@ -137,7 +172,9 @@ def _basic_lines(segments: Sequence[PricedSegment], month: date) -> tuple[BillLi
     month_days = days_of_month(month)
     lines = []
     for run in _runs(segments, _basic_terms):
-        first, last = run[0], run[-1]
+        first, last, prices = run[0], run[-1], run[0].prices
+        if isinstance(prices, LadderPrices):
+            continue  # a catalogue price has one part
         days = (last.segment.end_day - first.segment.first_day).days
         service = basic.Service(
             first.segment.terms,
@@ -147,7 +184,7 @@ def _basic_lines(segments: Sequence[PricedSegment], month: date) -> tuple[BillLi
             month_kwh=month_kwh,
             whole_month=days == len(month_days),
         )
-        line = basic.basic_line(service, first.prices.transmission, first.prices.two_part)
+        line = basic.basic_line(service, prices.transmission, prices.two_part)
         if line is not None:
             lines.append(line)
     return tuple(lines)
@@ -155,8 +192,8 @@ def _basic_lines(segments: Sequence[PricedSegment], month: date) -> tuple[BillLi
 
 def _basic_terms(each: PricedSegment) -> tuple[object, ...]:
     terms, prices = each.segment.terms, each.prices
-    if terms.demand_mode is DemandMode.NONE:
-        return (DemandMode.NONE,)
+    if terms.demand_mode is DemandMode.NONE or isinstance(prices, LadderPrices):
+        return (DemandMode.NONE, isinstance(prices, LadderPrices))
     parts = (terms.structure, terms.voltage, terms.demand_mode, terms.capacity_kva, terms.contract_demand_kw)
     return (*parts, prices.transmission.head.origin, prices.two_part.head.origin)
 
@@ -174,9 +211,12 @@ def _demand_kw(usages: Sequence[Usage]) -> Decimal:
 def _power_factor_lines(
     segments: Sequence[PricedSegment], lines: tuple[BillLine, ...]
 ) -> tuple[BillLine, ...]:
-    """Adjust each run of segments with one standard by that run's own power factor."""
+    """Adjust each run of segments with one standard by that run's own power factor, on that run's own charges."""
+    runs = _runs(segments, _power_factor_terms)
+    spans = tuple((run[0].segment.first_day, run[-1].segment.end_day) for run in runs)
+    bases = shared_by_days(lines, spans)
     result = []
-    for run in _runs(segments, _power_factor_terms):
+    for run, own in zip(runs, bases, strict=True):
         standard, rules = run[0].segment.terms.power_factor_standard, run[0].prices.power_factor
         if standard is None:
             continue
@@ -187,10 +227,29 @@ def _power_factor_lines(
             active_wh=sum(each.segment.usage.total_wh for each in run),
             reactive_varh=sum(each.segment.usage.reactive_varh for each in run),
         )
-        first, end = run[0].segment.first_day, run[-1].segment.end_day
-        own = [line for line in lines if first <= line.derivation.first_day < end]
         result.append(powerfactor.power_factor_line(assessed, own, rules))
     return tuple(result)
+
+
+def shared_by_days(
+    lines: Sequence[BillLine], spans: Sequence[tuple[date, date]]
+) -> tuple[tuple[BillLine, ...], ...]:
+    """Give each span of days `[first, end)` its lines; a line over several is shared by days, to the fen exactly.
+
+    So a basic charge of the whole month takes part in every power factor run with its days' share of the amount.
+    """
+    own: list[list[BillLine]] = [[] for _ in spans]
+    for line in lines:
+        how = line.derivation
+        days = [max((min(end, how.end_day) - max(first, how.first_day)).days, 0) for first, end in spans]
+        for index, amount_fen in enumerate(shares(line.amount_fen, days)):
+            if days[index] == sum(days):
+                own[index].append(line)
+            elif days[index]:
+                first, end = spans[index]
+                edges = replace(how, first_day=max(first, how.first_day), end_day=min(end, how.end_day))
+                own[index].append(replace(line, amount_fen=amount_fen, derivation=edges))
+    return tuple(map(tuple, own))
 
 
 def _power_factor_terms(each: PricedSegment) -> tuple[object, ...]:

@@ -1,6 +1,6 @@
 """A bill as JSON and back: the file attached to a printed bill, and what the database keeps. Pure.
 
-Schema 'shoudian-bill/1'. All numbers that are not counts are decimal strings; amounts are integer fen; energies
+Schema 'shoudian-bill/2'; bills of 'shoudian-bill/1' (no items, nothing given) are read too. All numbers that are not counts are decimal strings; amounts are integer fen; energies
 integer Wh and varh; instants UTC ISO 8601; days are trading days, ranges `[first_day, end_day)`.
 """
 
@@ -12,14 +12,16 @@ from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
+from cloud.billing.bill import Given
 from cloud.billing.facts import Account, Bill, FileRef, IntervalEvidence, RatedSegment, Register
-from cloud.billing.line import PERIODS, BillLine, Derivation, Input, Period, Section
+from cloud.billing.line import PERIODS, BillLine, Derivation, Input, LineItem, Period, Section
 from cloud.billing.segment import DayUse, Demand, DemandMode, Segment, Terms, Usage
 from cloud.billing.tariff import Finding
 from cloud.errors import Invalid
 from cloud.markettime import month_from
 
-SCHEMA = "shoudian-bill/1"
+SCHEMA = "shoudian-bill/2"
+SCHEMAS = ("shoudian-bill/1", SCHEMA)
 INTEGER_BELOW = 2**63
 DECIMAL_PLACES_MAX = 60
 
@@ -61,6 +63,12 @@ def facts_json(bill: Bill) -> Json:
         "registers": [_register_json(each) for each in bill.registers],
         "intervals": [_interval_json(each) for each in bill.intervals],
         "findings": [{"rule": each.rule, **dict(each.facts)} for each in bill.findings],
+        "given": {
+            "year_kwh": str(bill.given.year_kwh),
+            "service_from": _optional(date.isoformat, bill.given.service_from),
+            "settled_lines": len(bill.given.settled),
+        },
+        "rating_version": bill.rating_version,
         "estimated_slots": bill.estimated_slots,
     }
 
@@ -76,7 +84,22 @@ def line_json(line: BillLine) -> Json:
         "price_yuan_per_unit": str(line.price_yuan_per_unit),
         "amount_fen": line.amount_fen,
         "derivation": derivation_json(line.derivation),
+        "items": items_json(line),
     }
+
+
+def items_json(line: BillLine) -> list[Json]:
+    """Write the items of a line."""
+    return [
+        {
+            "item": each.item,
+            "name": each.name,
+            "name_en": each.name_en,
+            "price_yuan_per_unit": str(each.price_yuan_per_unit),
+            "amount_fen": each.amount_fen,
+        }
+        for each in line.items
+    ]
 
 
 def derivation_json(derivation: Derivation) -> Json:
@@ -127,6 +150,7 @@ def line_from(content: Mapping[str, Any]) -> BillLine:
         price_yuan_per_unit=_decimal(content["price_yuan_per_unit"]),
         amount_fen=_integer(content["amount_fen"]),
         derivation=derivation_from(content["derivation"]),
+        items=tuple(_item(each) for each in content.get("items", ())),
     )
 
 
@@ -148,20 +172,44 @@ def derivation_from(content: Mapping[str, Any]) -> Derivation:
     )
 
 
+def _item(content: Mapping[str, Any]) -> LineItem:
+    return LineItem(
+        _text(content["item"]),
+        _text(content["name"]),
+        _text(content["name_en"]),
+        _decimal(content["price_yuan_per_unit"]),
+        _integer(content["amount_fen"]),
+    )
+
+
+def _given(content: Mapping[str, Any], lines: Sequence[BillLine]) -> Given:
+    """Read what was given; the settled lines are the first of the bill's own."""
+    count = _integer(content["settled_lines"])
+    if not 0 <= count <= len(lines):
+        raise ValueError(f"{count} settled lines of {len(lines)}")
+    return Given(
+        _decimal(content["year_kwh"]), _optional(_day, content["service_from"]), tuple(lines[:count])
+    )
+
+
 def _bill(content: Any) -> Bill:
-    if content["schema"] != SCHEMA:
+    if content["schema"] not in SCHEMAS:
         raise ValueError(f"schema {content['schema']!r}")
     account = content["account"]
+    lines = tuple(line_from(each) for each in content["lines"])
+    first_schema = {"year_kwh": "0", "service_from": None, "settled_lines": 0}
     bill = Bill(
         account=Account(_text(account["account_id"]), _text(account["name"]), _text(account["address"])),
         month=month_from(content["month"]),
         revision=_integer(content["revision"]),
         made_at=_instant_from(content["made_at"]),
         segments=tuple(_segment(each) for each in content["segments"]),
-        lines=tuple(line_from(each) for each in content["lines"]),
+        lines=lines,
         registers=tuple(_register(each) for each in content["registers"]),
         intervals=tuple(_interval(each) for each in content["intervals"]),
         findings=tuple(_finding(each) for each in content["findings"]),
+        given=_given(content.get("given", first_schema), lines),
+        rating_version=_text(content.get("rating_version", "1")),
         state=_text(content.get("state", "draft")),
     )
     if _integer(content["total_fen"]) != bill.total_fen:
@@ -183,6 +231,7 @@ def _segment_json(each: RatedSegment) -> Json:
             "capacity_kva": terms.capacity_kva,
             "contract_demand_kw": terms.contract_demand_kw,
             "power_factor_standard": _optional(str, terms.power_factor_standard),
+            "option": terms.option,
         },
         "usage": {
             "import_wh": dict(zip(PERIODS, usage.import_wh, strict=True)),
@@ -231,6 +280,7 @@ def _segment(content: Mapping[str, Any]) -> RatedSegment:
             capacity_kva=_optional(_integer, terms["capacity_kva"]),
             contract_demand_kw=_optional(_integer, terms["contract_demand_kw"]),
             power_factor_standard=_optional(_decimal, terms["power_factor_standard"]),
+            option=_text(terms.get("option", "")),
         ),
         Usage(
             import_wh=tuple(_integer(usage["import_wh"][period]) for period in PERIODS),

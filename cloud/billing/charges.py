@@ -6,12 +6,12 @@ in `basic`, the power factor in `powerfactor`. Each line is rounded once to the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from cloud.billing.line import BillLine, Derivation, Input, Section
-from cloud.billing.tariff import Energy, Head
-from cloud.money import fen_for, total
+from cloud.billing.line import PERIODS, BillLine, Derivation, Input, Section
+from cloud.billing.tariff import Calendar, Energy, Head, PricedItem, line_items
+from cloud.money import EXACT, fen_for, total
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,11 @@ class Transmission:
 
 
 @dataclass(frozen=True, slots=True)
-class FundItem:
-    """One government fund or surcharge."""
+class FundItem(PricedItem):
+    """One government fund or surcharge; `voltages` and `structures` that pay it, all where empty."""
 
-    item: str
-    name: str
-    name_en: str
-    price_yuan_per_kwh: Decimal
+    voltages: tuple[str, ...] = ()
+    structures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +59,47 @@ class Funds:
     def total_yuan_per_kwh(self) -> Decimal:
         """Add up the items; the bill charges the total (the split is not certain everywhere)."""
         return total(item.price_yuan_per_kwh for item in self.items)
+
+    def paid_at(self, structure: str, voltage: str) -> Funds:
+        """Keep the items that customers of a structure and voltage pay."""
+        items = tuple(
+            item
+            for item in self.items
+            if (not item.voltages or voltage in item.voltages)
+            and (not item.structures or structure in item.structures)
+        )
+        return self if items == self.items else replace(self, items=items)
+
+
+def transmission_lines(
+    energy: Energy, transmission: Transmission, row: TransmissionRow, floats: Calendar | None
+) -> tuple[BillLine, ...]:
+    """Charge T&D: one line on all energy, or one per period where the T&D price `floats` with a calendar."""
+    if floats is None:
+        return (transmission_line(energy, transmission, row),)
+    document = floats.head.document_for("coefficients")
+    lines = []
+    for period, kwh, coefficient in zip(PERIODS, energy.kwh, floats.coefficients, strict=True):
+        price = EXACT.multiply(row.energy_yuan_per_kwh, coefficient)
+        factor = Input("coefficient", coefficient, "1", floats.head.origin, document)
+        own = Input("kwh", kwh, "kWh", "intervals")
+        plain = transmission_line(energy, transmission, row)
+        derivation = replace(
+            plain.derivation,
+            formula="kwh * transmission_price * coefficient",
+            inputs=(own, *plain.derivation.inputs[1:], factor),
+        )
+        lines.append(
+            replace(
+                plain,
+                period=period,
+                quantity=kwh,
+                price_yuan_per_unit=price,
+                amount_fen=fen_for(kwh, price),
+                derivation=derivation,
+            )
+        )
+    return tuple(lines)
 
 
 def transmission_line(energy: Energy, transmission: Transmission, row: TransmissionRow) -> BillLine:
@@ -88,14 +127,14 @@ def transmission_line(energy: Energy, transmission: Transmission, row: Transmiss
 
 
 def funds_line(energy: Energy, funds: Funds) -> BillLine:
-    """Charge government funds on all energy: one line, the items in its derivation."""
+    """Charge government funds on all energy: one line on the published total, its items share the amount."""
     price = funds.total_yuan_per_kwh
     document = funds.head.document_for("item")
     items = tuple(
         Input(item.item, item.price_yuan_per_kwh, "yuan/kWh", funds.head.origin, document)
         for item in funds.items
     )
-    return BillLine(
+    line = BillLine(
         Section.FUNDS,
         item="government_funds",
         period=None,
@@ -110,3 +149,4 @@ def funds_line(energy: Energy, funds: Funds) -> BillLine:
             energy.end_day,
         ),
     )
+    return replace(line, items=line_items(line, funds.items))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from itertools import pairwise
 
-from cloud.billing.catalogue import Buyer, Catalogue, Prices
+from cloud.billing.catalogue import AnyPrices, Buyer, Catalogue
 from cloud.billing.facts import Register
 from cloud.billing.segment import Segment, Terms, missing_slots, usage_from
 from cloud.billing.tariff import Finding
@@ -23,11 +23,12 @@ MISSING_SHOWN_MAX = 10
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Days `[first_day, end_day)` under one set of terms."""
+    """Days `[first_day, end_day)` under one set of terms; of a retail customer, on one package 'id@version'."""
 
     first_day: date
     end_day: date
     terms: Terms
+    package: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +63,24 @@ class IntervalsMissing(Refused):
 
 def priced_stretches(
     stretches: Sequence[Stretch], catalogue: Catalogue, grid: str
-) -> tuple[tuple[Stretch, Prices], ...]:
+) -> tuple[tuple[Stretch, AnyPrices], ...]:
     """Cut stretches where price files change, and join what is the same again. Raises UnpricedMonth."""
-    result: list[tuple[Stretch, Prices]] = []
+    result: list[tuple[Stretch, AnyPrices]] = []
     for stretch in stretches:
-        buyer = Buyer(grid, stretch.terms.purchase, stretch.terms.category)
+        terms = stretch.terms
+        buyer = Buyer(grid, terms.purchase, terms.category, terms.option, stretch.package)
         edges = (
             stretch.first_day,
             *catalogue.changes_within(stretch.first_day, stretch.end_day),
             stretch.end_day,
         )
         for first, end in pairwise(edges):
-            prices = catalogue.prices_on(first, buyer)
+            prices = catalogue.any_prices_on(first, buyer)
             last = result[-1] if result else None
             if last and last[0].end_day == first and last[0].terms == stretch.terms and last[1] == prices:
-                result[-1] = (Stretch(last[0].first_day, end, stretch.terms), prices)
+                result[-1] = (replace(last[0], end_day=end), prices)
             else:
-                result.append((Stretch(first, end, stretch.terms), prices))
+                result.append((replace(stretch, first_day=first, end_day=end), prices))
     return tuple(result)
 
 
@@ -103,8 +105,8 @@ def missing_days(
 
 
 def segments(
-    stretches: Iterable[tuple[Stretch, Prices]], days: Iterable[IntervalDay]
-) -> tuple[tuple[Segment, Prices], ...]:
+    stretches: Iterable[tuple[Stretch, AnyPrices]], days: Iterable[IntervalDay]
+) -> tuple[tuple[Segment, AnyPrices], ...]:
     """Sum the interval days of each stretch into its usage."""
     known = tuple(days)
     result = []

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
-from cloud.billing.bill import RATING_VERSION, PricedSegment
-from cloud.billing.catalogue import Prices
+from cloud.billing.bill import NOTHING_GIVEN, RATING_VERSION, Given, PricedSegment
+from cloud.billing.catalogue import AnyPrices
 from cloud.billing.line import BillLine, total_fen
 from cloud.billing.segment import Segment, Terms
 from cloud.billing.tariff import Finding, Head
@@ -95,6 +95,8 @@ class Bill:
     registers: tuple[Register, ...] = ()
     intervals: tuple[IntervalEvidence, ...] = ()
     findings: tuple[Finding, ...] = ()
+    given: Given = NOTHING_GIVEN
+    rating_version: str = RATING_VERSION
     state: str = field(default="draft", compare=False)
 
     @property
@@ -123,13 +125,15 @@ def rated(each: PricedSegment) -> RatedSegment:
     return RatedSegment(each.segment, each.energy.kwh, file_refs(each.prices))
 
 
-def file_refs(prices: Prices) -> tuple[FileRef, ...]:
-    """Refer to the six files in force."""
+def file_refs(prices: AnyPrices) -> tuple[FileRef, ...]:
+    """Refer to the files in force."""
     return tuple(_file_ref(head) for head in prices.heads)
 
 
-def input_sha256(account_id: str, month: date, segments: Sequence[PricedSegment]) -> bytes:
-    """Hash what decides the amounts: account, month, terms, usage, price files and the rating code's version.
+def input_sha256(
+    account_id: str, month: date, segments: Sequence[PricedSegment], given: Given = NOTHING_GIVEN
+) -> bytes:
+    """Hash what decides the amounts: account, month, terms, usage, price files, what was given, the code's version.
 
     Equal hash = equal bill, so a second run makes no new revision.
     """
@@ -143,8 +147,15 @@ def input_sha256(account_id: str, month: date, segments: Sequence[PricedSegment]
         ]
         for each in segments
     ]
-    text = json.dumps([RATING_VERSION, account_id, month.isoformat(), parts], separators=(",", ":"))
+    text = json.dumps(
+        [RATING_VERSION, account_id, month.isoformat(), parts, _given_key(given)], separators=(",", ":")
+    )
     return hashlib.sha256(text.encode()).digest()
+
+
+def _given_key(given: Given) -> list[object]:
+    settled = [[line.section, line.item, line.amount_fen, repr(line.derivation)] for line in given.settled]
+    return [str(given.year_kwh), str(given.service_from), settled]
 
 
 def _file_ref(head: Head) -> FileRef:
@@ -167,6 +178,7 @@ def _terms_key(terms: Terms) -> list[str]:
         str(terms.capacity_kva),
         str(terms.contract_demand_kw),
         str(terms.power_factor_standard),
+        terms.option,
     ]
 
 

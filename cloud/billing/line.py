@@ -32,6 +32,7 @@ class Section(StrEnum):
     LINE_LOSS = "line_loss"
     TRANSMISSION = "transmission"
     SYSTEM_OPERATION = "system_operation"
+    CATALOGUE = "catalogue"
     FUNDS = "funds"
     BASIC = "basic"
     POWER_FACTOR = "power_factor"
@@ -67,6 +68,17 @@ class Derivation:
 
 
 @dataclass(frozen=True, slots=True)
+class LineItem:
+    """A published item inside a charge, for display: the line's amount is rounded once, its items add up to it."""
+
+    item: str
+    name: str
+    name_en: str
+    price_yuan_per_unit: Decimal
+    amount_fen: int
+
+
+@dataclass(frozen=True, slots=True)
 class BillLine:
     """One charge: quantity x price, rounded once to the fen. Positive = the customer pays."""
 
@@ -78,6 +90,7 @@ class BillLine:
     price_yuan_per_unit: Decimal
     amount_fen: int
     derivation: Derivation
+    items: tuple[LineItem, ...] = ()
 
 
 def total_fen(lines: tuple[BillLine, ...]) -> int:

@@ -7,20 +7,32 @@ Three opinions that must agree: the printed amounts, the formulas evaluated by a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TypeVar
 
 from cloud.billing.basic import TwoPartRules
-from cloud.billing.bill import NoSuchPrice, priced, rate
-from cloud.billing.catalogue import Catalogue, Prices
+from cloud.billing.bill import RATING_VERSION, priced, rate
+from cloud.billing.catalogue import (
+    CATALOGUE_PURCHASE,
+    RETAIL_PURCHASE,
+    AnyPrices,
+    Catalogue,
+    LadderPrices,
+    NoSuchPrice,
+    Prices,
+)
 from cloud.billing.charges import Funds, Transmission
 from cloud.billing.facts import Bill, FileRef, RatedSegment
 from cloud.billing.formula import BadFormula, fen_by
+from cloud.billing.ladder import Ladder
 from cloud.billing.line import PERIODS, BillLine
+from cloud.billing.package import NoReferencePrice, Package, References
 from cloud.billing.powerfactor import PowerFactorRules
 from cloud.billing.tariff import Calendar, PriceFile, PriceSheet
 from cloud.money import yuan
+
+FIRST_VERSION = "1"  # its lines had no items
 
 _File = TypeVar("_File", bound=PriceFile)
 
@@ -92,35 +104,45 @@ def _rating_problems(bill: Bill, files: Mapping[tuple[str, int], PriceFile]) -> 
     """Rate again; report the first line that differs."""
     try:
         segments = priced([(each.segment, _prices(each, files)) for each in bill.segments])
-        lines = rate(segments, bill.month)
-    except (NoSuchPrice, _Unknown, ValueError, ArithmeticError) as error:
+        lines = rate(segments, bill.month, bill.given)
+    except (NoSuchPrice, NoReferencePrice, _Unknown, ValueError, ArithmeticError) as error:
         return [f"cannot be rated again: {error}"]
     for each, again in zip(bill.segments, segments, strict=True):
         if each.kwh != again.energy.kwh:
             return [
                 f"billed energy {each.segment.first_day}: printed {each.kwh}, rounds to {again.energy.kwh}"
             ]
+    by = "" if bill.rating_version == RATING_VERSION else f" (rated by version {bill.rating_version})"
     for number, (line, right) in enumerate(zip(bill.lines, lines, strict=False), start=1):
         if line.amount_fen != right.amount_fen:
             return [
-                f"{_name(number, line)}: printed {yuan(line.amount_fen)}, rating gives {yuan(right.amount_fen)}"
+                f"{_name(number, line)}: printed {yuan(line.amount_fen)}, rating gives {yuan(right.amount_fen)}{by}"
             ]
-        if line != right:
+        if line != (replace(right, items=()) if bill.rating_version == FIRST_VERSION else right):
             return [f"{_name(number, line)}: amount right, but its derivation is not that of the price files"]
     if len(bill.lines) != len(lines):
         return [f"the bill has {len(bill.lines)} lines, rating gives {len(lines)}"]
     return []
 
 
-def _prices(each: RatedSegment, files: Mapping[tuple[str, int], PriceFile]) -> Prices:
+def _prices(each: RatedSegment, files: Mapping[tuple[str, int], PriceFile]) -> AnyPrices:
     by_kind = {ref.kind: files[ref.id, ref.version] for ref in each.files}
+    power_factor = _of(PowerFactorRules, by_kind, "power-factor")
+    purchase = each.segment.terms.purchase
+    if purchase == CATALOGUE_PURCHASE:
+        return LadderPrices(_of(Ladder, by_kind, "catalogue"), power_factor)
+    retail = purchase == RETAIL_PURCHASE
     return Prices(
-        sheet=_of(PriceSheet, by_kind, "price-sheet"),
+        sheet=_of(PriceSheet, by_kind, "price-sheet").paid_under(purchase),
         calendar=_of(Calendar, by_kind, "calendar"),
         transmission=_of(Transmission, by_kind, "transmission"),
         funds=_of(Funds, by_kind, "funds"),
         two_part=_of(TwoPartRules, by_kind, "two-part"),
-        power_factor=_of(PowerFactorRules, by_kind, "power-factor"),
+        power_factor=power_factor,
+        package=_of(Package, by_kind, "package") if retail else None,
+        references=_of(References, by_kind, "market-prices")
+        if retail and "market-prices" in by_kind
+        else None,
     )
 
 

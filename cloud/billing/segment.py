@@ -43,6 +43,7 @@ class Terms:
     capacity_kva: int | None
     contract_demand_kw: int | None
     power_factor_standard: Decimal | None  # None: not assessed
+    option: str = ""  # which catalogue price, where the customer has a choice: "ladder", "ladder_tou", …
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ def usage_from(days: Sequence[IntervalDay], calendar: Calendar) -> Usage:
     for each in sorted(days, key=lambda day: (day.supply_point_id, day.day)):
         imported = _known(each)
         day_wh = by_day.setdefault(each.day, [0] * len(PERIODS))
-        for index, slots in enumerate(_slots_by_period(calendar.months[each.day.month - 1])):
+        for index, slots in enumerate(_slots_by_period(calendar.day(each.day))):
             day_wh[index] += sum(map(imported.__getitem__, slots))
         highest = max(imported)
         if each.supply_point_id not in peaks or highest > peaks[each.supply_point_id][0]:

@@ -9,14 +9,16 @@ prints are recomputed from the components; where they differ, the printed price 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Protocol
 
-from cloud.billing.line import PERIODS, BillLine, Derivation, Input, Period, Section
+from cloud import daytypes
+from cloud.billing.line import PERIODS, BillLine, Derivation, Input, LineItem, Period, Section
+from cloud.daytypes import DayKind
 from cloud.markettime import SLOTS_PER_DAY
-from cloud.money import EXACT, fen_for, total
+from cloud.money import EXACT, fen_for, rounded, total
 
 ZERO = Decimal(0)
 
@@ -71,15 +73,25 @@ class PriceFile(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """Time-of-use calendar: 12 months x 96 slots, and the coefficient of each period."""
+    """Time-of-use calendar: 12 months x 96 slots, other hours on days off, and the coefficient of each period."""
 
     head: Head
     coefficients: tuple[Decimal, ...]  # in the order of PERIODS
     months: tuple[tuple[Period, ...], ...]  # months[0] is January; 96 periods each
+    days_off: tuple[tuple[DayKind, int, tuple[Period, ...]], ...] = ()  # (day type, month, its 96 periods)
+
+    def day(self, day: date) -> tuple[Period, ...]:
+        """Find the 96 periods of a trading day, 调休 days included. Raises NoCalendar where day types matter."""
+        if self.days_off:
+            kind = daytypes.kind_of(day)
+            for other, month, periods in self.days_off:
+                if (other, month) == (kind, day.month):
+                    return periods
+        return self.months[day.month - 1]
 
     def period_of(self, day: date, slot: int) -> Period:
         """Find the period of a slot 0..95 of a trading day."""
-        return self.months[day.month - 1][slot]
+        return self.day(day)[slot]
 
     def coefficient_of(self, period: Period) -> Decimal:
         """Find the coefficient that floating components are multiplied by."""
@@ -87,8 +99,18 @@ class Calendar:
 
 
 @dataclass(frozen=True, slots=True)
+class PricedItem:
+    """A published item of a price, for display."""
+
+    item: str
+    name: str
+    name_en: str
+    price_yuan_per_kwh: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class Component:
-    """One part of the price of a kWh."""
+    """One part of the price of a kWh; `paid_by` are the ways of purchase whose customers pay it."""
 
     section: Section
     item: str
@@ -96,20 +118,26 @@ class Component:
     name_en: str
     price_yuan_per_kwh: Decimal
     floats: bool
+    paid_by: tuple[str, ...] = ()
+    items: tuple[PricedItem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PrintedRow:
-    """All-in prices as the notice prints them for one structure and voltage, in the order of PERIODS."""
+    """All-in prices as the notice prints them for one structure and voltage; None: a period it does not print."""
 
     structure: str
     voltage: str
-    prices_yuan_per_kwh: tuple[Decimal, ...]
+    prices_yuan_per_kwh: tuple[Decimal | None, ...]  # in the order of PERIODS
 
 
 @dataclass(frozen=True, slots=True)
 class PriceSheet:
-    """The monthly price table of one way of purchase and one customer category."""
+    """The monthly price table of one way of purchase and one customer category.
+
+    `transmission_floats`: the T&D energy price belongs to what floats with the time of use (Shanghai).
+    `price_quantum`: decimals of the all-in prices; None: they are exact.
+    """
 
     head: Head
     purchase: str
@@ -117,6 +145,15 @@ class PriceSheet:
     energy_quantum_kwh: Decimal
     components: tuple[Component, ...]
     printed: tuple[PrintedRow, ...]
+    transmission_floats: bool = False
+    price_quantum: Decimal | None = None
+
+    def paid_under(self, purchase: str) -> PriceSheet:
+        """Keep what customers of a way of purchase pay; the printed prices are those of the sheet's own."""
+        if purchase == self.purchase:
+            return self
+        parts = tuple(part for part in self.components if purchase in part.paid_by)
+        return replace(self, components=parts, printed=(), price_quantum=None)
 
     def components_of(self, section: Section) -> tuple[Component, ...]:
         """List the components of one section of the bill."""
@@ -165,32 +202,62 @@ def floated(components: Iterable[Component], coefficient: Decimal) -> Decimal:
 def all_in_prices(
     sheet: PriceSheet, calendar: Calendar, other_yuan_per_kwh: Sequence[Decimal]
 ) -> tuple[Decimal, ...]:
-    """Rebuild the price table's row: the sheet's components of every period plus T&D and funds."""
-    other = total(other_yuan_per_kwh)
+    """Rebuild the price table's row: the sheet's components of every period plus T&D (first) and funds; exact."""
+    transmission, *rest = (*other_yuan_per_kwh, ZERO)
+    row = []
+    for period in PERIODS:
+        coefficient = calendar.coefficient_of(period)
+        factor = coefficient if sheet.transmission_floats else Decimal(1)
+        parts = (floated(sheet.components, coefficient), EXACT.multiply(transmission, factor), *rest)
+        row.append(total(parts))
+    return tuple(row)
+
+
+def price_differences(
+    sheet: PriceSheet, printed: PrintedRow | None, recomputed: Sequence[Decimal]
+) -> tuple[Decimal, ...]:
+    """Compute what is billed minus the exact price of every period.
+
+    Billed is the printed price, or else the exact one rounded to the sheet's quantum.
+    """
+    billed = printed.prices_yuan_per_kwh if printed else (None,) * len(PERIODS)
     return tuple(
-        EXACT.add(floated(sheet.components, calendar.coefficient_of(period)), other) for period in PERIODS
+        EXACT.subtract(_as_printed(exact, sheet) if given is None else given, exact)
+        for given, exact in zip(billed, recomputed, strict=True)
     )
 
 
-def printed_differences(printed: PrintedRow | None, recomputed: Sequence[Decimal]) -> tuple[Decimal, ...]:
-    """Compute printed minus recomputed price of every period; zeros when the notice prints none."""
-    if printed is None:
-        return (ZERO,) * len(PERIODS)
-    pairs = zip(printed.prices_yuan_per_kwh, recomputed, strict=True)
-    return tuple(EXACT.subtract(given, rebuilt) for given, rebuilt in pairs)
-
-
-def printed_findings(printed: PrintedRow | None, recomputed: Sequence[Decimal]) -> tuple[Finding, ...]:
+def printed_findings(
+    sheet: PriceSheet, printed: PrintedRow, recomputed: Sequence[Decimal]
+) -> tuple[Finding, ...]:
     """Report every period in which the printed price is not the sum of its components."""
-    differences = printed_differences(printed, recomputed)
+    pairs = zip(PERIODS, printed.prices_yuan_per_kwh, recomputed, strict=True)
+    expected = ((period, given, _as_printed(exact, sheet)) for period, given, exact in pairs)
     return tuple(
         Finding(
             "printed_price_differs",
-            (("period", period), ("printed", str(EXACT.add(rebuilt, off))), ("recomputed", str(rebuilt))),
+            (("period", period), ("printed", str(given)), ("recomputed", str(rebuilt))),
         )
-        for period, rebuilt, off in zip(PERIODS, recomputed, differences, strict=True)
-        if off
+        for period, given, rebuilt in expected
+        if given is not None and given != rebuilt
     )
+
+
+def item_findings(sheet: PriceSheet) -> tuple[Finding, ...]:
+    """Report every component whose published items do not add up to its published price."""
+    sums = [(part, total(each.price_yuan_per_kwh for each in part.items)) for part in sheet.components]
+    return tuple(
+        Finding(
+            "printed_items_differ",
+            (("item", part.item), ("printed", str(part.price_yuan_per_kwh)), ("recomputed", str(items))),
+        )
+        for part, items in sums
+        if part.items and items != part.price_yuan_per_kwh
+    )
+
+
+def _as_printed(exact: Decimal, sheet: PriceSheet) -> Decimal:
+    return exact if sheet.price_quantum is None else rounded(exact, sheet.price_quantum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,13 +283,14 @@ def component_lines(
 ) -> tuple[BillLine, ...]:
     """Price one section of the sheet: a line per period when any of it floats, else one on all energy.
 
-    `differences` (printed minus recomputed, per period) are added to the price. Lines of zero kWh stay.
+    `differences` (billed minus exact price, per period) are added to the price. Lines of zero kWh stay.
     """
     parts = sheet.components_of(section)
     if not parts:
         return ()
     if not any(part.floats for part in parts) and not any(differences):
-        return (_line(section, None, energy.total_kwh, energy, _terms(parts, sheet, None, ZERO)),)
+        line = _line(section, None, energy.total_kwh, energy, _terms(parts, sheet, None, ZERO))
+        return (replace(line, items=line_items(line, items_of(parts))),)
     return tuple(
         _line(
             section,
@@ -232,6 +300,36 @@ def component_lines(
             _terms(parts, sheet, (calendar, period), differences[index] if differences else ZERO),
         )
         for index, (period, kwh) in enumerate(zip(PERIODS, energy.kwh, strict=True))
+    )
+
+
+def items_of(parts: Iterable[Component]) -> tuple[PricedItem, ...]:
+    """List the published items of components; a component without items is its own."""
+    return tuple(
+        item
+        for part in parts
+        for item in (part.items or (PricedItem(part.item, part.name, part.name_en, part.price_yuan_per_kwh),))
+    )
+
+
+def line_items(line: BillLine, items: Sequence[PricedItem]) -> tuple[LineItem, ...]:
+    """Share a line's amount among the items of its price, so that they add up to it exactly.
+
+    Each is its own price x quantity, rounded to the fen; the last with a price takes the remainder
+    (tariffs-and-settlement 10.4). Items that do not add up to the published price get one more, `not_itemised`, with the difference.
+    One item says nothing new: then there are none.
+    """
+    missing = EXACT.subtract(line.price_yuan_per_unit, total(item.price_yuan_per_kwh for item in items))
+    if missing:
+        items = (*items, PricedItem("not_itemised", "未列明细", "Not itemised", missing))
+    if len(items) < 2:
+        return ()
+    amounts = [fen_for(line.quantity, item.price_yuan_per_kwh) for item in items]
+    last = max((index for index, item in enumerate(items) if item.price_yuan_per_kwh), default=-1)
+    amounts[last] += line.amount_fen - sum(amounts)
+    return tuple(
+        LineItem(item.item, item.name, item.name_en, item.price_yuan_per_kwh, amount_fen)
+        for item, amount_fen in zip(items, amounts, strict=True)
     )
 
 

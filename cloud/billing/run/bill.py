@@ -7,7 +7,7 @@ from datetime import date, datetime
 
 from cloud.billing import evidence, facts
 from cloud.billing.bill import PricedSegment, priced, rate
-from cloud.billing.catalogue import Catalogue, Prices
+from cloud.billing.catalogue import AnyPrices, Catalogue, Prices
 from cloud.billing.facts import Account, Bill
 from cloud.billing.store import bills, published
 from cloud.billing.tariff import Finding
@@ -55,7 +55,7 @@ class Inputs:
     account: Account
     month: date
     catalogue: Catalogue
-    stretches: tuple[tuple[evidence.Stretch, Prices], ...]
+    stretches: tuple[tuple[evidence.Stretch, AnyPrices], ...]
     days: tuple[IntervalDay, ...]
     segments: tuple[PricedSegment, ...]
     sha256: bytes
@@ -147,7 +147,7 @@ def _stretches(conn: Conn, account_id: str, month: date) -> tuple[evidence.Stret
 
 
 def _days(
-    conn: Conn, account_id: str, month: date, stretches: tuple[tuple[evidence.Stretch, Prices], ...]
+    conn: Conn, account_id: str, month: date, stretches: tuple[tuple[evidence.Stretch, AnyPrices], ...]
 ) -> tuple[IntervalDay, ...]:
     points = bills.supply_points(conn, account_id)
     if not points:
@@ -161,12 +161,12 @@ def _days(
     return tuple(day for point in points for day in days[point])
 
 
-def _covered(stretches: tuple[tuple[evidence.Stretch, Prices], ...]) -> tuple[datetime, datetime]:
+def _covered(stretches: tuple[tuple[evidence.Stretch, AnyPrices], ...]) -> tuple[datetime, datetime]:
     return slot_start(stretches[0][0].first_day, 0), slot_start(stretches[-1][0].end_day, 0)
 
 
 def _sheet_findings(
-    catalogue: Catalogue, stretches: tuple[tuple[evidence.Stretch, Prices], ...]
+    catalogue: Catalogue, stretches: tuple[tuple[evidence.Stretch, AnyPrices], ...]
 ) -> tuple[Finding, ...]:
-    used = {prices.sheet.head.origin for _, prices in stretches}
+    used = {prices.sheet.head.origin for _, prices in stretches if isinstance(prices, Prices)}
     return tuple(each for each in catalogue.findings() if dict(each.facts)["sheet"] in used)

@@ -64,7 +64,7 @@ def load_bill(conn: Conn, row: BillRow) -> Bill:
         """SELECT jsonb_build_object(
                       'section', section, 'item', item, 'period', period, 'quantity', quantity::text, 'unit', unit,
                       'price_yuan_per_unit', price_yuan_per_unit::text, 'amount_fen', amount_fen,
-                      'derivation', derivation)
+                      'derivation', derivation, 'items', items)
            FROM bill_line WHERE bill_id = %s ORDER BY line_no""",
         (row.bill_id,),
     ).fetchall()
