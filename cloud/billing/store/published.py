@@ -81,6 +81,14 @@ def catalogue(conn: Conn) -> Catalogue:
     return Catalogue(tuple(_parsed(f"{sheet_id}@{version}", body) for sheet_id, version, body in rows))
 
 
+def text_of(conn: Conn, sheet_id: str, version: int) -> str | None:
+    """Read a taken file as it was published; None when there is no such version."""
+    row = conn.execute(
+        "SELECT body FROM price_sheet WHERE sheet_id = %s AND version = %s", (sheet_id, version)
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
 def _keep_one(conn: Conn, head: Head, text: str, now: datetime) -> int:
     return conn.execute(
         """INSERT INTO price_sheet (sheet_id, version, kind, grid, sha256, effective, document, body, loaded_at)

@@ -1,0 +1,194 @@
+"""A price file while it is being written: what is wrong at which line, its calendar as hours to paint, what differs. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+from cloud.billing import catalogue, pricefile
+from cloud.billing.catalogue import Catalogue
+from cloud.billing.filetable import BadPriceFile
+from cloud.billing.line import PERIODS
+from cloud.billing.tariff import Head, PriceFile
+
+DIFF_LINES_MAX = 2000
+CONTEXT_LINES = 3
+DRAFT_NAME = "draft"
+_HEADER = re.compile(r"^\s*\[\[?\s*([A-Za-z0-9_.-]+)\s*\]\]?\s*(#.*)?$")
+_TOML_LINE = re.compile(r"at line (\d+)")
+_PLACE = re.compile(r"([A-Za-z0-9_-]+)(?:\[(\d+)\])?")
+_HOURS_LINE = re.compile(r"^\s*(" + "|".join(PERIODS) + r")\s*=\s*\[(.*)\]\s*(#.*)?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What the reader refuses: the line where it stands (0: no line, something is missing), key, found, allowed."""
+
+    line: int
+    key: str
+    found: str
+    allowed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A draft's text as read: a price file, or what is wrong with it."""
+
+    file: PriceFile | None
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DiffLine:
+    """A line of a difference: '+' new, '-' gone, ' ' equal, '@' where the next lines stand."""
+
+    sign: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Season:
+    """A season of a calendar as painted: its own words, and the hours of each period in the order of PERIODS."""
+
+    title: str
+    hours: tuple[tuple[str, ...], ...]
+
+
+def checked(text: str) -> Checked:
+    """Read a draft as strictly as a published file."""
+    try:
+        return Checked(pricefile.price_file_from(DRAFT_NAME, text), ())
+    except BadPriceFile as bad:
+        key, found, allowed = (str(bad.facts[name]) for name in ("key", "found", "allowed"))
+    told = _TOML_LINE.search(found)
+    line = int(told[1]) if told else line_of(text, key)
+    return Checked(None, (Problem(line, key, found, allowed),))
+
+
+def line_of(text: str, key: str) -> int:
+    """Find the line of a key as messages name it ('component[3].price_yuan_per_kwh'); 0 when it is not there.
+
+    A key that its table lacks is shown at the table's header.
+    """
+    lines = text.splitlines()
+    *tables, name = [(match[1], int(match[2] or 0)) for match in _PLACE.finditer(key)] or [("", 0)]
+    place, start = _table_start(lines, tables)
+    if place is None:
+        return 0
+    if name[1]:
+        _, found = _table_start(lines, [*tables, name])
+        return found
+    for number in range(start, len(lines)):
+        if number > start - 1 and _HEADER.match(lines[number]):
+            break
+        if re.match(rf"^\s*{re.escape(name[0])}\s*[=.]", lines[number]):
+            return number + 1
+    return start
+
+
+def differences(before: str, after: str) -> tuple[DiffLine, ...]:
+    """Compare two texts line by line."""
+    told = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=CONTEXT_LINES)
+    body = [line for line in told if not line.startswith(("---", "+++"))]
+    return tuple(DiffLine(line[:1] or " ", line[1:]) for line in body[:DIFF_LINES_MAX])
+
+
+def replaced_by(file: PriceFile, known: Catalogue) -> tuple[PriceFile, ...]:
+    """List the files whose place a draft would take: same kind, same grid, for the same customers."""
+    return tuple(each for each in known.files if _scope(each) == _scope(file))
+
+
+def in_force_before(file: PriceFile, known: Catalogue, day: date) -> PriceFile | None:
+    """Find the file a draft would follow: in force on the day, else the last that was; newest version first."""
+    places = [each for each in replaced_by(file, known) if each.head.effective_from <= day]
+    order = sorted(
+        places, key=lambda each: (each.head.in_force(day), each.head.effective_from, each.head.version)
+    )
+    return order[-1] if order else None
+
+
+def as_if_in_force(file: PriceFile, known: Catalogue) -> Catalogue:
+    """Give the catalogue in which the draft had always been in force in the place of those it replaces.
+
+    So a draft of next year's prices is rated over last year's intervals.
+    """
+    gone = set(map(id, replaced_by(file, known)))
+    # A price file is a frozen dataclass with a head; only the dates of the copy differ.
+    always: Head = replace(file.head, effective_from=date(1, 1, 1), effective_to=None)
+    standing = replace(file, head=always)  # type: ignore[type-var]  # every price file is a dataclass
+    return catalogue.Catalogue((*(each for each in known.files if id(each) not in gone), standing))
+
+
+def seasons_of(text: str) -> tuple[Season, ...]:
+    """List the seasons of a calendar's text with their hours as written, valid or not."""
+    found = []
+    for start, end in _blocks(text.splitlines(), "season"):
+        block = text.splitlines()[start + 1 : end]
+        hours = {match[1]: match[2] for match in map(_HOURS_LINE.match, block) if match}
+        words = [line.strip() for line in block if line.strip() and not _HOURS_LINE.match(line)]
+        title = " · ".join(word for word in words if not word.startswith("#"))
+        found.append(
+            Season(title, tuple(tuple(re.findall(r'"([^"]*)"', hours.get(each, ""))) for each in PERIODS))
+        )
+    return tuple(found)
+
+
+def painted(text: str, seasons: Sequence[Mapping[str, Sequence[str]]]) -> str:
+    """Write the hours of each season into a calendar's text; everything else of it stays as it is.
+
+    Raises ValueError unless there are as many seasons as the text has.
+    """
+    lines = text.splitlines()
+    blocks = _blocks(lines, "season")
+    if len(blocks) != len(seasons):
+        raise ValueError(f"{len(seasons)} seasons painted, the text has {len(blocks)}")
+    for (start, end), hours in reversed(list(zip(blocks, seasons, strict=True))):
+        kept = [line for line in lines[start + 1 : end] if not _HOURS_LINE.match(line)]
+        while kept and not kept[-1].strip():
+            kept.pop()
+        new = [
+            f"{period} = [{', '.join(_quoted(each) for each in hours.get(period, ()))}]"
+            for period in PERIODS
+            if hours.get(period)
+        ]
+        lines[start + 1 : end] = [*kept, *new, ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _quoted(hours: str) -> str:
+    return '"' + re.sub(r"[^0-9:\-]", "", hours) + '"'
+
+
+def _scope(file: PriceFile) -> tuple[object, ...]:
+    own = ("purchase", "category", "structure")
+    parts = tuple(getattr(file, name, None) for name in own)
+    name = file.head.id if file.head.kind == "package" else ""
+    return (file.head.kind, file.head.grid, name, *parts)
+
+
+def _blocks(lines: Sequence[str], name: str) -> list[tuple[int, int]]:
+    """Find each table of a list: its header's place and the place of the next header."""
+    headers = [(number, match[1]) for number, line in enumerate(lines) if (match := _HEADER.match(line))]
+    ends = [number for number, _ in headers[1:]] + [len(lines)]
+    return [(number, end) for (number, word), end in zip(headers, ends, strict=True) if word == name]
+
+
+def _table_start(lines: Sequence[str], tables: Sequence[tuple[str, int]]) -> tuple[str | None, int]:
+    """Find the header of a nested table: its dotted name and line number; (None, 0) when it is not there."""
+    dotted, at = "", 0
+    for name, number in tables:
+        dotted = f"{dotted}.{name}" if dotted else name
+        seen = 0
+        for place in range(at, len(lines)):
+            match = _HEADER.match(lines[place])
+            if match and match[1] == dotted:
+                seen += 1
+                if seen == max(number, 1):
+                    at = place + 1
+                    break
+        else:
+            return None, 0
+    return dotted, at
