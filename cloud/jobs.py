@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from cloud import markettime
+from cloud.billing.run import bench
 from cloud.config import CloudConfig
 from cloud.db import Pool, ProcessRole, Scope, open_pool, transaction
 from cloud.errors import Unavailable
@@ -27,6 +28,8 @@ from cloud.metering.store import intervals, partitions, readings, timetable
 log = logging.getLogger(__name__)
 
 TIMETABLE = Scope(ProcessRole.WORKER, actor="job:timetable")
+BENCH = Scope(ProcessRole.WORKER, actor="job:bench")
+BENCH_UNITS_MAX = 10_000  # accounts per look; the next look goes on
 GATHER_S = 0.3  # after a notification: more marks are likely on their way
 RETRY_S = 2.0
 LOOK_AGAIN = timedelta(
@@ -175,6 +178,12 @@ def _expiry(pool: Pool, config: CloudConfig, now: datetime) -> None:
     log.info("work.expired sessions=%d ticks=%d", sessions, ticks)
 
 
+def _bench(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    done = bench.work_off(pool, BENCH, now, BENCH_UNITS_MAX)
+    if done:
+        log.info("work.bench accounts=%d", done)
+
+
 def _now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - jobs is where the worker's clock is read
 
@@ -184,5 +193,6 @@ ENTRIES = (
     Entry("ended_days", timedelta(days=1), timedelta(hours=16, minutes=20), _ended_days),  # 00:20 market time
     Entry("partitions", timedelta(days=1), timedelta(hours=15), _partitions),
     Entry("backlog", timedelta(minutes=10), timedelta(0), _backlog),
+    Entry("bench", timedelta(seconds=20), timedelta(0), _bench),
     Entry("expiry", timedelta(hours=1), timedelta(minutes=7), _expiry),
 )

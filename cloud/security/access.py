@@ -35,6 +35,11 @@ class Deed(StrEnum):
     SEE_USAGE = "see_usage"
     SEE_BILLS = "see_bills"
     TAKE_BILL = "take_bill"
+    COMPARE_PACKAGES = "compare_packages"
+    SEE_TARIFFS = "see_tariffs"
+    WRITE_TARIFF = "write_tariff"
+    BENCH_TARIFF = "bench_tariff"
+    PUBLISH_TARIFF = "publish_tariff"
     SEE_FLEET = "see_fleet"
     SEE_FIELD = "see_field"
     SEE_GATEWAY = "see_gateway"
@@ -94,6 +99,11 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.SEE_USAGE: _ALL,
             Deed.SEE_BILLS: _ALL,
             Deed.TAKE_BILL: _ALL,
+            Deed.COMPARE_PACKAGES: _ALL,
+            Deed.SEE_TARIFFS: _ALL,
+            Deed.WRITE_TARIFF: _ALL,
+            Deed.BENCH_TARIFF: _ALL,
+            Deed.PUBLISH_TARIFF: _ALL,
             Deed.SEE_FLEET: _ALL,
             Deed.SEE_FIELD: _ALL,
             Deed.SEE_GATEWAY: _ALL,
@@ -111,12 +121,15 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.SEE_USAGE: _OWN,
             Deed.SEE_BILLS: _OWN,
             Deed.TAKE_BILL: _OWN,
+            Deed.COMPARE_PACKAGES: _OWN,
         },
     }
 )
 
 # Another person's data read by somebody who is not its owner is always recorded, and so are these.
-RECORDED: Final = frozenset({Deed.SIGN_IN, Deed.SIGN_OUT, Deed.TAKE_BILL})
+RECORDED: Final = frozenset(
+    {Deed.SIGN_IN, Deed.SIGN_OUT, Deed.TAKE_BILL, Deed.WRITE_TARIFF, Deed.BENCH_TARIFF, Deed.PUBLISH_TARIFF}
+)
 
 
 def reach(actor: Actor | None, deed: Deed) -> Reach:
