@@ -3,7 +3,7 @@
 ALTER TABLE price_sheet DROP CONSTRAINT price_sheet_kind_check;
 ALTER TABLE price_sheet ADD CONSTRAINT price_sheet_kind_check
     CHECK (kind IN ('calendar', 'price-sheet', 'transmission', 'funds', 'power-factor', 'two-part', 'catalogue',
-                    'package', 'market-prices', 'collection'));
+                    'package', 'market-prices', 'collection', 'correction'));
 
 -- The grid company's area decides which price files are in force for an account.
 ALTER TABLE account ADD COLUMN grid text NOT NULL DEFAULT 'jibei' CHECK (grid ~ '^[a-z][a-z0-9-]{0,30}$');
