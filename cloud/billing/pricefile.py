@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
-from cloud.billing import arrears, packagefile, rulefile, sheetfile
+from cloud.billing import arrears, correction, packagefile, rulefile, sheetfile
 from cloud.billing.filetable import BadPriceFile, FileTable
 from cloud.billing.tariff import Head, PriceFile, Source
 
@@ -84,5 +84,6 @@ KINDS: Mapping[str, Parser] = MappingProxyType(
         "package": packagefile.package,
         "market-prices": packagefile.market_prices,
         "collection": arrears.collection_rules,
+        "correction": correction.correction_rules,
     }
 )
