@@ -37,6 +37,48 @@ class BrokerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SignerConfig:
+    """The key that signs bills, and its certificate with chain; both PEM, or neither: bills are then unsigned."""
+
+    key_file: Path | None
+    certificate_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class WechatConfig:
+    """A merchant of WeChat Pay v3 in public-key mode; keys as PEM text."""
+
+    merchant_id: str
+    app_id: str
+    merchant_key: str
+    merchant_serial: str  # of the merchant's API certificate
+    apiv3_key: str
+    public_key: str  # WeChat Pay's
+    public_key_id: str
+    gateway: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlipayConfig:
+    """An application of an Alipay merchant in public-key mode; keys as PEM text."""
+
+    app_id: str
+    seller_id: str
+    app_key: str
+    public_key: str  # Alipay's
+    gateway: str
+
+
+@dataclass(frozen=True, slots=True)
+class BankConfig:
+    """Our bank account, as customers see it who pay by transfer."""
+
+    holder: str
+    number: str
+    bank: str
+
+
+@dataclass(frozen=True, slots=True)
 class CloudConfig:
     """Everything a cloud process may know about its surroundings."""
 
@@ -54,6 +96,11 @@ class CloudConfig:
         str  # addresses whose X-Forwarded-For is believed, comma-separated; "" believes nobody
     )
     pool_size_max: int
+    bill_signer: SignerConfig
+    public_url: str  # where customers and providers reach us: "https://…", no slash at the end
+    wechat: WechatConfig | None  # None: not offered
+    alipay: AlipayConfig | None
+    bank: BankConfig | None
 
     def signing_key_file(self) -> Path:
         """Return the command key's path. Raises BadConfig when it was not given."""
@@ -87,7 +134,71 @@ def load_config(environ: Mapping[str, str]) -> CloudConfig:
         http_secure_cookies=read.choice("SHOUDIAN_HTTP_SECURE_COOKIES", 1, (0, 1)) == 1,
         http_trusted_proxies=read.text("SHOUDIAN_HTTP_TRUSTED_PROXIES", ""),
         pool_size_max=read.integer("SHOUDIAN_POOL_SIZE_MAX", 8, 1, 200),
+        bill_signer=_bill_signer(read),
+        public_url=read.address("SHOUDIAN_PUBLIC_URL", "http://127.0.0.1:8000"),
+        wechat=_wechat(read),
+        alipay=_alipay(read),
+        bank=_bank(read),
     )
+
+
+def _wechat(read: _Reader) -> WechatConfig | None:
+    if not read.text("SHOUDIAN_WECHAT_MERCHANT_ID", ""):
+        return None
+    apiv3_key = read.secret("SHOUDIAN_WECHAT_APIV3_KEY", allowed="the merchant's APIv3 key")
+    if len(apiv3_key.encode()) != 32:
+        raise BadConfig(
+            "bad_config",
+            variable="SHOUDIAN_WECHAT_APIV3_KEY",
+            problem="has another length",
+            allowed="32 characters",
+        )
+    return WechatConfig(
+        merchant_id=read.needed("SHOUDIAN_WECHAT_MERCHANT_ID", "商户号"),
+        app_id=read.needed("SHOUDIAN_WECHAT_APP_ID", "AppID"),
+        merchant_key=read.secret("SHOUDIAN_WECHAT_MERCHANT_KEY", allowed="apiclient_key.pem"),
+        merchant_serial=read.needed("SHOUDIAN_WECHAT_MERCHANT_SERIAL", "serial number of apiclient_cert.pem"),
+        apiv3_key=apiv3_key,
+        public_key=read.secret("SHOUDIAN_WECHAT_PUBLIC_KEY", allowed="pub_key.pem, 微信支付公钥"),
+        public_key_id=read.needed("SHOUDIAN_WECHAT_PUBLIC_KEY_ID", "PUB_KEY_ID_…"),
+        gateway=read.address("SHOUDIAN_WECHAT_GATEWAY", "https://api.mch.weixin.qq.com"),
+    )
+
+
+def _alipay(read: _Reader) -> AlipayConfig | None:
+    if not read.text("SHOUDIAN_ALIPAY_APP_ID", ""):
+        return None
+    return AlipayConfig(
+        app_id=read.needed("SHOUDIAN_ALIPAY_APP_ID", "APPID"),
+        seller_id=read.needed("SHOUDIAN_ALIPAY_SELLER_ID", "PID, 2088…"),
+        app_key=read.secret("SHOUDIAN_ALIPAY_APP_KEY", allowed="应用私钥 in PEM"),
+        public_key=read.secret("SHOUDIAN_ALIPAY_PUBLIC_KEY", allowed="支付宝公钥 in PEM"),
+        gateway=read.address("SHOUDIAN_ALIPAY_GATEWAY", "https://openapi.alipay.com/gateway.do"),
+    )
+
+
+def _bank(read: _Reader) -> BankConfig | None:
+    if not read.text("SHOUDIAN_BANK_NUMBER", ""):
+        return None
+    return BankConfig(
+        holder=read.needed("SHOUDIAN_BANK_HOLDER", "户名"),
+        number=read.needed("SHOUDIAN_BANK_NUMBER", "账号"),
+        bank=read.needed("SHOUDIAN_BANK_NAME", "开户行"),
+    )
+
+
+def _bill_signer(read: _Reader) -> SignerConfig:
+    found = SignerConfig(
+        read.path("SHOUDIAN_BILL_SIGNER_KEY_FILE"), read.path("SHOUDIAN_BILL_SIGNER_CERTIFICATE_FILE")
+    )
+    if (found.key_file is None) != (found.certificate_file is None):
+        raise BadConfig(
+            "bad_config",
+            variable="SHOUDIAN_BILL_SIGNER_KEY_FILE, SHOUDIAN_BILL_SIGNER_CERTIFICATE_FILE",
+            problem="only one of the two is set",
+            allowed="both or neither; shoudian-cloud signer init makes them",
+        )
+    return found
 
 
 def _broker(read: _Reader) -> BrokerConfig:
@@ -121,6 +232,22 @@ class _Reader:
 
     def text(self, name: str, default: str) -> str:
         return self._environ.get(name, "").strip() or default
+
+    def needed(self, name: str, allowed: str) -> str:
+        """Return a variable that must be there once its provider is configured."""
+        value = self.text(name, "")
+        if not value:
+            raise BadConfig("bad_config", variable=name, problem="is not set", allowed=allowed)
+        return value
+
+    def address(self, name: str, default: str) -> str:
+        """Return an http or https address, without a slash at the end."""
+        value = self.text(name, default).rstrip("/")
+        if not value.startswith(("http://", "https://")) or any(each.isspace() for each in value):
+            raise BadConfig(
+                "bad_config", variable=name, problem=f"is {value!r}", allowed="http://… or https://…"
+            )
+        return value
 
     def secret(self, name: str, *, allowed: str, default: str | None = None) -> str:
         """Return the variable, or the content of the file that `NAME_FILE` names."""

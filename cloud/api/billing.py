@@ -14,10 +14,12 @@ from fastapi import APIRouter, Path, Request, Response
 from cloud.api import reply, who
 from cloud.billing import billjson
 from cloud.billing.document import BillDocument, bill_document
+from cloud.billing.document.around import Around, around_json, bill_file_text
 from cloud.billing.facts import Bill
 from cloud.billing.labels import Language
 from cloud.billing.line import PERIODS, Period
-from cloud.billing.run.print import bill_file_name, bill_pdf
+from cloud.billing.run.print import bill_file_name, bill_pdf, signer_of
+from cloud.billing.store import bills as kept
 from cloud.billing.store import display as store
 from cloud.errors import NotFound
 from cloud.security import run as security
@@ -42,6 +44,7 @@ class BillHeadView(reply.View):
     import_wh: int
     state: str
     made_at: datetime
+    due_date: date | None
 
 
 class BillsView(reply.View):
@@ -58,7 +61,9 @@ class BillView(reply.View):
     bill_id: int
     account_id: str
     state: str
+    due_date: date | None
     bill: dict[str, Any]
+    around: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +87,25 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Bar:
+    """One month's bar, in per cent of the drawing."""
+
+    x: float
+    width: float
+    y: float
+    height: float
+    is_this: bool
+
+
+@dataclass(frozen=True, slots=True)
 class BillDrawing:
     """What the page of a bill shows: the printed document, the bar of shares, and a bar for each day."""
 
     document: BillDocument
     shares: tuple[Share, ...]
     blocks: tuple[Block, ...]
+    months: tuple[Bar, ...]
+    is_signed: bool
 
 
 BillId = Annotated[int, Path(ge=1, le=_BIGINT_MAX)]
@@ -111,20 +129,28 @@ def bill(
     request: Request, bill_id: BillId, visit: Annotated[who.Visit, who.visits(Deed.SEE_BILLS)]
 ) -> Response:
     """One bill, every line with how it was computed."""
-    row, found = _bill_for(visit, bill_id)
+    row, found, around = _bill_for(visit, bill_id)
     view = BillView(
-        bill_id=bill_id, account_id=row.account_id, state=row.state, bill=billjson.bill_json(found)
+        bill_id=bill_id,
+        account_id=row.account_id,
+        state=row.state,
+        due_date=row.due_date,
+        bill=billjson.bill_json(found),
+        around=around_json(around),
     )
-    document = bill_document(found, Language(visit.language))
-    drawn = BillDrawing(document, _shares(found), _blocks(document))
+    document = bill_document(found, Language(visit.language), around)
+    is_signed = request.app.state.config.bill_signer.key_file is not None
+    drawn = BillDrawing(document, _shares(found), _blocks(document), _months(document), is_signed)
     return reply.answer(request, visit, "billing/bill.html", view, account_id=row.account_id, drawing=drawn)
 
 
 @router.get("/bills/{bill_id}/json", response_class=Response)
 def bill_as_json(bill_id: BillId, visit: Annotated[who.Visit, who.visits(Deed.TAKE_BILL)]) -> Response:
     """The bill as a file for programs: the same text that is attached to its PDF."""
-    _, found = _bill_for(visit, bill_id)
-    return _download(billjson.bill_text(found).encode(), "application/json", bill_file_name(found, "json"))
+    _, found, around = _bill_for(visit, bill_id)
+    return _download(
+        bill_file_text(found, around).encode(), "application/json", bill_file_name(found, "json")
+    )
 
 
 @router.get(
@@ -134,21 +160,24 @@ def bill_as_json(bill_id: BillId, visit: Annotated[who.Visit, who.visits(Deed.TA
         200: {"content": {"application/pdf": {}}, "description": "PDF/A-3 with the bill's JSON inside"}
     },
 )
-def bill_as_pdf(bill_id: BillId, visit: Annotated[who.Visit, who.visits(Deed.TAKE_BILL)]) -> Response:
-    """The bill as PDF/A-3 with its JSON attached, in the language of the page."""
-    _, found = _bill_for(visit, bill_id)
-    pdf = bill_pdf(found, Language(visit.language))
+def bill_as_pdf(
+    request: Request, bill_id: BillId, visit: Annotated[who.Visit, who.visits(Deed.TAKE_BILL)]
+) -> Response:
+    """The bill as PDF/A-3 with its JSON attached, in the language of the page, signed when there is a signer."""
+    _, found, around = _bill_for(visit, bill_id)
+    signer = signer_of(request.app.state.config.bill_signer)
+    pdf = bill_pdf(found, Language(visit.language), around, signer)
     return _download(pdf, "application/pdf", bill_file_name(found, "pdf"))
 
 
-def _bill_for(visit: who.Visit, bill_id: int) -> tuple[store.BillRow, Bill]:
+def _bill_for(visit: who.Visit, bill_id: int) -> tuple[store.BillRow, Bill, Around]:
     """The bill, if the visitor may do this visit's deed to it. Raises NoBill, NotYours."""
     row = store.find_bill(visit.conn, bill_id, with_drafts=_sees_drafts(visit))
     if row is None:
         raise NoBill("not_found", kind="bill")
     subject = Subject("bill", str(bill_id), row.party_id)
     security.allow(visit.conn, visit.actor, visit.deed, subject, visit.now)
-    return row, store.load_bill(visit.conn, row)
+    return row, kept.load(visit.conn, bill_id), store.around(visit.conn, row)
 
 
 def _sees_drafts(visit: who.Visit) -> bool:
@@ -164,6 +193,19 @@ def _head_view(row: store.BillRow) -> BillHeadView:
         import_wh=row.import_wh,
         state=row.state,
         made_at=row.made_at,
+        due_date=row.due_date,
+    )
+
+
+def _months(document: BillDocument) -> tuple[Bar, ...]:
+    highest = max((each.import_wh for each in document.months), default=0)
+    if highest <= 0 or len(document.months) < 2:
+        return ()
+    place = 100 / len(document.months)
+    return tuple(
+        Bar((index + 0.14) * place, 0.72 * place, 100 - height, height, each.is_this)
+        for index, each in enumerate(document.months)
+        for height in (100 * max(0, each.import_wh) / highest,)
     )
 
 

@@ -22,7 +22,7 @@ from cloud.billing.run import bill as billing
 from cloud.billing.run import issue as issuing
 from cloud.billing.run.print import bill_file_name, bill_pdf
 from cloud.billing.run.verify import UnreadableFile, verify, verify_file
-from cloud.billing.store import display, published
+from cloud.billing.store import bills, published
 from cloud.db import Conn, ProcessRole, Scope, take_scope
 from cloud.markettime import days_of_month, month_bounds
 from cloud.metering.interval import IntervalDay, IntervalQuality
@@ -80,9 +80,7 @@ def fill(conn: Conn, days: tuple[date, ...] = days_of_month(AUGUST)) -> None:
 
 
 def load(conn: Conn, bill_id: int) -> Bill:
-    row = display.find_bill(conn, bill_id, with_drafts=True)
-    assert row is not None
-    return display.load_bill(conn, row)
+    return bills.load(conn, bill_id)
 
 
 def recomputed_fen() -> int:

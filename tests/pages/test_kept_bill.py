@@ -8,14 +8,12 @@ from pages import world
 from pages.site import Site
 
 from cloud.billing import billjson
-from cloud.billing.store import display
+from cloud.billing.store import bills
 
 
 def test_a_kept_bill_is_read_back_as_it_was_drawn_up(site: Site) -> None:
     with psycopg.connect(site.world.dsn) as conn:
-        row = display.find_bill(conn, site.world.bill_id, with_drafts=False)
-        assert row is not None
-        loaded = display.load_bill(conn, row)
+        loaded = bills.load(conn, site.world.bill_id)
 
     assert loaded == world.august_bill(world.WORKSHOP)
     assert loaded.state == "issued"

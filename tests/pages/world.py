@@ -16,7 +16,7 @@ import psycopg
 from argon2 import PasswordHasher
 
 from cloud.billing.bill import priced, rate
-from cloud.billing.billjson import derivation_json, facts_json
+from cloud.billing.billjson import derivation_json, facts_json, items_json
 from cloud.billing.catalogue import Buyer
 from cloud.billing.facts import Account, Bill, Register, rated
 from cloud.billing.segment import DayUse, Demand, DemandMode, Segment, Terms, Usage
@@ -327,7 +327,7 @@ def _bill(conn: psycopg.Connection[tuple[object, ...]], account_id: str, state: 
     bill_id = int(str(row[0]))
     for number, line in enumerate(bill.lines, 1):
         conn.execute(
-            "INSERT INTO bill_line VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "INSERT INTO bill_line VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
                 bill_id,
                 number,
@@ -339,6 +339,7 @@ def _bill(conn: psycopg.Connection[tuple[object, ...]], account_id: str, state: 
                 line.price_yuan_per_unit,
                 line.amount_fen,
                 json.dumps(derivation_json(line.derivation)),
+                json.dumps(items_json(line)),
             ),
         )
     return bill_id
