@@ -166,10 +166,12 @@ def _check_periods(table: Entries, volumes: tuple[Volume, ...]) -> None:
         labels = [volume.period for volume in volumes if volume.month == month]
         families = {_family(label) for label in labels}
         if len(set(labels)) != len(labels) or len(families) != 1:
-            text = ", ".join(labels)
-            table.refuse(
-                "volume.period", f"{month:%Y-%m}: {text}", "each period once, all of one kind, in a month"
-            )
+            text = f"{month:%Y-%m}: {', '.join(labels)}"
+            table.refuse("volume.period", text, "each period once, all of one kind, in a month")
+        prices = {volume.environment_yuan_per_mwh for volume in volumes if volume.month == month}
+        if len(prices) != 1:  # the environmental value is outside the time of use (1656号 art. 33)
+            text = f"{month:%Y-%m}: {', '.join(map(str, sorted(prices)))}"
+            table.refuse("volume.environment", text, "one environmental price in a month")
 
 
 def _family(label: str) -> str:

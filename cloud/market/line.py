@@ -38,7 +38,8 @@ class Item(StrEnum):
     DEVIATION_OVER = "deviation_over"
     DEVIATION_UNDER = "deviation_under"
     ASSESSMENT = "assessment"  # of the part of a deviation outside the free band
-    MECHANISM = "mechanism"  # mechanism energy: quantity x (mechanism price - reference price)
+    MECHANISM_ENERGY = "mechanism_energy"  # without a spot market: mechanism energy at the reference price
+    MECHANISM = "mechanism"  # its difference: quantity x (mechanism price - reference price)
     GREEN = "green"  # environmental value 绿电环境价值
     LINE_LOSS = "line_loss"
     SHARE = "share"  # a unit's share of a named difference
