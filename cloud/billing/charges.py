@@ -30,7 +30,7 @@ class Transmission:
     """A grid's T&D price table (输配电价表) with its line loss rate."""
 
     head: Head
-    line_loss_rate: Decimal
+    line_loss_rate: Decimal | None  # None: not published
     rows: tuple[TransmissionRow, ...]
 
     def row(self, structure: str, voltage: str) -> TransmissionRow | None:

@@ -119,7 +119,7 @@ def transmission(table: FileTable, head: Head) -> Transmission:
     rows = tuple(_transmission_row(each) for each in table.tables("row"))
     if len({(row.structure, row.voltage) for row in rows}) != len(rows):
         table.refuse("row", "a structure and voltage twice", "each structure and voltage once")
-    return Transmission(head, table.decimal("line_loss_rate"), rows)
+    return Transmission(head, table.optional_decimal("line_loss_rate"), rows)
 
 
 def _transmission_row(table: FileTable) -> TransmissionRow:

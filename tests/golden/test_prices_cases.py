@@ -421,12 +421,13 @@ def test_every_printed_price_of_the_jibei_table_is_the_sum_of_its_components() -
     sheet = PRICES.sheet
 
     assert len([price for row in sheet.printed for price in row.prices_yuan_per_kwh]) == 50
-    assert packaged_catalogue().findings() == ()
+    assert packaged_catalogue().sheet_findings(sheet) == ()
 
 
 def test_line_loss_price_follows_from_the_loss_rate() -> None:
     """上网环节线损费用折价 = average purchase price x r / (1 - r), 6 decimals (tariffs-and-settlement 5.1)."""
     rate = PRICES.transmission.line_loss_rate
+    assert rate is not None
     purchase = Decimal(price_of(PRICES, "average_purchase"))
 
     assert money.quotient(purchase * rate, 1 - rate, Decimal("0.000001")) == Decimal(
@@ -444,7 +445,7 @@ def test_a_misprinted_price_is_found_and_billed_as_printed() -> None:
     prices = catalogue.prices_on(AUGUST, Buyer("jibei", "agency", "commercial"))
     usage = Usage((1_000_000, 0, 0, 0, 0), 0, 0, 0, (), 0)
 
-    (finding,) = catalogue.findings()
+    (finding,) = catalogue.sheet_findings(prices.sheet)
     segments = bill.priced([(Segment(AUGUST, SEPTEMBER, terms(), usage), prices)])
     tip = bill.rate(segments, AUGUST)[0]
 

@@ -85,7 +85,7 @@ def test_the_calendar_changes_with_its_notice() -> None:
             Buyer("jibei", "catalogue", "residential"),
             ("catalogue", "residential", "exist=none"),
         ),
-        (date(2026, 8, 1), Buyer("hubei", "agency", "commercial"), ("hubei", "exist=none")),
+        (date(2026, 8, 1), Buyer("guizhou", "agency", "commercial"), ("guizhou", "exist=none")),
     ],
 )
 def test_an_unpriced_month_names_itself_and_what_exists(
