@@ -90,10 +90,14 @@ END $$;
 CREATE TRIGGER note_supply_point_change AFTER INSERT OR UPDATE OF account_id OR DELETE ON supply_point
     FOR EACH ROW EXECUTE FUNCTION note_supply_point_change();
 
+-- Notes are by the database's clock, so bills need its time too: what was kept later knew of the change.
+ALTER TABLE bill ADD COLUMN kept_at timestamptz NOT NULL DEFAULT clock_timestamp();
+
 -- Every look for touched bills: up to when it has seen the changes.
 CREATE TABLE correction_look (
     look_id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     looked_at      timestamptz NOT NULL,
+    kept_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
     found          integer NOT NULL CHECK (found >= 0)
 );
 

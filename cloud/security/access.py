@@ -35,6 +35,10 @@ class Deed(StrEnum):
     SEE_USAGE = "see_usage"
     SEE_BILLS = "see_bills"
     TAKE_BILL = "take_bill"
+    ASK_ABOUT_BILL = "ask_about_bill"
+    ANSWER_QUESTIONS = "answer_questions"
+    REVIEW_BILLS = "review_bills"
+    DECIDE_BILL = "decide_bill"
     COMPARE_PACKAGES = "compare_packages"
     SEE_TARIFFS = "see_tariffs"
     WRITE_TARIFF = "write_tariff"
@@ -43,6 +47,9 @@ class Deed(StrEnum):
     SEE_FLEET = "see_fleet"
     SEE_FIELD = "see_field"
     SEE_GATEWAY = "see_gateway"
+    SEE_LEDGER = "see_ledger"
+    SEE_CORRECTIONS = "see_corrections"
+    DECIDE_CORRECTION = "decide_correction"
 
 
 class Reach(IntEnum):
@@ -99,6 +106,9 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.SEE_USAGE: _ALL,
             Deed.SEE_BILLS: _ALL,
             Deed.TAKE_BILL: _ALL,
+            Deed.ANSWER_QUESTIONS: _ALL,
+            Deed.REVIEW_BILLS: _ALL,
+            Deed.DECIDE_BILL: _ALL,
             Deed.COMPARE_PACKAGES: _ALL,
             Deed.SEE_TARIFFS: _ALL,
             Deed.WRITE_TARIFF: _ALL,
@@ -107,6 +117,9 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.SEE_FLEET: _ALL,
             Deed.SEE_FIELD: _ALL,
             Deed.SEE_GATEWAY: _ALL,
+            Deed.SEE_LEDGER: _ALL,
+            Deed.SEE_CORRECTIONS: _ALL,
+            Deed.DECIDE_CORRECTION: _ALL,
         },
         Role.TECHNICIAN: {
             Deed.SIGN_OUT: _ALL,
@@ -121,6 +134,7 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.SEE_USAGE: _OWN,
             Deed.SEE_BILLS: _OWN,
             Deed.TAKE_BILL: _OWN,
+            Deed.ASK_ABOUT_BILL: _OWN,
             Deed.COMPARE_PACKAGES: _OWN,
         },
     }
@@ -129,6 +143,7 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
 # Another person's data read by somebody who is not its owner is always recorded, and so are these.
 RECORDED: Final = frozenset(
     {Deed.SIGN_IN, Deed.SIGN_OUT, Deed.TAKE_BILL, Deed.WRITE_TARIFF, Deed.BENCH_TARIFF, Deed.PUBLISH_TARIFF}
+    | {Deed.DECIDE_CORRECTION, Deed.DECIDE_BILL, Deed.ANSWER_QUESTIONS}
 )
 
 

@@ -32,6 +32,10 @@ class NotLatest(NotNow):
     """A later revision of the month exists; that one is to be issued."""
 
 
+class NeedsCorrection(NotNow):
+    """The month's bill is out already: another takes its place only by a correction that a second person approved."""
+
+
 class NoCollectionRules(Refused):
     """No file of kind "collection" is in force, so nobody can say when the bill is due."""
 
@@ -51,7 +55,7 @@ class Issued:
 def issue(conn: Conn, bill_id: int, actor: str, now: datetime) -> Issued:
     """Issue a draft: from now on its customer sees it and owes it; what it replaces is superseded and reversed.
 
-    Raises NoSuchBill, NotADraft, NotLatest, NoCollectionRules, PeriodLocked.
+    Raises NoSuchBill, NotADraft, NotLatest, NeedsCorrection, NoCollectionRules, PeriodLocked.
     """
     found = issued.account_month(conn, bill_id)
     if found is None:
@@ -97,6 +101,8 @@ def _put_away(
         if each.revision >= this.revision:
             continue
         if each.state == "issued":
+            if not issued.is_corrected_by(conn, each.bill_id, this.bill_id):
+                raise NeedsCorrection("needs_correction", bill_id=this.bill_id, issued=each.bill_id)
             before, reversal_id = each, _reverse(conn, each.bill_id, now)
             issued.move(conn, each.bill_id, "superseded")
         elif each.state in ("draft", "held"):

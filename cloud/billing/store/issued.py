@@ -47,6 +47,17 @@ def sections_fen(conn: Conn, bill_id: int) -> tuple[tuple[Section, int], ...]:
     return tuple((Section(section), int(fen)) for section, fen in rows)
 
 
+def is_corrected_by(conn: Conn, bill_id: int, next_bill_id: int) -> bool:
+    """Whether two persons have approved that the one takes the place of the other."""
+    return bool(
+        conn.execute(
+            """SELECT FROM correction_bill c JOIN correction_decision d USING (correction_id)
+               WHERE c.corrects = %s AND c.bill_id = %s AND d.deed = 'approve'""",
+            (bill_id, next_bill_id),
+        ).rowcount
+    )
+
+
 def move(conn: Conn, bill_id: int, state: str) -> None:
     """Put a bill into another state."""
     conn.execute("UPDATE bill SET state = %s WHERE bill_id = %s", (state, bill_id))
