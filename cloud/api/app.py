@@ -26,7 +26,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud import db, words
-from cloud.api import billing, devices, live, metering, reply, security, who
+from cloud.api import billing, devices, live, metering, questions, reply, review, security, who
 from cloud.billing.store.published import packaged_catalogue
 from cloud.config import CloudConfig
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound, NotNow, Refused, Unavailable
@@ -90,6 +90,8 @@ def make_app(config: CloudConfig) -> FastAPI:
     app.state.catalogue = packaged_catalogue()
     for router in (security.router, metering.router, billing.router, devices.router, live.router):
         app.include_router(router)
+    app.include_router(review.router)
+    app.include_router(questions.router)
     _add_own_routes(app)
     app.mount("/static", StaticFiles(directory=str(resources.files("cloud.api") / "static")), name="static")
     app.add_middleware(_Headers, secure=config.http_secure_cookies)
