@@ -26,7 +26,19 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud import db, words
-from cloud.api import billing, devices, live, metering, questions, reply, review, security, who
+from cloud.api import (
+    billing,
+    devices,
+    live,
+    metering,
+    offers,
+    questions,
+    reply,
+    review,
+    security,
+    tariffs,
+    who,
+)
 from cloud.billing.store.published import packaged_catalogue
 from cloud.config import CloudConfig
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound, NotNow, Refused, Unavailable
@@ -92,6 +104,8 @@ def make_app(config: CloudConfig) -> FastAPI:
         app.include_router(router)
     app.include_router(review.router)
     app.include_router(questions.router)
+    app.include_router(offers.router)
+    app.include_router(tariffs.router)
     _add_own_routes(app)
     app.mount("/static", StaticFiles(directory=str(resources.files("cloud.api") / "static")), name="static")
     app.add_middleware(_Headers, secure=config.http_secure_cookies)

@@ -11,7 +11,7 @@ from datetime import date
 from cloud.billing import catalogue, pricefile
 from cloud.billing.catalogue import Catalogue
 from cloud.billing.filetable import BadPriceFile
-from cloud.billing.line import PERIODS
+from cloud.billing.line import PERIODS, Period
 from cloud.billing.tariff import Head, PriceFile
 
 DIFF_LINES_MAX = 2000
@@ -136,7 +136,7 @@ def seasons_of(text: str) -> tuple[Season, ...]:
     return tuple(found)
 
 
-def painted(text: str, seasons: Sequence[Mapping[str, Sequence[str]]]) -> str:
+def painted(text: str, seasons: Sequence[Mapping[Period, Sequence[str]]]) -> str:
     """Write the hours of each season into a calendar's text; everything else of it stays as it is.
 
     Raises ValueError unless there are as many seasons as the text has.

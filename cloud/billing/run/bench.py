@@ -12,7 +12,7 @@ from typing import Any
 
 from cloud.billing import bench, comparison, draft
 from cloud.billing.bench import MonthUse
-from cloud.billing.bill import NOTHING_GIVEN, LineChange
+from cloud.billing.bill import LineChange
 from cloud.billing.catalogue import Catalogue
 from cloud.billing.comparison import Comparison
 from cloud.billing.package import Package
@@ -23,6 +23,7 @@ from cloud.billing.tariff import PriceFile
 from cloud.db import Conn, Pool, Scope, transaction
 from cloud.errors import Refused
 from cloud.markettime import day_of, month_after, month_of
+from cloud.parties import store as parties
 
 MONTHS_BACK = 12
 
@@ -52,12 +53,13 @@ def compare(conn: Conn, account_id: str, now: datetime, shift_percent: int = 0) 
     for month in months_before(month_of(day_of(now)), MONTHS_BACK):
         try:
             inputs = billing.inputs(conn, account_id, month, now)
-            bench.lines_under(use_of(inputs), inputs.catalogue)
+            use = use_of(conn, inputs)
+            bench.lines_under(use, inputs.catalogue)
         except Refused as problem:
             skipped.append(SkippedMonth(month, problem.key))
             continue
         known = inputs.catalogue
-        uses.append(use_of(inputs))
+        uses.append(use)
     result = None if known is None else comparison.compare(uses, known, day_of(now), shift_percent)
     return Compared(tuple(use.month for use in uses), tuple(skipped), result)
 
@@ -89,7 +91,7 @@ def rate_month(conn: Conn, account_id: str, month: date, file: PriceFile, now: d
     category = ""
     try:
         inputs = billing.inputs(conn, account_id, month, now)
-        use = use_of(inputs)
+        use = use_of(conn, inputs)
         category = use.category
         if isinstance(file, Package) and (reason := bench.ineligible(use, file)):
             return Result(account_id, month, category, None, None, (), f"ineligible_{reason}")
@@ -127,7 +129,7 @@ def replaced(conn: Conn, file: PriceFile, day: date) -> tuple[PriceFile, str] | 
 def use_of(inputs: billing.Inputs) -> MonthUse:
     """Take of a bill's inputs what other prices may be put to."""
     stretches = tuple(stretch for stretch, _ in inputs.stretches)
-    return MonthUse(inputs.month, billing.GRID, stretches, inputs.days, NOTHING_GIVEN)
+    return MonthUse(inputs.month, inputs.grid, stretches, inputs.days, inputs.given)
 
 
 def months_before(month: date, count: int) -> tuple[date, ...]:

@@ -16,7 +16,7 @@ from cloud.billing.store import drafts, published
 from cloud.db import Conn
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound, NotNow
 
-TEXT_MAX = 200_000
+TEXT_MAX = 40_000  # characters; a form's body has its limit (cloud/api/app.py)
 ACCOUNTS_MAX = 5000
 
 
