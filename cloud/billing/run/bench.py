@@ -23,7 +23,6 @@ from cloud.billing.tariff import PriceFile
 from cloud.db import Conn, Pool, Scope, transaction
 from cloud.errors import Refused
 from cloud.markettime import day_of, month_after, month_of
-from cloud.parties import store as parties
 
 MONTHS_BACK = 12
 
@@ -53,7 +52,7 @@ def compare(conn: Conn, account_id: str, now: datetime, shift_percent: int = 0) 
     for month in months_before(month_of(day_of(now)), MONTHS_BACK):
         try:
             inputs = billing.inputs(conn, account_id, month, now)
-            use = use_of(conn, inputs)
+            use = use_of(inputs)
             bench.lines_under(use, inputs.catalogue)
         except Refused as problem:
             skipped.append(SkippedMonth(month, problem.key))
@@ -91,7 +90,7 @@ def rate_month(conn: Conn, account_id: str, month: date, file: PriceFile, now: d
     category = ""
     try:
         inputs = billing.inputs(conn, account_id, month, now)
-        use = use_of(conn, inputs)
+        use = use_of(inputs)
         category = use.category
         if isinstance(file, Package) and (reason := bench.ineligible(use, file)):
             return Result(account_id, month, category, None, None, (), f"ineligible_{reason}")
