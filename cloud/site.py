@@ -37,6 +37,11 @@ STRUCTURES = ("single_part", "two_part")
 VOLTAGES = ("lt1kV", "1-10kV", "35kV", "110kV", "ge220kV")
 DEMAND_MODES = ("none", "capacity", "contracted", "actual")
 POWER_FACTORS = ("0.80", "0.85", "0.90")
+GRID = re.compile(r"[a-z][a-z0-9-]{0,30}", re.ASCII)
+OPTION = re.compile(r"[a-z0-9_]{1,30}", re.ASCII)
+MONTH = re.compile(r"20[0-9]{2}-(0[1-9]|1[0-2])", re.ASCII)
+DEFAULT_GRID = "jibei"
+KWH_MAX = 10**9
 
 
 class BadSite(Invalid):
@@ -60,12 +65,22 @@ class Party:
 
 
 @dataclass(frozen=True, slots=True)
+class YearOpening:
+    """The kWh of the calendar year before the first month that is billed here."""
+
+    month: date
+    kwh: int
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     account_id: str
     party: str
     name: str
     address: str
+    grid: str
     terms: tuple[DatedTerms, ...]
+    year_openings: tuple[YearOpening, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +186,12 @@ def _account(table: _Table) -> Account:
         party=table.text("party", NAME),
         name=table.text("name", NAME),
         address=table.text("address", NAME),
+        grid=table.text("grid", GRID) if table.has("grid") else DEFAULT_GRID,
         terms=tuple(_terms(terms, account_id) for terms in table.tables("terms")),
+        year_openings=tuple(
+            YearOpening(markettime.month_from(each.text("month", MONTH)), each.integer("kwh", 0, KWH_MAX))
+            for each in table.tables("year_opening")
+        ),
     )
 
 
@@ -191,6 +211,7 @@ def _terms(table: _Table, account_id: str) -> DatedTerms:
         capacity_kva=table.integer_if("capacity_kva", needed=demand_mode != "none"),
         contract_demand_kw=table.integer_if("contract_demand_kw", needed=demand_mode == "contracted"),
         power_factor_standard=None if power_factor == "none" else Decimal(power_factor),
+        option=table.text("option", OPTION) if table.has("option") else "",
     )
 
 
@@ -211,6 +232,11 @@ class _Table:
                 key, f"is {value!r}" if value is not None else "is missing", f"text like {pattern.pattern}"
             )
         return value
+
+    def has(self, key: str) -> bool:
+        """Whether a key that may be absent is there."""
+        self._read.add(key)
+        return key in self._table
 
     def choice(self, key: str, allowed: Collection[str], default: str | None = None) -> str:
         value = self._take(key)
@@ -298,10 +324,17 @@ def import_site(conn: Conn, site: Site) -> None:
             raise SiteConflict(
                 "site_conflict", key=key, problem=f"party {account.party!r} is not in this file"
             )
-        _agree(parties.put_account(conn, account.account_id, party_ids[account.party], account.name, account.address),
-               key, "belongs to another party already")  # fmt: skip
+        new = parties.NewAccount(
+            *(account.account_id, party_ids[account.party], account.name, account.address, account.grid)
+        )
+        _agree(
+            parties.put_account(conn, new), key, "belongs to another party or is in another grid area already"
+        )
         for terms in account.terms:
             _put_terms(conn, terms)
+        for opening in account.year_openings:
+            kept = parties.put_year_opening(conn, account.account_id, opening.month, opening.kwh)
+            _agree(kept, f"{key} year_opening", "that year has an opening with other content already")
     for point in site.supply_points:
         _put_supply_point(conn, point)
     for gateway in site.gateways:

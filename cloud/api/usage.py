@@ -19,7 +19,6 @@ from cloud.parties import store as parties
 
 # A quarter-hour that ended so short a time ago may still be under way: two sealing periods and their validation.
 PENDING: Final = timedelta(minutes=40)
-GRID: Final = "jibei"  # the grid whose calendars apply; accounts of one grid only, for now
 QUALITY: Final = ("missing", "actual", "recollected", "estimated", "manual")
 
 
@@ -94,9 +93,12 @@ def calendar_of(request: Request, visit: who.Visit, account_id: str, day: date) 
     terms = parties.find_terms(visit.conn, account_id, markettime.slot_start(day, 0))
     if terms is None or terms.category != "commercial":
         return None
+    account = parties.find_account(visit.conn, account_id)
     catalogue: Catalogue = request.app.state.catalogue
+    if account is None:
+        return None
     try:
-        return catalogue.calendar_on(day, GRID)
+        return catalogue.calendar_on(day, account.grid)
     except UnpricedMonth:
         return None
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from itertools import pairwise
+from types import MappingProxyType
 
 from cloud.billing.catalogue import AnyPrices, Buyer, Catalogue
 from cloud.billing.facts import Register
 from cloud.billing.segment import Segment, Terms, missing_slots, usage_from
 from cloud.billing.tariff import Finding
 from cloud.errors import Refused
-from cloud.markettime import SLOTS_PER_DAY, days_between, slot_label
-from cloud.metering.interval import IntervalDay
+from cloud.markettime import SLOTS_PER_DAY, days_between, slot_label, slot_start
+from cloud.metering.interval import IntervalDay, IntervalQuality
 from cloud.money import EXACT
 
 MISSING_SHOWN_MAX = 10
+NO_ENERGY = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,21 @@ class Stretch:
     end_day: date
     terms: Terms
     package: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """When a supply point had a meter: from its first installation to its last removal; None = open.
+
+    A gap between two meters counts as service: power flowed, and its energy must be known or estimated.
+    """
+
+    start: datetime
+    end: datetime | None
+
+    def holds(self, start: datetime, end: datetime) -> bool:
+        """Say whether `[start, end)` lies wholly in the time of service."""
+        return self.start <= start and (self.end is None or end <= self.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +102,56 @@ def priced_stretches(
 
 
 def missing_days(
-    stretches: Iterable[Stretch], days: Mapping[str, Sequence[IntervalDay]]
+    stretches: Iterable[Stretch],
+    days: Mapping[str, Sequence[IntervalDay]],
+    services: Mapping[str, Service] = MappingProxyType({}),
 ) -> tuple[MissingDay, ...]:
-    """List every slot of the stretches that has no energy; `days` holds each supply point's known days."""
+    """List every slot of the stretches in which a supply point was in service and has no energy.
+
+    `days` holds each supply point's known days; one that `services` does not tell about is in service throughout.
+    """
     missing = []
     wanted = list(stretches)
     for supply_point_id, known in sorted(days.items()):
         by_day = {each.day: each for each in known}
+        service = services.get(supply_point_id)
         for stretch in wanted:
             reactive = stretch.terms.power_factor_standard is not None
             for day in days_between(stretch.first_day, stretch.end_day):
+                needed = _served(service, day)
                 found = by_day.get(day)
-                slots = (
-                    tuple(range(SLOTS_PER_DAY)) if found is None else missing_slots(found, reactive=reactive)
-                )
+                lacking = needed if found is None else missing_slots(found, reactive=reactive)
+                slots = tuple(slot for slot in lacking if slot in needed)
                 if slots:
                     missing.append(MissingDay(supply_point_id, day, slots))
     return tuple(missing)
+
+
+def in_service(days: Iterable[IntervalDay], service: Service | None) -> tuple[IntervalDay, ...]:
+    """Fill slots without a value in which the supply point had no meter: nothing flowed there."""
+    return tuple(_filled(each, _served(service, each.day)) for each in days)
+
+
+def _filled(day: IntervalDay, served: Sequence[int]) -> IntervalDay:
+    if len(served) == SLOTS_PER_DAY:
+        return day
+    outside = set(range(SLOTS_PER_DAY)) - set(served)
+    filled = {slot for slot in outside if day.import_wh[slot] is None}
+    return replace(
+        day,
+        import_wh=tuple(NO_ENERGY if slot in filled else wh for slot, wh in enumerate(day.import_wh)),
+        quality=tuple(
+            int(IntervalQuality.ACTUAL) if slot in filled else quality
+            for slot, quality in enumerate(day.quality)
+        ),
+    )
+
+
+def _served(service: Service | None, day: date) -> Sequence[int]:
+    every = range(SLOTS_PER_DAY)
+    if service is None or service.holds(slot_start(day, 0), slot_start(day, SLOTS_PER_DAY)):
+        return every
+    return tuple(slot for slot in every if service.holds(slot_start(day, slot), slot_start(day, slot + 1)))
 
 
 def segments(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 import psycopg
@@ -24,6 +24,7 @@ class AccountRow:
     name: str
     address: str
     party_name: str
+    grid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def find_account(conn: Conn, account_id: str) -> AccountRow | None:
     """The account of that number, if this transaction may see it."""
     with conn.cursor(row_factory=class_row(AccountRow)) as cursor:
         return cursor.execute(
-            """SELECT a.account_id, a.party_id, a.name, a.address, p.name AS party_name
+            """SELECT a.account_id, a.party_id, a.name, a.address, p.name AS party_name, a.grid
                FROM account a JOIN party p USING (party_id) WHERE a.account_id = %s""",
             (account_id,),
         ).fetchone()
@@ -55,7 +56,7 @@ def list_accounts(conn: Conn, party_id: int | None) -> tuple[AccountRow, ...]:
     with conn.cursor(row_factory=class_row(AccountRow)) as cursor:
         return tuple(
             cursor.execute(
-                """SELECT a.account_id, a.party_id, a.name, a.address, p.name AS party_name
+                """SELECT a.account_id, a.party_id, a.name, a.address, p.name AS party_name, a.grid
                    FROM account a JOIN party p USING (party_id)
                    WHERE %(party_id)s::bigint IS NULL OR a.party_id = %(party_id)s
                    ORDER BY a.account_id LIMIT %(most)s""",
@@ -90,6 +91,7 @@ class DatedTerms:
     capacity_kva: int | None
     contract_demand_kw: int | None
     power_factor_standard: Decimal | None
+    option: str = ""
 
 
 def find_party(conn: Conn, name: str) -> int | None:
@@ -109,16 +111,41 @@ def put_party(conn: Conn, name: str, kind: str) -> int:
     return int(row[0])
 
 
-def put_account(conn: Conn, account_id: str, party_id: int, name: str, address: str) -> bool:
-    """Register an account or renew its name and address; False when it is another party's."""
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """A contract account to register; `grid` is the grid company's area it is in."""
+
+    account_id: str
+    party_id: int
+    name: str
+    address: str
+    grid: str
+
+
+def put_account(conn: Conn, account: NewAccount) -> bool:
+    """Register an account or renew its name and address; False when it is another party's or in another grid."""
     return (
         conn.execute(
-            """INSERT INTO account AS a (account_id, party_id, name, address) VALUES (%s, %s, %s, %s)
+            """INSERT INTO account AS a (account_id, party_id, name, address, grid) VALUES (%s, %s, %s, %s, %s)
                ON CONFLICT (account_id) DO UPDATE SET name = excluded.name, address = excluded.address
-               WHERE a.party_id = excluded.party_id""",
-            (account_id, party_id, name, address),
+               WHERE (a.party_id, a.grid) = (excluded.party_id, excluded.grid)""",
+            (account.account_id, account.party_id, account.name, account.address, account.grid),
         ).rowcount
         == 1
+    )
+
+
+def put_year_opening(conn: Conn, account_id: str, month: date, kwh: int) -> bool:
+    """Note the kWh an account used in the calendar year before `month`; False when others are noted already."""
+    conn.execute(
+        "INSERT INTO year_opening (account_id, month, kwh) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+        (account_id, month, kwh),
+    )
+    return (
+        conn.execute(
+            "SELECT FROM year_opening WHERE (account_id, month, kwh) = (%s, %s, %s)", (account_id, month, kwh)
+        ).fetchone()
+        is not None
     )
 
 
@@ -144,19 +171,19 @@ def put_terms(conn: Conn, terms: DatedTerms) -> bool:
 def _put_terms(conn: Conn, terms: DatedTerms) -> bool:
     facts = (
         *(terms.category, terms.purchase, terms.structure, terms.voltage, terms.demand_mode),
-        *(terms.capacity_kva, terms.contract_demand_kw, terms.power_factor_standard),
+        *(terms.capacity_kva, terms.contract_demand_kw, terms.power_factor_standard, terms.option),
     )
     kept = conn.execute(
         """SELECT category, purchase, structure, voltage, demand_mode, capacity_kva, contract_demand_kw,
-                  power_factor_standard
+                  power_factor_standard, option
            FROM account_terms WHERE account_id = %s AND lower(effective) = %s FOR UPDATE""",
         (terms.account_id, terms.start),
     ).fetchone()
     if kept is None:
         conn.execute(
             """INSERT INTO account_terms (account_id, effective, category, purchase, structure, voltage, demand_mode,
-                                          capacity_kva, contract_demand_kw, power_factor_standard)
-               VALUES (%s, tstzrange(%s, %s), %s, %s, %s, %s, %s, %s, %s, %s)""",
+                                          capacity_kva, contract_demand_kw, power_factor_standard, option)
+               VALUES (%s, tstzrange(%s, %s), %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
             (terms.account_id, terms.start, terms.end, *facts),
         )
         return True

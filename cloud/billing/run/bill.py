@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from cloud.billing import evidence, facts
-from cloud.billing.bill import PricedSegment, priced, rate
-from cloud.billing.catalogue import AnyPrices, Catalogue, Prices
+from cloud.billing.bill import Given, PricedSegment, priced, rate
+from cloud.billing.catalogue import (
+    CATALOGUE_PURCHASE,
+    RETAIL_PURCHASE,
+    AnyPrices,
+    Catalogue,
+    Prices,
+)
 from cloud.billing.facts import Account, Bill
+from cloud.billing.segment import Terms
 from cloud.billing.store import bills, published
 from cloud.billing.tariff import Finding
+from cloud.contracts.store import retail as packages
 from cloud.db import Conn
 from cloud.errors import Invalid, NotFound, NotNow, Refused
-from cloud.markettime import day_of, month_bounds, month_of, slot_of, slot_start
+from cloud.markettime import day_of, month_bounds, month_of, slot_start
 from cloud.metering.interval import IntervalDay
 from cloud.metering.store import intervals
+from cloud.money import total
 from cloud.parties import store as parties
-
-GRID = "jibei"
 
 
 class NoSuchAccount(NotFound):
@@ -34,7 +42,15 @@ class MonthNotOver(NotNow):
 
 
 class TermsWithinADay(Invalid):
-    """Terms change inside a trading day; they must change at 00:00 market time."""
+    """Terms or a package change inside a trading day; they must change at 00:00 market time."""
+
+
+class NoPackage(Refused):
+    """A retail customer has no package on some day of the month."""
+
+
+class YearIncomplete(Refused):
+    """Earlier months of the year are not billed, so nobody knows in which tier of the ladder this one begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +69,13 @@ class Inputs:
     """What a month's bill is drawn up from, as known now; `sha256` is of everything that decides its amounts."""
 
     account: Account
+    grid: str
     month: date
     catalogue: Catalogue
     stretches: tuple[tuple[evidence.Stretch, AnyPrices], ...]
     days: tuple[IntervalDay, ...]
     segments: tuple[PricedSegment, ...]
+    given: Given
     sha256: bytes
 
 
@@ -65,8 +83,8 @@ def bill_month(conn: Conn, account_id: str, month: date, now: datetime) -> Drawn
     """Draw up the month's bill and keep it as a draft, unless equal inputs gave the latest one. Safe to repeat.
 
     `month` is the first day of the billing month.
-    Raises NoSuchAccount, MonthNotOver, NothingToBill, TermsWithinADay, UnpricedMonth, NoSuchPrice,
-    IntervalsMissing.
+    Raises NoSuchAccount, MonthNotOver, NothingToBill, TermsWithinADay, NoPackage, YearIncomplete, UnpricedMonth,
+    NoSuchPrice, NoReferencePrice, IntervalsMissing.
     """
     bills.lock_month(conn, account_id, month)
     published.keep(conn, published.packaged_texts(), now)
@@ -90,17 +108,20 @@ def inputs(conn: Conn, account_id: str, month: date, now: datetime) -> Inputs:
             "month_not_over", account=account_id, month=month.strftime("%Y-%m"), ends=end.isoformat()
         )
     catalogue = published.catalogue(conn)
-    stretches = evidence.priced_stretches(_stretches(conn, account_id, month), catalogue, GRID)
+    stretches = evidence.priced_stretches(_stretches(conn, account_id, month), catalogue, account.grid)
     days = _days(conn, account_id, month, stretches)
     segments = priced(evidence.segments(stretches, days))
+    given = _given(conn, account_id, month, [stretch for stretch, _ in stretches])
     return Inputs(
         account=Account(account_id, account.name, account.address),
+        grid=account.grid,
         month=month,
         catalogue=catalogue,
         stretches=stretches,
         days=days,
         segments=segments,
-        sha256=facts.input_sha256(account_id, month, segments),
+        given=given,
+        sha256=facts.input_sha256(account_id, month, segments, given),
     )
 
 
@@ -115,13 +136,14 @@ def draw(conn: Conn, known: Inputs, revision: int, now: datetime) -> Bill:
         revision=revision,
         made_at=now,
         segments=tuple(map(facts.rated, known.segments)),
-        lines=rate(known.segments, known.month),
+        lines=rate(known.segments, known.month, known.given),
         registers=registers,
         intervals=bills.interval_evidence(conn, points, first, end),
         findings=(
             *_sheet_findings(known.catalogue, known.stretches),
             *evidence.register_findings(registers, known.days),
         ),
+        given=known.given,
     )
 
 
@@ -132,18 +154,79 @@ def accounts_to_bill(conn: Conn, month: date) -> tuple[str, ...]:
 
 def _stretches(conn: Conn, account_id: str, month: date) -> tuple[evidence.Stretch, ...]:
     start, end = month_bounds(month)
-    found = []
+    found: list[evidence.Stretch] = []
     for dated in bills.terms_between(conn, account_id, start, end):
-        edges = (max(dated.start or start, start), min(dated.end or end, end))
-        for edge in edges:
-            if slot_start(day_of(edge), slot_of(edge)) != edge or slot_of(edge) != 0:
-                raise TermsWithinADay("terms_within_a_day", account=account_id, at=edge.isoformat())
-        found.append(evidence.Stretch(day_of(edges[0]), day_of(edges[1]), dated.terms))
+        first, last = max(dated.start or start, start), min(dated.end or end, end)
+        if dated.terms.purchase == RETAIL_PURCHASE:
+            found += _on_packages(conn, account_id, (first, last), dated.terms)
+        else:
+            days = _whole_days(account_id, first, last)
+            found.append(evidence.Stretch(*days, dated.terms))
     if not found:
         raise NothingToBill(
             "nothing_to_bill", account=account_id, month=month.strftime("%Y-%m"), lacks="terms"
         )
     return tuple(found)
+
+
+def _on_packages(
+    conn: Conn, account_id: str, span: tuple[datetime, datetime], terms: Terms
+) -> tuple[evidence.Stretch, ...]:
+    """Cut the time of retail terms where the package changes; every day needs one."""
+    found = []
+    reached = span[0]
+    for dated in packages.packages_between(conn, account_id, *span):
+        start, end = max(dated.start, span[0]), min(dated.end or span[1], span[1])
+        if start > reached:
+            break
+        days = _whole_days(account_id, start, end)
+        found.append(evidence.Stretch(*days, terms, dated.origin))
+        reached = end
+    if reached < span[1]:
+        raise NoPackage("no_package", account=account_id, day=day_of(reached).isoformat())
+    return tuple(found)
+
+
+def _whole_days(account_id: str, start: datetime, end: datetime) -> tuple[date, date]:
+    for edge in (start, end):
+        if slot_start(day_of(edge), 0) != edge:
+            raise TermsWithinADay("terms_within_a_day", account=account_id, at=edge.isoformat())
+    return day_of(start), day_of(end)
+
+
+def _given(conn: Conn, account_id: str, month: date, stretches: Sequence[evidence.Stretch]) -> Given:
+    """Load what the bill takes from elsewhere: the ladder's position where a stretch is on catalogue prices."""
+    if all(stretch.terms.purchase != CATALOGUE_PURCHASE for stretch in stretches):
+        return Given()
+    year_start, _ = month_bounds(month.replace(month=1))
+    on_catalogue = [
+        dated
+        for dated in bills.terms_between(conn, account_id, year_start, month_bounds(month)[1])
+        if dated.terms.purchase == CATALOGUE_PURCHASE
+    ]
+    known = bills.year_kwh(conn, account_id, month)
+    missing = [
+        each
+        for each in (month.replace(month=number) for number in range(1, month.month))
+        if each not in known.by_month
+        and not (known.opening_month and each < known.opening_month)
+        and any(_touches(dated, *month_bounds(each)) for dated in on_catalogue)
+    ]
+    if missing:
+        names = ", ".join(each.strftime("%Y-%m") for each in missing)
+        raise YearIncomplete(
+            "year_incomplete", account=account_id, month=month.strftime("%Y-%m"), missing=names
+        )
+    counted = [kwh for each, kwh in known.by_month.items() if each >= (known.opening_month or date.min)]
+    first = on_catalogue[0].start
+    return Given(
+        year_kwh=total((*counted, known.opening_kwh)),
+        service_from=None if first is None or first <= year_start else day_of(first),
+    )
+
+
+def _touches(dated: bills.DatedTerms, start: datetime, end: datetime) -> bool:
+    return (dated.start or start) < end and start < (dated.end or end)
 
 
 def _days(
@@ -155,10 +238,11 @@ def _days(
         raise NothingToBill("nothing_to_bill", account=account_id, month=month.strftime("%Y-%m"), lacks=lacks)
     first, end = stretches[0][0].first_day, stretches[-1][0].end_day
     days = {point: intervals.load_days(conn, point, first, end) for point in points}
-    missing = evidence.missing_days([stretch for stretch, _ in stretches], days)
+    services = {point: evidence.Service(*span) for point, span in bills.services(conn, points).items()}
+    missing = evidence.missing_days([stretch for stretch, _ in stretches], days, services)
     if missing:
         raise evidence.IntervalsMissing(account_id, month, missing)
-    return tuple(day for point in points for day in days[point])
+    return tuple(day for point in points for day in evidence.in_service(days[point], services.get(point)))
 
 
 def _covered(stretches: tuple[tuple[evidence.Stretch, AnyPrices], ...]) -> tuple[datetime, datetime]:
@@ -168,5 +252,13 @@ def _covered(stretches: tuple[tuple[evidence.Stretch, AnyPrices], ...]) -> tuple
 def _sheet_findings(
     catalogue: Catalogue, stretches: tuple[tuple[evidence.Stretch, AnyPrices], ...]
 ) -> tuple[Finding, ...]:
-    used = {prices.sheet.head.origin for _, prices in stretches if isinstance(prices, Prices)}
-    return tuple(each for each in catalogue.findings() if dict(each.facts)["sheet"] in used)
+    """Report what is wrong in the printed rows that were billed."""
+    found: dict[Finding, None] = {}
+    for stretch, prices in stretches:
+        if isinstance(prices, Prices):
+            own = {"structure": stretch.terms.structure, "voltage": stretch.terms.voltage}
+            for finding in catalogue.sheet_findings(prices.sheet):
+                told = dict(finding.facts)
+                if all(told.get(key, value) == value for key, value in own.items()):
+                    found[finding] = None
+    return tuple(found)

@@ -84,6 +84,47 @@ def supply_points(conn: Conn, account_id: str) -> tuple[str, ...]:
     return tuple(supply_point_id for (supply_point_id,) in rows)
 
 
+def services(conn: Conn, supply_point_ids: Sequence[str]) -> dict[str, tuple[datetime, datetime | None]]:
+    """Tell from when to when each supply point had meters; None = it has one; no entry = it never had any."""
+    rows = conn.execute(
+        """SELECT supply_point_id, min(lower(period)),
+                  CASE WHEN bool_or(upper(period) IS NULL) THEN NULL ELSE max(upper(period)) END
+           FROM installation WHERE supply_point_id = ANY(%s) GROUP BY supply_point_id""",
+        (list(supply_point_ids),),
+    )
+    return {point: (start, end) for point, start, end in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class YearKwh:
+    """Catalogue kWh of the months of a year that are billed, and what was used before the first month billed here."""
+
+    by_month: dict[date, Decimal]
+    opening_month: date | None
+    opening_kwh: Decimal
+
+
+def year_kwh(conn: Conn, account_id: str, month: date) -> YearKwh:
+    """Add up the catalogue kWh of the standing bills of the calendar year's months before `month`."""
+    new_year = month.replace(month=1)
+    rows = conn.execute(
+        """SELECT month, (SELECT coalesce(sum(kwh.value::numeric), 0)
+                          FROM jsonb_array_elements(facts -> 'segments') s, jsonb_each_text(s -> 'kwh') kwh
+                          WHERE s -> 'terms' ->> 'purchase' = 'catalogue')
+           FROM (SELECT DISTINCT ON (month) month, facts FROM bill
+                 WHERE account_id = %s AND month >= %s AND month < %s AND state <> 'void'
+                 ORDER BY month, revision DESC) latest""",
+        (account_id, new_year, month),
+    ).fetchall()
+    opening = conn.execute(
+        """SELECT month, kwh FROM year_opening
+           WHERE account_id = %s AND month >= %s AND month <= %s ORDER BY month DESC LIMIT 1""",
+        (account_id, new_year, month),
+    ).fetchone()
+    first, kwh = opening or (None, Decimal(0))
+    return YearKwh(dict(rows), first, kwh)
+
+
 def interval_evidence(
     conn: Conn, supply_point_ids: Sequence[str], first: date, end: date
 ) -> tuple[IntervalEvidence, ...]:
