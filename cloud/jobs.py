@@ -18,16 +18,20 @@ from datetime import UTC, datetime, timedelta
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from cloud import markettime
-from cloud.billing.run import bench
+from cloud.billing.run import bench, review
+from cloud.billing.run import bill as billing
+from cloud.billing.store import review as review_store
 from cloud.config import CloudConfig
 from cloud.db import Pool, ProcessRole, Scope, open_pool, transaction
-from cloud.errors import Unavailable
+from cloud.errors import Refused, Unavailable
+from cloud.metering.run import blocks
 from cloud.metering.run.validate import note_silent, validate_stale
 from cloud.metering.store import intervals, partitions, readings, timetable
 
 log = logging.getLogger(__name__)
 
 TIMETABLE = Scope(ProcessRole.WORKER, actor="job:timetable")
+REVIEW = Scope(ProcessRole.WORKER, actor="job:review")
 BENCH = Scope(ProcessRole.WORKER, actor="job:bench")
 BENCH_UNITS_MAX = 10_000  # accounts per look; the next look goes on
 GATHER_S = 0.3  # after a notification: more marks are likely on their way
@@ -184,6 +188,28 @@ def _bench(pool: Pool, config: CloudConfig, now: datetime) -> None:
         log.info("work.bench accounts=%d", done)
 
 
+def _blocks(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    written = blocks.keep_recent(pool, now, lambda day, rows: None)
+    log.info("work.blocks written=%d", written)
+
+
+def _review(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    """Score new drafts, and draw up again what reviewers asked for; a bill that cannot be drawn says why."""
+    with transaction(pool, REVIEW) as conn:
+        assessed = review.assess_drafts(conn, REVIEW.actor, now)
+        asked = review_store.due_rerates(conn, review.RERATES_PER_TURN)
+    for bill_id, account_id, month in asked:
+        with transaction(pool, REVIEW) as conn:
+            try:
+                with conn.transaction():
+                    new_bill_id, note = billing.bill_month(conn, account_id, month, now).bill_id, ""
+            except Refused as problem:
+                new_bill_id, note = bill_id, problem.key
+            review.rerated(conn, bill_id, new_bill_id, REVIEW.actor, now, note)
+    if assessed or asked:
+        log.info("work.review assessed=%d rerated=%d", assessed, len(asked))
+
+
 def _now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - jobs is where the worker's clock is read
 
@@ -193,6 +219,8 @@ ENTRIES = (
     Entry("ended_days", timedelta(days=1), timedelta(hours=16, minutes=20), _ended_days),  # 00:20 market time
     Entry("partitions", timedelta(days=1), timedelta(hours=15), _partitions),
     Entry("backlog", timedelta(minutes=10), timedelta(0), _backlog),
+    Entry("review", timedelta(seconds=30), timedelta(0), _review),
     Entry("bench", timedelta(seconds=20), timedelta(0), _bench),
+    Entry("blocks", timedelta(days=1), timedelta(hours=19), _blocks),  # 03:00 market time
     Entry("expiry", timedelta(hours=1), timedelta(minutes=7), _expiry),
 )

@@ -7,14 +7,14 @@ single path.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
 
 from cloud.billing import basic
-from cloud.billing.bill import PricedSegment, priced, rate
-from cloud.billing.catalogue import Prices
+from cloud.billing.bill import RATING_VERSION, PricedSegment, priced, rate
+from cloud.billing.catalogue import AnyPrices, Prices
 from cloud.billing.line import PERIODS, BillLine, Section
 from cloud.billing.powerfactor import AmountRounding, PowerFactorTable
 from cloud.billing.segment import Demand, DemandMode, Segment, Terms, Usage
@@ -44,6 +44,7 @@ class Shape:
     voltage: str
     demand_mode: DemandMode
     power_factor_standard: Decimal | None
+    option: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +126,13 @@ def shape_of(terms: Terms) -> Shape:
         terms.voltage,
         terms.demand_mode,
         terms.power_factor_standard,
+        terms.option,
     )
 
 
-def plan_for(shape: Shape, prices: Prices, month: date) -> Plan:
+def plan_for(shape: Shape, prices: AnyPrices, month: date) -> Plan:
     """Find out how a month of these customers is rated. Raises NotInBulk, NoSuchPrice."""
-    if shape.purchase not in PURCHASES:
+    if shape.purchase not in PURCHASES or not isinstance(prices, Prices):
         raise _refused(shape, "purchase")
     small, large = (_probe(shape, prices, month, units) for units in PROBES)
     lines = rate(small, month)
@@ -145,7 +147,7 @@ def plan_for(shape: Shape, prices: Prices, month: date) -> Plan:
         shape=shape,
         prices=prices,
         days=_days(prices.calendar, month),
-        unit_wh=int(EXACT.multiply(prices.sheet.energy_quantum_kwh, Decimal(WH_PER_KWH))),
+        unit_wh=int(EXACT.multiply(prices.energy_quantum_kwh, Decimal(WH_PER_KWH))),
         columns=columns,
         basic=_basic(shape, prices, columns),
         power_factor=_power_factor(shape, prices, columns),
@@ -153,7 +155,7 @@ def plan_for(shape: Shape, prices: Prices, month: date) -> Plan:
 
 
 def _probe(shape: Shape, prices: Prices, month: date, units: tuple[int, ...]) -> tuple[PricedSegment, ...]:
-    unit_wh = int(EXACT.multiply(prices.sheet.energy_quantum_kwh, Decimal(WH_PER_KWH)))
+    unit_wh = int(EXACT.multiply(prices.energy_quantum_kwh, Decimal(WH_PER_KWH)))
     terms = Terms(
         shape.category,
         shape.purchase,
@@ -163,6 +165,7 @@ def _probe(shape: Shape, prices: Prices, month: date, units: tuple[int, ...]) ->
         capacity_kva=sum(units),
         contract_demand_kw=sum(units),
         power_factor_standard=shape.power_factor_standard,
+        option=shape.option,
     )
     usage = Usage(
         import_wh=tuple(each * unit_wh for each in units),
@@ -192,7 +195,7 @@ def _column(
     if len(periods) != 1 or len(prices) != 1 or not exact or periods == {-1}:
         raise _refused(shape, "line_not_linear", line=f"{number + 1} {line.section} {line.item}")
     period = periods.pop()
-    quantum = small[0][0].prices.sheet.energy_quantum_kwh
+    quantum = small[0][0].prices.energy_quantum_kwh
     return Column(line, period, EXACT.multiply(prices.pop(), quantum))
 
 
@@ -265,6 +268,28 @@ def _power_factor(shape: Shape, prices: Prices, columns: tuple[Column, ...]) -> 
 
 def _percents(table: PowerFactorTable, steps: int, quantum: Decimal) -> tuple[Decimal, ...]:
     return tuple(table.percent_at(EXACT.multiply(Decimal(step), quantum)) for step in range(steps + 1))
+
+
+def plan_content(plan: Plan) -> dict[str, object]:
+    """Write down what makes a plan: equal content, equal fen for equal figures."""
+    return {
+        "rating_version": RATING_VERSION,
+        "month": plan.month.strftime("%Y-%m"),
+        "shape": {name: str(value) for name, value in asdict(plan.shape).items()},
+        "files": [
+            {"kind": head.kind, "id": head.id, "version": head.version, "sha256": head.sha256}
+            for head in plan.prices.heads
+        ],
+        "lines": [
+            {
+                "section": each.line.section,
+                "item": each.line.item,
+                "period": each.line.period,
+                "yuan_per_unit": None if each.yuan_per_unit is None else str(each.yuan_per_unit),
+            }
+            for each in plan.columns
+        ],
+    }
 
 
 def _name(line: BillLine) -> tuple[Section, str, object]:

@@ -1,0 +1,230 @@
+"""A month for everybody by the bulk path: day blocks -> groups of accounts -> drafts, one shard a transaction.
+
+A draft is a row with the fen of every line. It becomes a bill, with derivations, by the single path, and must be equal
+to it. What the bulk path does not cover is left to the single path and named. A run that is killed is started again:
+shards that are done with the same inputs are passed over, and equal inputs make no new draft.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+from cloud.billing import bulkrow, bulkshard, evidence
+from cloud.billing.bulkplan import PURCHASES, NotInBulk, Plan, Shape, plan_content, plan_for, shape_of
+from cloud.billing.bulkshard import Account, Drafts
+from cloud.billing.catalogue import AmbiguousPrices, Catalogue, NoSuchPrice, UnpricedMonth
+from cloud.billing.facts import Bill
+from cloud.billing.segment import Terms
+from cloud.billing.store import bulk, published
+from cloud.billing.store.bulk import ShardAccount
+from cloud.db import Conn
+from cloud.errors import Conflict, NotFound, NotNow
+from cloud.markettime import month_after, month_bounds
+from cloud.metering.store import blocks
+
+GRID = "jibei"
+
+Opened = Callable[[], AbstractContextManager[Conn]]
+
+
+class MonthNotOver(NotNow):
+    """The month's last slot is not over yet."""
+
+
+class NoDraft(NotFound):
+    """The account has no draft of the month."""
+
+
+class DraftDiffers(Conflict):
+    """The bill is not the draft to the fen; `facts` say which line. Draft again, and look why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of one shard."""
+
+    shard_id: int
+    drafts: int
+    added: int  # new, or of other inputs than the draft before
+    left_over: int
+    is_passed_over: bool  # done before with the same inputs
+
+
+@dataclass(slots=True)
+class Run:
+    """What the shards of one run share: the price files, and the plan of every shape of customers met so far."""
+
+    month: date
+    now: datetime
+    catalogue: Catalogue
+    plans: dict[Shape, Plan | str] = field(default_factory=dict)  # or the reason why there is none
+
+    def plan(self, terms: Terms) -> Plan | str:
+        """Find the plan of customers with such terms, or say why the single path must do."""
+        shape = shape_of(terms)
+        if shape not in self.plans:
+            self.plans[shape] = _plan(self, shape, terms)
+        return self.plans[shape]
+
+
+def begin(conn: Conn, month: date, now: datetime) -> Run:
+    """Prepare a run over a month that is over. Raises MonthNotOver."""
+    _, end = month_bounds(month)
+    if now < end:
+        raise MonthNotOver("month_not_over", account="*", month=month.strftime("%Y-%m"), ends=end.isoformat())
+    published.keep(conn, published.packaged_texts(), now)
+    return Run(month, now, published.catalogue(conn))
+
+
+def run_all(opened: Opened, run: Run, told: Callable[[Done], None]) -> tuple[Done, ...]:
+    """Draft every shard, each in a transaction that `opened` lends. Several processes may run at once.
+
+    Raises BulkDiffers when the two ways disagree: nothing of that shard is kept then.
+    """
+    with opened() as conn:
+        wanted = blocks.shards(conn)
+    done: list[Done] = []
+    busy = _pass(opened, run, wanted, (done, told), wait=False)
+    _pass(opened, run, busy, (done, told), wait=True)
+    return tuple(done)
+
+
+def run_shard(conn: Conn, run: Run, shard_id: int, *, wait: bool = True) -> Done | None:
+    """Draft one shard in the caller's transaction; None when another process does and we do not wait."""
+    if not bulk.try_lock(conn, run.month, shard_id, wait=wait):
+        return None
+    known = bulk.shard_accounts(conn, shard_id, *month_bounds(run.month))
+    accounts, left_over = _sorted_out(run, known)
+    plans = {
+        shape_of(each.terms): plan for each in accounts if isinstance(plan := run.plan(each.terms), Plan)
+    }
+    hashes = {shape: _sha256(plan_content(plan)) for shape, plan in plans.items()}
+    end = month_after(run.month)
+    inputs_sha256 = _inputs_sha256(known, hashes.values(), blocks.state(conn, shard_id, run.month, end))
+    if bulk.is_done(conn, run.month, shard_id, inputs_sha256):
+        return Done(shard_id, len(accounts), 0, len(left_over), is_passed_over=True)
+    outcome = bulkshard.rate_shard(blocks.load(conn, shard_id, run.month, end), accounts, plans)
+    left_over |= dict(outcome.left_over)
+    packed, added = _packed(conn, run, outcome.groups, hashes)
+    if packed:
+        bulk.copy_drafts(conn, packed)
+    drafts = sum(len(each.accounts) for each in outcome.groups)
+    bulk.add_done(conn, (run.month, shard_id, inputs_sha256), (drafts, added), left_over, run.now)
+    return Done(shard_id, drafts, added, len(left_over), is_passed_over=False)
+
+
+def left_over(conn: Conn, month: date) -> tuple[tuple[str, str], ...]:
+    """List all accounts that the single path must bill, with the reason; together with the drafts: everybody."""
+    elsewhere = bulk.accounts_elsewhere(conn, *month_bounds(month))
+    return (*bulk.left_over(conn, month), *((account_id, "no_block") for account_id in elsewhere))
+
+
+def expand(conn: Conn, bill_id: int, bill: Bill) -> None:
+    """Note that an account's draft has become this bill of the single path. Raises NoDraft, DraftDiffers."""
+    account_id = bill.account.account_id
+    known = bulk.draft(conn, bill.month, account_id)
+    if known is None:
+        raise NoDraft("no_draft", account=account_id, month=bill.month.strftime("%Y-%m"))
+    amounts = tuple(line.amount_fen for line in bill.lines)
+    if amounts != known.amounts_fen:
+        pairs = zip(amounts, known.amounts_fen, strict=False)
+        line = next((number for number, (a, b) in enumerate(pairs, start=1) if a != b), "count")
+        raise DraftDiffers(
+            "draft_differs", account=account_id, line=line, bill_fen=sum(amounts), draft_fen=known.total_fen
+        )
+    if known.bill_id is None:
+        bulk.add_expanded(conn, bill.month, known, bill_id)
+
+
+def _pass(
+    opened: Opened,
+    run: Run,
+    wanted: Iterable[int],
+    into: tuple[list[Done], Callable[[Done], None]],
+    *,
+    wait: bool,
+) -> tuple[int, ...]:
+    """Go through shards; return those that somebody else is at."""
+    done, told = into
+    busy = []
+    for shard_id in wanted:
+        with opened() as conn:
+            outcome = run_shard(conn, run, shard_id, wait=wait)
+        if outcome is None:
+            busy.append(shard_id)
+            continue
+        done.append(outcome)
+        told(outcome)
+    return tuple(busy)
+
+
+def _sorted_out(run: Run, known: Iterable[ShardAccount]) -> tuple[list[Account], dict[str, str]]:
+    """Split the accounts into those the bulk path covers and the others with the reason."""
+    start, end = month_bounds(run.month)
+    accounts: list[Account] = []
+    left: dict[str, str] = {}
+    for each in known:
+        first, last, terms = each.terms[0]
+        reason = ""
+        if not each.is_whole:
+            reason = "supply_points_elsewhere"
+        elif len(each.terms) > 1 or (first and first > start) or (last and last < end):
+            reason = "terms_change"
+        elif isinstance(plan := run.plan(terms), str):
+            reason = plan
+        if reason:
+            left[each.account_id] = reason
+        else:
+            accounts.append(Account(each.account_id, each.preceding_rows, each.rows, terms))
+    return accounts, left
+
+
+def _plan(run: Run, shape: Shape, terms: Terms) -> Plan | str:
+    whole = evidence.Stretch(run.month, month_after(run.month), terms)
+    if shape.purchase not in PURCHASES:
+        return "purchase"
+    try:
+        stretches = evidence.priced_stretches([whole], run.catalogue, GRID)
+        if len(stretches) != 1:
+            return "prices_change"
+        return plan_for(shape, stretches[0][1], run.month)
+    except NotInBulk as refused:
+        return str(refused.facts["reason"])
+    except (UnpricedMonth, AmbiguousPrices, NoSuchPrice) as problem:
+        return problem.key
+
+
+def _packed(
+    conn: Conn, run: Run, groups: Iterable[Drafts], hashes: dict[Shape, bytes]
+) -> tuple[list[bytes], int]:
+    """Pack the drafts whose inputs are not those of the account's latest one."""
+    packed, added = [], 0
+    every = tuple(groups)
+    before = bulk.latest(conn, run.month, [each.account_id for group in every for each in group.accounts])
+    for group in every:
+        plan_sha256 = hashes[group.plan.shape]
+        inputs = bulkshard.input_hashes(group, plan_sha256)
+        wanted = []
+        for number, each in enumerate(group.accounts):
+            revision, sha256 = before.get(each.account_id, (0, b""))
+            if sha256 != inputs[number]:
+                wanted.append((number, revision + 1))
+        if wanted:
+            plan_id = bulk.keep_plan(conn, plan_sha256, run.month, plan_content(group.plan), run.now)
+            packed.append(bulkrow.rows(group, plan_id, wanted, inputs))
+            added += len(wanted)
+    return packed, added
+
+
+def _inputs_sha256(known: object, plans: Iterable[bytes], state: object) -> bytes:
+    text = repr((known, sorted(plans), state))
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _sha256(content: object) -> bytes:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).digest()
