@@ -20,6 +20,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from cloud import markettime
 from cloud.billing.run import bench, review
 from cloud.billing.run import bill as billing
+from cloud.billing.run import correct, issue
 from cloud.billing.store import review as review_store
 from cloud.config import CloudConfig
 from cloud.db import Pool, ProcessRole, Scope, open_pool, transaction
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 TIMETABLE = Scope(ProcessRole.WORKER, actor="job:timetable")
 REVIEW = Scope(ProcessRole.WORKER, actor="job:review")
 BENCH = Scope(ProcessRole.WORKER, actor="job:bench")
+CORRECTIONS = Scope(ProcessRole.WORKER, actor="job:corrections")
 BENCH_UNITS_MAX = 10_000  # accounts per look; the next look goes on
 GATHER_S = 0.3  # after a notification: more marks are likely on their way
 RETRY_S = 2.0
@@ -193,6 +195,12 @@ def _blocks(pool: Pool, config: CloudConfig, now: datetime) -> None:
     log.info("work.blocks written=%d", written)
 
 
+def _corrections(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    """Look for issued bills that something has changed under, and propose what is due; people decide."""
+    shells = correct.Shells(billing.inputs, billing.draw, issue.issue)
+    correct.propose_due(pool, CORRECTIONS, shells, now)
+
+
 def _review(pool: Pool, config: CloudConfig, now: datetime) -> None:
     """Score new drafts, and draw up again what reviewers asked for; a bill that cannot be drawn says why."""
     with transaction(pool, REVIEW) as conn:
@@ -220,6 +228,7 @@ ENTRIES = (
     Entry("partitions", timedelta(days=1), timedelta(hours=15), _partitions),
     Entry("backlog", timedelta(minutes=10), timedelta(0), _backlog),
     Entry("review", timedelta(seconds=30), timedelta(0), _review),
+    Entry("corrections", timedelta(hours=1), timedelta(minutes=37), _corrections),
     Entry("bench", timedelta(seconds=20), timedelta(0), _bench),
     Entry("blocks", timedelta(days=1), timedelta(hours=19), _blocks),  # 03:00 market time
     Entry("expiry", timedelta(hours=1), timedelta(minutes=7), _expiry),

@@ -107,6 +107,11 @@ def propose_due(pool: Pool, scope: Scope, shells: Shells[K], now: datetime) -> t
         for start in range(0, len(whole), ITEMS_MAX):
             part = whole[start : start + ITEMS_MAX]
             with transaction(pool, scope) as conn:
+                touched.lock(conn)  # another look may have taken them meanwhile
+                still = {each.bill_id for each in touched.waiting(conn)}
+                part = tuple(each for each in part if each.bill_id in still)
+                if not part:
+                    continue
                 made.append(prepare(conn, part, Order(run, reason_for(run, part), scope.actor), shells, now))
     log.info("correct.looked found=%d due=%d proposals=%d", found, len(due), len(made))
     return tuple(made)

@@ -61,6 +61,11 @@ def look(conn: Conn, now: datetime) -> int:
     return found
 
 
+def lock(conn: Conn) -> None:
+    """Let only this transaction take notes into a proposal, until it ends."""
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('correction proposals', 0))")
+
+
 def waiting(conn: Conn, account_id: str | None = None) -> tuple[Touched, ...]:
     """List the notes about issued bills that no standing proposal has taken up, one for each note.
 
