@@ -18,9 +18,8 @@ from datetime import UTC, datetime, timedelta
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from cloud import markettime
-from cloud.billing.run import bench, review
+from cloud.billing.run import bench, correct, issue, review
 from cloud.billing.run import bill as billing
-from cloud.billing.run import correct, issue
 from cloud.billing.store import review as review_store
 from cloud.config import CloudConfig
 from cloud.db import Pool, ProcessRole, Scope, open_pool, transaction
