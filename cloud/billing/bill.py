@@ -12,9 +12,9 @@ from datetime import date
 from decimal import Decimal
 
 from cloud.billing import basic, charges, ladder, powerfactor, retail, tariff
-from cloud.billing.catalogue import AnyPrices, LadderPrices, NoSuchPrice, Prices
+from cloud.billing.catalogue import DIRECT_PURCHASE, AnyPrices, LadderPrices, NoSuchPrice, Prices
 from cloud.billing.line import BillLine, Period, Section, total_fen
-from cloud.billing.segment import DemandMode, Segment, Usage
+from cloud.billing.segment import DemandMode, Segment, Terms, Usage
 from cloud.markettime import days_of_month
 from cloud.money import EXACT, shares, total, whole_parts
 
@@ -94,6 +94,7 @@ def rate(
     charges; power factor.
     """
     lines = list(given.settled)
+    settles_line_loss = any(line.section is Section.LINE_LOSS for line in given.settled)
     month_kwh = Decimal(0)
     for each in segments:
         prices = each.prices
@@ -101,7 +102,7 @@ def rate(
             lines += _ladder_lines(each, prices, ladder.Before(given.year_kwh, month_kwh, given.service_from))
             month_kwh = EXACT.add(month_kwh, each.energy.total_kwh)
         else:
-            lines += _energy_lines(each, prices)
+            lines += _energy_lines(each, prices, settles_line_loss=settles_line_loss)
     lines += _basic_lines(segments, month)
     return (*lines, *_power_factor_lines(segments, tuple(lines)))
 
@@ -135,7 +136,8 @@ def _ladder_lines(each: PricedSegment, prices: LadderPrices, before: ladder.Befo
     return ladder.ladder_lines(each.energy, own, prices.row(each.segment.terms.voltage), position)
 
 
-def _energy_lines(each: PricedSegment, prices: Prices) -> tuple[BillLine, ...]:
+def _energy_lines(each: PricedSegment, prices: Prices, *, settles_line_loss: bool) -> tuple[BillLine, ...]:
+    """Charge a segment's energy; a direct user whose market settles the line loss does not pay its price again."""
     terms, sheet, calendar = each.segment.terms, prices.sheet, prices.calendar
     row = prices.transmission.row(terms.structure, terms.voltage)
     if row is None:
@@ -154,10 +156,11 @@ def _energy_lines(each: PricedSegment, prices: Prices) -> tuple[BillLine, ...]:
         if prices.package
         else ()
     )
+    has_line_loss = not (settles_line_loss and terms.purchase == DIRECT_PURCHASE)
     return (
         *(line for line in bought if line.section is not Section.GREEN),
         *tariff.component_lines(Section.ENERGY, each.energy, sheet, calendar, differences),
-        *tariff.component_lines(Section.LINE_LOSS, each.energy, sheet, calendar),
+        *(tariff.component_lines(Section.LINE_LOSS, each.energy, sheet, calendar) if has_line_loss else ()),
         *charges.transmission_lines(each.energy, prices.transmission, row, floating),
         *tariff.component_lines(Section.SYSTEM_OPERATION, each.energy, sheet, calendar),
         *((charges.funds_line(each.energy, funds),) if funds.items else ()),
@@ -184,10 +187,22 @@ def _basic_lines(segments: Sequence[PricedSegment], month: date) -> tuple[BillLi
             month_kwh=month_kwh,
             whole_month=days == len(month_days),
         )
+        _need_basic_price(first.segment.terms, prices)
         line = basic.basic_line(service, prices.transmission, prices.two_part)
         if line is not None:
             lines.append(line)
     return tuple(lines)
+
+
+def _need_basic_price(terms: Terms, prices: Prices) -> None:
+    row = prices.transmission.row(terms.structure, terms.voltage)
+    if terms.demand_mode is not DemandMode.NONE and (row is None or row.capacity_yuan_per_kva_month is None):
+        raise NoSuchPrice(
+            "no_such_price",
+            structure=f"{terms.structure} {terms.demand_mode}",
+            voltage=terms.voltage,
+            file=prices.transmission.head.origin,
+        )
 
 
 def _basic_terms(each: PricedSegment) -> tuple[object, ...]:

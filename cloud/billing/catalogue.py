@@ -30,7 +30,8 @@ CATALOGUE_PURCHASE = "catalogue"
 # Whoever buys in the market still pays the grid's line loss and system operation prices: those of its agency sheet.
 GRID_PURCHASE = "agency"
 RETAIL_PURCHASE = "retail"
-MARKET_PURCHASES = ("direct", RETAIL_PURCHASE)
+DIRECT_PURCHASE = "direct"
+MARKET_PURCHASES = (DIRECT_PURCHASE, RETAIL_PURCHASE)
 
 _File = TypeVar("_File", bound=PriceFile)
 
