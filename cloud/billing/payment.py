@@ -146,6 +146,15 @@ class Open(NamedTuple):
     open_fen: int
 
 
+class Cash(NamedTuple):
+    """Money that arrived: by which channel, under which reference, about which day."""
+
+    channel: str
+    reference: str
+    amount_fen: int
+    event_date: date
+
+
 class Part(NamedTuple):
     """How much of a sum goes to an item."""
 
@@ -205,34 +214,42 @@ def credits_of(account_id: str, allocation: Allocation) -> tuple[Posting, ...]:
 def received(
     notified: Notified, account_id: str, allocation: Allocation, effective_date: date, order_no: str
 ) -> Journal:
-    """Book a payment to its customer: cash against open items, oldest first, and prepaid."""
+    """Book a provider's payment to its customer: cash against open items, oldest first, and prepaid."""
+    facts = (("order", order_no), ("transaction", notified.transaction_id))
+    cash = Cash(notified.provider, notified.transaction_id, notified.amount_fen, day_of(notified.paid_at))
+    return taken(cash, account_id, allocation, effective_date, facts)
+
+
+def taken(
+    cash: Cash,
+    account_id: str,
+    allocation: Allocation,
+    effective_date: date,
+    facts: tuple[tuple[str, str], ...] = (),
+) -> Journal:
+    """Book money that arrived to its customer."""
     return Journal(
-        idem_key=payment_key(notified.provider, notified.transaction_id),
+        idem_key=payment_key(cash.channel, cash.reference),
         deed="take_payment",
-        event_date=day_of(notified.paid_at),
+        event_date=cash.event_date,
         effective_date=effective_date,
-        postings=(
-            Posting(f"cash/{notified.provider}", notified.amount_fen),
-            *credits_of(account_id, allocation),
-        ),
-        facts=(("order", order_no), ("transaction", notified.transaction_id)),
+        postings=(Posting(f"cash/{cash.channel}", cash.amount_fen), *credits_of(account_id, allocation)),
+        facts=facts,
     )
 
 
-def suspended(
-    channel: str, reference: str, amount_fen: int, event_date: date, effective_date: date
-) -> Journal:
+def suspended(cash: Cash, effective_date: date) -> Journal:
     """Book money that nobody can place yet: cash against suspense. The same key as if it had been placed."""
     return Journal(
-        idem_key=payment_key(channel, reference),
+        idem_key=payment_key(cash.channel, cash.reference),
         deed="take_payment",
-        event_date=event_date,
+        event_date=cash.event_date,
         effective_date=effective_date,
         postings=(
-            Posting(f"cash/{channel}", amount_fen),
-            Posting(SUSPENSE, -amount_fen, f"{channel}:{reference}"),
+            Posting(f"cash/{cash.channel}", cash.amount_fen),
+            Posting(SUSPENSE, -cash.amount_fen, f"{cash.channel}:{cash.reference}"),
         ),
-        facts=(("suspense", reference),),
+        facts=(("suspense", cash.reference),),
     )
 
 

@@ -257,10 +257,13 @@ def decide_notice(conn: Conn, notice_id: int, decision: str, by: tuple[str, date
 
 
 def prepaid_accounts(conn: Conn) -> tuple[tuple[str, int], ...]:
-    """List (account, prepaid balance) of every customer who ever paid in advance."""
+    """List (account, prepaid balance) of every customer who has topped up: an overpaid bill alone asks for no alarm."""
     rows = conn.execute(
         """SELECT l.account_id, -sum(p.amount_fen)::bigint FROM posting p JOIN ledger_account l USING (account_code)
-           WHERE l.account_code LIKE 'prepaid/%%' GROUP BY 1 ORDER BY 1"""
+           WHERE l.account_code LIKE 'prepaid/%' AND EXISTS (
+               SELECT FROM payment_order o
+               WHERE o.account_id = l.account_id AND o.purpose = 'top_up' AND o.state = 'paid')
+           GROUP BY 1 ORDER BY 1"""
     )
     return tuple((account_id, fen) for account_id, fen in rows)
 
@@ -269,7 +272,7 @@ def movable_accounts(conn: Conn) -> tuple[str, ...]:
     """List customers who have something in advance or a credit, and something that it could be used for."""
     rows = conn.execute(
         """WITH items AS (
-               SELECT l.account_id, l.account_code LIKE 'prepaid/%%' AS is_prepaid, p.item, sum(p.amount_fen) AS fen
+               SELECT l.account_id, l.account_code LIKE 'prepaid/%' AS is_prepaid, p.item, sum(p.amount_fen) AS fen
                FROM posting p JOIN ledger_account l USING (account_code)
                WHERE l.account_id IS NOT NULL GROUP BY 1, 2, 3)
            SELECT account_id FROM items GROUP BY account_id
