@@ -170,6 +170,15 @@ class FileTable:
             self.refuse(key, value, "a list of texts in quotes")
         return tuple(value)
 
+    def choices(self, key: str, allowed: Collection[str]) -> tuple[str, ...]:
+        """Read a list of a few words, each at most once; absent is empty."""
+        words = self.texts(key)
+        shape = {"type": "array", "items": {"enum": sorted(allowed)}, "uniqueItems": True}
+        self.asked[key] = Asked(shape, required=False)
+        if not set(words) <= set(allowed) or len(set(words)) != len(words):
+            self.refuse(key, words, " | ".join(allowed) + ", each once")
+        return words
+
     def integers(self, key: str) -> tuple[int, ...]:
         """Read a list of whole numbers."""
         value = self.take(key, {"type": "array", "items": {"type": "integer"}})

@@ -46,10 +46,7 @@ def hours(table: FileTable) -> tuple[Months, DaysOff]:
 
 
 def _kinds(season: FileTable) -> tuple[DayKind, ...]:
-    names = season.texts("days")
-    if not set(names) <= set(DayKind) or len(set(names)) != len(names):
-        season.refuse("days", names, " | ".join(DayKind) + ", each once")
-    return tuple(DayKind(name) for name in names) or EVERY_DAY
+    return tuple(DayKind(name) for name in season.choices("days", tuple(DayKind))) or EVERY_DAY
 
 
 def _day(season: FileTable) -> Day:

@@ -32,20 +32,28 @@ def opened_price_file(name: str, text: str) -> tuple[PriceFile, FileTable]:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadPriceFile(name, "(whole file)", str(error), "TOML 1.0") from error
-    table = FileTable(name, "", content)
+    return _read(FileTable(name, "", content), hashlib.sha256(text.encode()).hexdigest())
+
+
+def price_file_from_content(name: str, content: Mapping[str, object]) -> PriceFile:
+    """Read one file of any kind that is no text any more; it has no SHA-256. Raises BadPriceFile."""
+    return _read(FileTable(name, "", content), "")[0]
+
+
+def _read(table: FileTable, sha256: str) -> tuple[PriceFile, FileTable]:
     kind = table.choice("kind", KINDS)
-    head = _head(table, hashlib.sha256(text.encode()).hexdigest())
+    head = _head(table, kind, sha256)
     result = KINDS[kind](table, head)
     table.done()
     return result, table
 
 
-def _head(table: FileTable, sha256: str) -> Head:
+def _head(table: FileTable, kind: str, sha256: str) -> Head:
     first, end = table.day("effective_from"), table.optional_day("effective_to")
     if end is not None and end <= first:
         table.refuse("effective_to", end, f"absent, or a day after effective_from {first}")
     return Head(
-        kind=table.text("kind"),
+        kind=kind,
         id=table.text("id"),
         version=table.integer("version", 1, 9999),
         sha256=sha256,

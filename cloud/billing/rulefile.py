@@ -17,9 +17,7 @@ def power_factor(table: FileTable, head: Head) -> PowerFactorRules:
     quantum = table.decimal("power_factor_quantum")
     if quantum != Decimal("0.01"):
         table.refuse("power_factor_quantum", str(quantum), '"0.01": the tables have that step')
-    excluded = table.texts("excluded_sections")
-    if not set(excluded) <= set(Section):
-        table.refuse("excluded_sections", excluded, " | ".join(Section))
+    excluded = table.choices("excluded_sections", tuple(Section))
     return PowerFactorRules(
         head,
         power_factor_quantum=quantum,

@@ -89,9 +89,7 @@ def _component(table: FileTable, purchase: str) -> Component:
 
 def _paid_by(table: FileTable, section: Section, purchase: str) -> tuple[str, ...]:
     """Read who pays: by default energy those of the sheet's own purchase, the rest whoever buys in a market."""
-    named = table.texts("paid_by")
-    if not set(named) <= set(PURCHASES):
-        table.refuse("paid_by", named, " | ".join(PURCHASES))
+    named = table.choices("paid_by", PURCHASES)
     if named:
         return named
     return (purchase,) if section is Section.ENERGY else tuple(dict.fromkeys((purchase, *MARKET_PURCHASES)))
@@ -155,18 +153,11 @@ def _fund_item(table: FileTable) -> FundItem:
         name=table.text("name"),
         name_en=table.text("name_en"),
         price_yuan_per_kwh=table.decimal("price_yuan_per_kwh"),
-        voltages=_some_of(table, "voltages", VOLTAGES),
-        structures=_some_of(table, "structures", STRUCTURES),
+        voltages=table.choices("voltages", VOLTAGES),
+        structures=table.choices("structures", STRUCTURES),
     )
     table.done()
     return item
-
-
-def _some_of(table: FileTable, key: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
-    named = table.texts(key)
-    if not set(named) <= set(allowed):
-        table.refuse(key, named, " | ".join(allowed))
-    return named
 
 
 def catalogue(table: FileTable, head: Head) -> Ladder:
@@ -214,7 +205,7 @@ def _option(table: FileTable) -> str:
 def _ladder_row(table: FileTable, tiers: int) -> LadderRow:
     periods = table.optional_table("periods")
     row = LadderRow(
-        voltages=_some_of(table, "voltages", VOLTAGES),
+        voltages=table.choices("voltages", VOLTAGES),
         tiers=table.decimals("tiers"),
         periods=None if periods is None else tuple(periods.optional_decimal(period) for period in PERIODS),
     )

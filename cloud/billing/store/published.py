@@ -19,6 +19,8 @@ from cloud.db import Conn
 from cloud.errors import Conflict
 from cloud.markettime import slot_start
 
+SCHEMA_NAME = "price-file.schema.json"
+
 
 class PublishedFileChanged(Conflict):
     """A price file of an id and version that the database has already taken now has other bytes."""
@@ -38,6 +40,11 @@ def packaged_texts() -> tuple[PublishedText, ...]:
     found = (*folder.iterdir(), *(folder / "packages").iterdir())
     files = sorted((each for each in found if each.name.endswith(".toml")), key=lambda each: each.name)
     return tuple(PublishedText(each.name, each.read_text("utf-8")) for each in files)
+
+
+def packaged_schema() -> str:
+    """Read the JSON Schema of price files, for editors."""
+    return (resources.files("cloud.billing") / "published" / SCHEMA_NAME).read_text("utf-8")
 
 
 def packaged_catalogue() -> Catalogue:
