@@ -36,8 +36,9 @@ class NotInBulk(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What of the terms decides the lines and prices; capacities and contract demands may differ in a group."""
+    """What decides the lines and prices; capacities and contract demands may differ in a group."""
 
+    grid: str
     category: str
     purchase: str
     structure: str
@@ -117,9 +118,10 @@ class Plan:
     power_factor: PowerFactor | None
 
 
-def shape_of(terms: Terms) -> Shape:
-    """Take of the terms what accounts of one group share."""
+def shape_of(grid: str, terms: Terms) -> Shape:
+    """Take of an account what those of one group share."""
     return Shape(
+        grid,
         terms.category,
         terms.purchase,
         terms.structure,

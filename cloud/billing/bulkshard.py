@@ -34,7 +34,13 @@ class Account:
     account_id: str
     preceding_rows: int
     rows: int
+    grid: str
     terms: Terms
+
+    @property
+    def shape(self) -> Shape:
+        """Say which group it belongs to."""
+        return shape_of(self.grid, self.terms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ def rate_shard(month: MonthRows, accounts: Sequence[Account], plans: Mapping[Sha
         ):
             left_over.append((each.account_id, "intervals_not_complete"))
         else:
-            groups.setdefault(shape_of(each.terms), []).append(number)
+            groups.setdefault(each.shape, []).append(number)
     drafts = tuple(_drafts(plans[shape], accounts, figures, numbers) for shape, numbers in groups.items())
     if drafts:
         check(drafts[0], month)

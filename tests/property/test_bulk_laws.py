@@ -35,7 +35,7 @@ def shapes() -> list[Shape]:
     """Every combination for which the published prices have a row."""
     rows = [(row.structure, row.voltage) for row in PRICES.transmission.rows]
     return [
-        Shape("commercial", "agency", structure, voltage, mode, standard)
+        Shape("jibei", "commercial", "agency", structure, voltage, mode, standard)
         for (structure, voltage), standard in product(rows, STANDARDS)
         for mode in ((DemandMode.NONE,) if structure == "single_part" else MODES)
     ]
@@ -130,7 +130,7 @@ def test_bulk_is_equal_to_single_for_every_shape(voltage: str) -> None:
 def test_bulk_follows_the_dated_rules_of_the_basic_charge(two_part: object) -> None:
     prices = replace(PRICES, two_part=two_part)  # type: ignore[arg-type]  # parametrize knows no types
     for number, mode in enumerate((DemandMode.CONTRACTED, DemandMode.ACTUAL)):
-        shape = Shape("commercial", "agency", "two_part", "1-10kV", mode, Decimal("0.90"))
+        shape = Shape("jibei", "commercial", "agency", "two_part", "1-10kV", mode, Decimal("0.90"))
         assert_equal(shape, prices, SEED + 100 + number, 80)
 
 
@@ -138,7 +138,7 @@ def test_bulk_rounds_the_power_factor_per_line_where_the_rules_do() -> None:
     prices = replace(
         PRICES, power_factor=replace(PRICES.power_factor, amount_rounding=AmountRounding.PER_LINE)
     )
-    shape = Shape("commercial", "agency", "two_part", "35kV", DemandMode.ACTUAL, Decimal("0.85"))
+    shape = Shape("jibei", "commercial", "agency", "two_part", "35kV", DemandMode.ACTUAL, Decimal("0.85"))
     assert_equal(shape, prices, SEED + 200, 80)
 
 
@@ -152,7 +152,9 @@ def test_bulk_takes_negative_prices_and_a_coarser_quantum() -> None:
     assert any(each.price_yuan_per_kwh < 0 for each in negative)
     for quantum in (Decimal("0.01"), Decimal(10)):
         sheet = replace(PRICES.sheet, components=negative, printed=(), energy_quantum_kwh=quantum)
-        shape = Shape("commercial", "agency", "two_part", "1-10kV", DemandMode.CONTRACTED, Decimal("0.90"))
+        shape = Shape(
+            "jibei", "commercial", "agency", "two_part", "1-10kV", DemandMode.CONTRACTED, Decimal("0.90")
+        )
         assert_equal(shape, replace(PRICES, sheet=sheet), SEED + 300, 80)
 
 
@@ -214,7 +216,7 @@ def test_quarter_hours_become_the_usage_of_the_single_path(highest: int) -> None
     matrix = rng.integers(0, highest, (sum(points_of), 2976), dtype=np.int32, endpoint=True)
     varh = rng.integers(0, 1000, matrix.shape)
     plan = plan_for(
-        Shape("commercial", "agency", "single_part", "1-10kV", DemandMode.NONE, None), PRICES, AUGUST
+        Shape("jibei", "commercial", "agency", "single_part", "1-10kV", DemandMode.NONE, None), PRICES, AUGUST
     )
     first_rows = np.array([0, *np.cumsum(points_of)[:-1]], np.int64)
     many = bulk.of_accounts(bulk.energy_of(matrix, plan.days), first_rows)
@@ -250,7 +252,9 @@ def test_a_negative_quarter_hour_is_no_energy() -> None:
 def test_what_the_bulk_path_does_not_cover_is_refused_by_name(purchase: str) -> None:
     with pytest.raises(NotInBulk) as refused:
         plan_for(
-            Shape("commercial", purchase, "single_part", "1-10kV", DemandMode.NONE, None), PRICES, AUGUST
+            Shape("jibei", "commercial", purchase, "single_part", "1-10kV", DemandMode.NONE, None),
+            PRICES,
+            AUGUST,
         )
     assert refused.value.facts["reason"] == "purchase"
 
@@ -259,7 +263,7 @@ def test_a_sheet_with_one_more_component_is_followed() -> None:
     """The plan reads the lines of the single path, so a new component needs no code here."""
     more = Component(Section.SYSTEM_OPERATION, "x", "x", "x", Decimal("0.00012345"), True)
     sheet = replace(PRICES.sheet, components=(*PRICES.sheet.components, more))
-    shape = Shape("commercial", "agency", "single_part", "lt1kV", DemandMode.NONE, Decimal("0.85"))
+    shape = Shape("jibei", "commercial", "agency", "single_part", "lt1kV", DemandMode.NONE, Decimal("0.85"))
     assert_equal(shape, replace(PRICES, sheet=sheet), SEED + 400)
 
 

@@ -27,8 +27,6 @@ from cloud.errors import Conflict, NotFound, NotNow
 from cloud.markettime import month_after, month_bounds
 from cloud.metering.store import blocks
 
-GRID = "jibei"
-
 Opened = Callable[[], AbstractContextManager[Conn]]
 
 
@@ -64,9 +62,9 @@ class Run:
     catalogue: Catalogue
     plans: dict[Shape, Plan | str] = field(default_factory=dict)  # or the reason why there is none
 
-    def plan(self, terms: Terms) -> Plan | str:
-        """Find the plan of customers with such terms, or say why the single path must do."""
-        shape = shape_of(terms)
+    def plan(self, grid: str, terms: Terms) -> Plan | str:
+        """Find the plan of customers of a grid with such terms, or say why the single path must do."""
+        shape = shape_of(grid, terms)
         if shape not in self.plans:
             self.plans[shape] = _plan(self, shape, terms)
         return self.plans[shape]
@@ -101,7 +99,7 @@ def run_shard(conn: Conn, run: Run, shard_id: int, *, wait: bool = True) -> Done
     known = bulk.shard_accounts(conn, shard_id, *month_bounds(run.month))
     accounts, left_over = _sorted_out(run, known)
     plans = {
-        shape_of(each.terms): plan for each in accounts if isinstance(plan := run.plan(each.terms), Plan)
+        each.shape: plan for each in accounts if isinstance(plan := run.plan(each.grid, each.terms), Plan)
     }
     hashes = {shape: _sha256(plan_content(plan)) for shape, plan in plans.items()}
     end = month_after(run.month)
@@ -175,12 +173,12 @@ def _sorted_out(run: Run, known: Iterable[ShardAccount]) -> tuple[list[Account],
             reason = "supply_points_elsewhere"
         elif len(each.terms) > 1 or (first and first > start) or (last and last < end):
             reason = "terms_change"
-        elif isinstance(plan := run.plan(terms), str):
+        elif isinstance(plan := run.plan(each.grid, terms), str):
             reason = plan
         if reason:
             left[each.account_id] = reason
         else:
-            accounts.append(Account(each.account_id, each.preceding_rows, each.rows, terms))
+            accounts.append(Account(each.account_id, each.preceding_rows, each.rows, each.grid, terms))
     return accounts, left
 
 
@@ -189,7 +187,7 @@ def _plan(run: Run, shape: Shape, terms: Terms) -> Plan | str:
     if shape.purchase not in PURCHASES:
         return "purchase"
     try:
-        stretches = evidence.priced_stretches([whole], run.catalogue, GRID)
+        stretches = evidence.priced_stretches([whole], run.catalogue, shape.grid)
         if len(stretches) != 1:
             return "prices_change"
         return plan_for(shape, stretches[0][1], run.month)

@@ -21,6 +21,7 @@ class ShardAccount:
     account_id: str
     preceding_rows: int
     rows: int
+    grid: str
     is_whole: bool  # all its supply points stand here, one after the other
     terms: tuple[tuple[datetime | None, datetime | None, Terms], ...]
 
@@ -57,19 +58,19 @@ def shard_accounts(conn: Conn, shard_id: int, start: datetime, end: datetime) ->
                FROM block_member m JOIN supply_point s USING (supply_point_id)
                WHERE m.shard_id = %(shard)s GROUP BY 1),
            every AS (SELECT s.account_id, count(*) AS points FROM supply_point s JOIN own USING (account_id) GROUP BY 1)
-           SELECT account_id, first_row, own.points, own.points = span AND own.points = every.points,
+           SELECT account_id, first_row, own.points, grid, own.points = span AND own.points = every.points,
                   lower(effective), upper(effective), category, purchase, structure, voltage, demand_mode,
-                  capacity_kva, contract_demand_kw, power_factor_standard
-           FROM own JOIN every USING (account_id) JOIN account_terms USING (account_id)
-           WHERE effective && tstzrange(%(start)s, %(end)s) ORDER BY first_row, 5""",
+                  capacity_kva, contract_demand_kw, power_factor_standard, option
+           FROM own JOIN every USING (account_id) JOIN account USING (account_id) JOIN account_terms USING (account_id)
+           WHERE effective && tstzrange(%(start)s, %(end)s) ORDER BY first_row, lower(effective)""",
         {"shard": shard_id, "start": start, "end": end},
     )
     by_account: dict[str, ShardAccount] = {}
-    for account_id, first_row, points, is_whole, lower, upper, *facts in found:
+    for account_id, first_row, points, grid, is_whole, lower, upper, *facts in found:
         category, purchase, structure, voltage, mode, *amounts = facts
         terms = (lower, upper, Terms(category, purchase, structure, voltage, DemandMode(mode), *amounts))
         before = by_account[account_id].terms if account_id in by_account else ()
-        by_account[account_id] = ShardAccount(account_id, first_row, points, is_whole, (*before, terms))
+        by_account[account_id] = ShardAccount(account_id, first_row, points, grid, is_whole, (*before, terms))
     return tuple(by_account.values())
 
 
