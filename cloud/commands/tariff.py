@@ -14,7 +14,9 @@ EXAMPLE = """
   shoudian-cloud tariff rate case.json              # 一个算例，逐项写明怎么算 / one case, each result with its derivation
   shoudian-cloud tariff rate cases.json --id TP-103 # 文件中的一个 / one case of a file
   shoudian-cloud tariff check cases.json            # 逐例比对应得与实得 / expected against got, case by case
-格式 / format: docs/operations/tariff-cases.md
+  shoudian-cloud tariff validate my-prices.toml     # 价格文件能否读懂，印出的价格是否等于各组成之和 / can a price file be used
+  shoudian-cloud tariff schema > price-file.schema.json  # 供编辑器补全和检查 / for editors, to complete and check
+格式 / format: docs/operations/tariff-cases.md, cloud/billing/published/README.md
 """
 
 
@@ -31,6 +33,7 @@ def add_to(add: commands.Add) -> None:
         return command
 
     _add_cases(deed)
+    _add_files(deed)
 
 
 def _none(arguments: argparse.Namespace) -> int:
@@ -58,3 +61,43 @@ def _check(arguments: argparse.Namespace) -> None:
     from cloud.cases.reading import cases_from
 
     print(len(cases_from(arguments.file.read_bytes(), str(arguments.file))))
+
+
+def _add_files(deed: Adder) -> None:
+    text = "检查价格文件；都能用 0，有不能用的 1 / check price files; exit code 1 when one cannot be used"
+    command = deed("validate", _validate, text)
+    command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="my-prices.toml …")
+    deed("schema", _schema, "价格文件的 JSON Schema，供编辑器用 / JSON Schema of price files, for editors")
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    """Say of each file whether it can be used, and what in its printed prices does not add up."""
+    from cloud.billing.filetable import BadPriceFile
+    from cloud.billing.store.published import checked_file
+
+    is_good = True
+    for path in arguments.files:
+        try:
+            checked = checked_file(str(path), path.read_bytes())
+        except BadPriceFile as problem:
+            is_good = False
+            print(f"不能用 / refused  {problem}")
+            continue
+        head = checked.file.head
+        until = head.effective_to or "…"
+        print(f"可用 / good  {path}: {head.kind} {head.origin}, {head.grid} [{head.effective_from}, {until})")
+        for source in head.sources:
+            if not source.confirmed:
+                covers = ", ".join(source.covers) or "(all)"
+                print(f"  待确认 / provisional [{source.mark}] {covers}")
+        for finding in checked.findings:
+            print(f"  {finding.rule}: " + ", ".join(f"{key} {value}" for key, value in finding.facts))
+        if checked.incomplete:
+            print(f"  未核对 / not recomputed: {checked.incomplete}")
+    return 0 if is_good else 1
+
+
+def _schema(arguments: argparse.Namespace) -> None:
+    from cloud.billing.store.published import packaged_schema
+
+    print(packaged_schema(), end="")

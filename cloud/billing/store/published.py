@@ -12,9 +12,10 @@ from datetime import date, datetime
 from functools import lru_cache
 from importlib import resources
 
-from cloud.billing.catalogue import Catalogue
+from cloud.billing.catalogue import AmbiguousPrices, Catalogue, UnpricedMonth
+from cloud.billing.filetable import BadPriceFile
 from cloud.billing.pricefile import price_file_from
-from cloud.billing.tariff import Head, PriceFile
+from cloud.billing.tariff import Finding, Head, PriceFile, PriceSheet
 from cloud.db import Conn
 from cloud.errors import Conflict
 from cloud.markettime import slot_start
@@ -50,6 +51,30 @@ def packaged_schema() -> str:
 def packaged_catalogue() -> Catalogue:
     """Read the price files that come with the program. Raises BadPriceFile."""
     return Catalogue(tuple(_parsed(each.name, each.text) for each in packaged_texts()))
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A price file that can be used, what in it does not add up, and why that could not be looked at."""
+
+    file: PriceFile
+    findings: tuple[Finding, ...]
+    incomplete: str
+
+
+def checked_file(name: str, content: bytes) -> Checked:
+    """Read a price file that is not published yet, beside those that come with the program. Raises BadPriceFile."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadPriceFile(name, "(whole file)", f"byte {error.start + 1} is no UTF-8", "UTF-8") from error
+    file = price_file_from(name, text)
+    others = tuple(each for each in packaged_catalogue().files if each.head.id != file.head.id)
+    try:
+        findings = Catalogue((*others, file)).sheet_findings(file) if isinstance(file, PriceSheet) else ()
+    except (UnpricedMonth, AmbiguousPrices) as problem:
+        return Checked(file, (), str(problem))
+    return Checked(file, findings, "")
 
 
 def keep(conn: Conn, texts: Iterable[PublishedText], now: datetime) -> int:
