@@ -84,11 +84,11 @@ def new_draft(
     request: Request,
     visit: Annotated[who.Visit, who.changes(Deed.WRITE_TARIFF)],
     title: Annotated[str, Form(min_length=1, max_length=200)],
-    copy: Annotated[str, Form(max_length=120)] = "",
+    origin: Annotated[str, Form(max_length=120)] = "",
     body: Annotated[str, Form(max_length=publishing.TEXT_MAX)] = "",
 ) -> Response:
-    """Start a draft, from a text or as the next version of the published file `copy` ('id@version')."""
-    text = _next_version(visit, copy) if copy else body
+    """Start a draft, from a text or as the next version of the published file `origin` ('id@version')."""
+    text = _next_version(visit, origin) if origin else body
     draft_id = publishing.start(visit.conn, title, text, security.actor_name(visit.actor), visit.now)
     return _changed(request, visit, draft_id)
 
