@@ -28,7 +28,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cloud import db, words
 from cloud.api import (
     billing,
+    corrections,
     devices,
+    ledger,
     live,
     metering,
     offers,
@@ -106,6 +108,8 @@ def make_app(config: CloudConfig) -> FastAPI:
     app.include_router(questions.router)
     app.include_router(offers.router)
     app.include_router(tariffs.router)
+    app.include_router(ledger.router)
+    app.include_router(corrections.router)
     _add_own_routes(app)
     app.mount("/static", StaticFiles(directory=str(resources.files("cloud.api") / "static")), name="static")
     app.add_middleware(_Headers, secure=config.http_secure_cookies)

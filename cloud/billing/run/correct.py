@@ -23,7 +23,7 @@ from cloud.billing.facts import Bill
 from cloud.billing.store import bills, corrections, published, touched
 from cloud.billing.store.corrections import CorrectionRow, ItemRow, SamePerson
 from cloud.db import Conn, Pool, Scope, transaction
-from cloud.errors import Conflict, NotFound, NotNow, Refused
+from cloud.errors import Conflict, Invalid, NotFound, NotNow, Refused
 from cloud.markettime import day_of
 from cloud.security import run as security
 from cloud.security.access import Actor, Deed, Subject
@@ -31,6 +31,7 @@ from cloud.words import LANGUAGES, say
 
 log = logging.getLogger(__name__)
 
+REASON_MIN = 2
 ITEMS_MAX = (
     500  # bills of one proposal: what one person can look through, and one transaction issues in seconds
 )
@@ -72,6 +73,10 @@ class NoCorrection(NotFound):
 
 class Decided(NotNow):
     """The proposal has been decided about; it is done once."""
+
+
+class NeedsReason(Invalid):
+    """Who declines or withdraws says why."""
 
 
 class NothingToCorrect(NotNow):
@@ -152,17 +157,15 @@ def approve(
 
 
 def decline(conn: Conn, actor: Actor, correction_id: int, reason: str, now: datetime) -> None:
-    """Leave the bills as they are: this change is not proposed again. Raises NoCorrection, Decided."""
+    """Leave the bills as they are: this change is not proposed again. Raises NoCorrection, Decided, NeedsReason."""
     security.allow(conn, actor, Deed.DECIDE_CORRECTION, _subject(correction_id), now)
-    _undecided(conn, correction_id)
-    corrections.decide(conn, correction_id, "decline", reason, (security.actor_name(actor), now))
+    _put_away(conn, actor, correction_id, ("decline", reason), now)
 
 
 def withdraw(conn: Conn, actor: Actor, correction_id: int, reason: str, now: datetime) -> None:
-    """Put a proposal away so that the next look prepares it anew. Raises NoCorrection, Decided."""
+    """Put a proposal away so that the next look prepares it anew. Raises NoCorrection, Decided, NeedsReason."""
     security.allow(conn, actor, Deed.DECIDE_CORRECTION, _subject(correction_id), now)
-    _undecided(conn, correction_id)
-    corrections.decide(conn, correction_id, "withdraw", reason, (security.actor_name(actor), now))
+    _put_away(conn, actor, correction_id, ("withdraw", reason), now)
 
 
 def correction_rules(conn: Conn, day: date) -> CorrectionRules:
@@ -219,6 +222,16 @@ def _redrawn(conn: Conn, each: Touched, shells: Shells[K], now: datetime) -> Ite
     if not correction.changes(before, bill.lines):
         return correction.same(each, before, known.sha256)
     return correction.differs(each, before, bill, known.sha256)
+
+
+def _put_away(
+    conn: Conn, actor: Actor, correction_id: int, deed_reason: tuple[str, str], now: datetime
+) -> None:
+    deed, reason = deed_reason[0], deed_reason[1].strip()
+    if len(reason) < REASON_MIN:
+        raise NeedsReason("correction_needs_reason")
+    _undecided(conn, correction_id)
+    corrections.decide(conn, correction_id, deed, reason, (security.actor_name(actor), now))
 
 
 def _undecided(conn: Conn, correction_id: int) -> CorrectionRow:
