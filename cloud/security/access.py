@@ -50,6 +50,12 @@ class Deed(StrEnum):
     SEE_LEDGER = "see_ledger"
     SEE_CORRECTIONS = "see_corrections"
     DECIDE_CORRECTION = "decide_correction"
+    CALL_BACK = "call_back"
+    SEE_MONEY = "see_money"
+    PAY = "pay"
+    SEE_RECEIVABLES = "see_receivables"
+    PLACE_MONEY = "place_money"
+    DECIDE_MONEY = "decide_money"
 
 
 class Reach(IntEnum):
@@ -95,7 +101,7 @@ class NotForRole(Forbidden):
 
 _ALL: Final = Reach.ALL
 _OWN: Final = Reach.OWN
-_EVERYBODY: Final = frozenset({Deed.SIGN_IN, Deed.READ_HEALTH, Deed.READ_API_TEXT})
+_EVERYBODY: Final = frozenset({Deed.SIGN_IN, Deed.READ_HEALTH, Deed.READ_API_TEXT, Deed.CALL_BACK})
 
 RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
     {
@@ -120,6 +126,11 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.SEE_LEDGER: _ALL,
             Deed.SEE_CORRECTIONS: _ALL,
             Deed.DECIDE_CORRECTION: _ALL,
+            Deed.SEE_MONEY: _ALL,
+            Deed.PAY: _ALL,
+            Deed.SEE_RECEIVABLES: _ALL,
+            Deed.PLACE_MONEY: _ALL,
+            Deed.DECIDE_MONEY: _ALL,
         },
         Role.TECHNICIAN: {
             Deed.SIGN_OUT: _ALL,
@@ -136,6 +147,8 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.TAKE_BILL: _OWN,
             Deed.ASK_ABOUT_BILL: _OWN,
             Deed.COMPARE_PACKAGES: _OWN,
+            Deed.SEE_MONEY: _OWN,
+            Deed.PAY: _OWN,
         },
     }
 )
@@ -144,6 +157,7 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
 RECORDED: Final = frozenset(
     {Deed.SIGN_IN, Deed.SIGN_OUT, Deed.TAKE_BILL, Deed.WRITE_TARIFF, Deed.BENCH_TARIFF, Deed.PUBLISH_TARIFF}
     | {Deed.DECIDE_CORRECTION, Deed.DECIDE_BILL, Deed.ANSWER_QUESTIONS}
+    | {Deed.PAY, Deed.PLACE_MONEY, Deed.DECIDE_MONEY}
 )
 
 
