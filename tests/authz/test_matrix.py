@@ -59,6 +59,16 @@ BY_ROLE |= {
     "/questions": {"staff"},
     "/questions/{question_id}/answer": {"staff"},
 }
+BY_ROLE |= {
+    "/ledger": {"staff"},
+    "/ledger/csv": {"staff"},
+    "/ledger/statement": {"staff"},
+    "/ledger/journals/{journal_id}": {"staff"},
+    "/corrections": {"staff"},
+    "/corrections/{correction_id}": {"staff"},
+    "/corrections/{correction_id}/bills/{bill_id}": {"staff"},
+    "/corrections/{correction_id}/{deed}": {"staff"},
+}
 # Where a deed of the same path is for others than its page: by method, the roles that are not answered 403.
 BY_METHOD: Final = {"POST /bills/{bill_id}/questions": {"customer", "other_customer"}}
 # What else a form carries; and what a deed may be answered that is allowed but not possible on this object.
@@ -68,6 +78,13 @@ FORMS: Final = {
     "/review/{bill_id}/{deed}": {"reason": "reading"},
     "/questions/{question_id}/answer": {"answer": "因为夏季尖峰。"},
 }
+FORMS |= {
+    "/ledger/journals/{journal_id}": {},
+    "/corrections/{correction_id}": {},
+    "/corrections/{correction_id}/bills/{bill_id}": {},
+    "/corrections/{correction_id}/{deed}": {"reason": "重复"},
+}
+QUERIES: Final = {"/ledger/statement": "?account=revenue/energy"}
 NOT_POSSIBLE: Final = {404, 409}
 GOOD: Final = {200, 201, 204, 303}
 
@@ -214,11 +231,13 @@ def _status(client: httpx.Client, method: str, path: str, site: Site) -> int:
         month="2026-08",
         deed="hold",
         question_id=999_999,
+        journal_id=999_999,
+        correction_id=999_999,
     )
     form = dict(FORMS.get(path, {})) if method == "POST" else {}
     if method == "POST" and client.cookies:
         form["form_token"] = _form_token(client)
-    with client.stream(method, asked, data=form or None) as answer:
+    with client.stream(method, asked + QUERIES.get(path, ""), data=form or None) as answer:
         return answer.status_code
 
 
