@@ -51,7 +51,7 @@ class Deed(StrEnum):
     SEE_CORRECTIONS = "see_corrections"
     DECIDE_CORRECTION = "decide_correction"
     CALL_BACK = "call_back"
-    SEE_MONEY = "see_money"
+    SEE_PAYMENTS = "see_payments"
     PAY = "pay"
     SEE_RECEIVABLES = "see_receivables"
     PLACE_MONEY = "place_money"
@@ -126,7 +126,7 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.SEE_LEDGER: _ALL,
             Deed.SEE_CORRECTIONS: _ALL,
             Deed.DECIDE_CORRECTION: _ALL,
-            Deed.SEE_MONEY: _ALL,
+            Deed.SEE_PAYMENTS: _ALL,
             Deed.PAY: _ALL,
             Deed.SEE_RECEIVABLES: _ALL,
             Deed.PLACE_MONEY: _ALL,
@@ -147,7 +147,7 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.TAKE_BILL: _OWN,
             Deed.ASK_ABOUT_BILL: _OWN,
             Deed.COMPARE_PACKAGES: _OWN,
-            Deed.SEE_MONEY: _OWN,
+            Deed.SEE_PAYMENTS: _OWN,
             Deed.PAY: _OWN,
         },
     }
