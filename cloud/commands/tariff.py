@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cloud import commands
+from cloud.commands import bench
 
 Adder = Callable[[str, commands.Run, str], argparse.ArgumentParser]
 EXAMPLE = """
@@ -16,6 +17,7 @@ EXAMPLE = """
   shoudian-cloud tariff check cases.json            # 逐例比对应得与实得 / expected against got, case by case
   shoudian-cloud tariff validate my-prices.toml     # 价格文件能否读懂，印出的价格是否等于各组成之和 / can a price file be used
   shoudian-cloud tariff schema > price-file.schema.json  # 供编辑器补全和检查 / for editors, to complete and check
+  shoudian-cloud tariff bench draft.toml --months 2026-08   # 草稿对现行，逐户比较 / a draft against what is in force
 格式 / format: docs/operations/tariff-cases.md, cloud/billing/published/README.md
 """
 
@@ -33,6 +35,7 @@ def add_to(add: commands.Add) -> None:
         return command
 
     _add_cases(deed)
+    bench.add_bench(deed)
     _add_files(deed)
 
 

@@ -42,6 +42,7 @@ OWNED: Final = {
     "/bills/{bill_id}/json",
     "/bills/{bill_id}/pdf",
     "/bills/{bill_id}/questions",
+    "/accounts/{account_id}/packages",
 }
 BY_ROLE: Final = {
     "/": {"customer", "other_customer", "technician", "staff"},
@@ -69,6 +70,18 @@ BY_ROLE |= {
     "/corrections/{correction_id}/bills/{bill_id}": {"staff"},
     "/corrections/{correction_id}/{deed}": {"staff"},
 }
+BY_ROLE |= {
+    "/tariffs": {"staff"},
+    "/tariffs/files/{sheet_id}/{version}": {"staff"},
+    "/tariffs/drafts": {"staff"},
+    "/tariffs/drafts/{draft_id}": {"staff"},
+    "/tariffs/drafts/{draft_id}/text": {"staff"},
+    "/tariffs/drafts/{draft_id}/hours": {"staff"},
+    "/tariffs/drafts/{draft_id}/bench": {"staff"},
+    "/tariffs/drafts/{draft_id}/publish": {"staff"},
+    "/tariffs/benches/{bench_id}": {"staff"},
+    "/tariffs/benches/{bench_id}/accounts/{account_id}": {"staff"},
+}
 # Where a deed of the same path is for others than its page: by method, the roles that are not answered 403.
 BY_METHOD: Final = {"POST /bills/{bill_id}/questions": {"customer", "other_customer"}}
 # What else a form carries; and what a deed may be answered that is allowed but not possible on this object.
@@ -83,6 +96,17 @@ FORMS |= {
     "/corrections/{correction_id}": {},
     "/corrections/{correction_id}/bills/{bill_id}": {},
     "/corrections/{correction_id}/{deed}": {"reason": "重复"},
+}
+FORMS |= {
+    "/tariffs/files/{sheet_id}/{version}": {},
+    "/tariffs/drafts": {"title": "试验", "body": "kind"},
+    "/tariffs/drafts/{draft_id}": {},
+    "/tariffs/drafts/{draft_id}/text": {"revision": "1", "body": "kind"},
+    "/tariffs/drafts/{draft_id}/hours": {"revision": "1", "hours": "00:00-24:00"},
+    "/tariffs/drafts/{draft_id}/bench": {"first": "2026-08", "last": "2026-08"},
+    "/tariffs/drafts/{draft_id}/publish": {"revision": "1"},
+    "/tariffs/benches/{bench_id}": {},
+    "/tariffs/benches/{bench_id}/accounts/{account_id}": {},
 }
 QUERIES: Final = {"/ledger/statement": "?account=revenue/energy"}
 NOT_POSSIBLE: Final = {404, 409}
@@ -233,6 +257,10 @@ def _status(client: httpx.Client, method: str, path: str, site: Site) -> int:
         question_id=999_999,
         journal_id=999_999,
         correction_id=999_999,
+        draft_id=999_999,
+        bench_id=999_999,
+        sheet_id="nothing",
+        version=1,
     )
     form = dict(FORMS.get(path, {})) if method == "POST" else {}
     if method == "POST" and client.cookies:
