@@ -1,0 +1,128 @@
+"""Shell: settle a month by the calendar of 976号, stage by stage; safe to run at any time, by any number of workers.
+
+A run's state is the fold of its log. Every unit of every stage is one transaction that takes the run's lock, looks
+again whether it is still to be done, and commits the work together with its event: a killed worker leaves both or
+neither. What cannot go on is named as a blocker and looked at again the next time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+from cloud.db import transaction
+from cloud.errors import NotFound, NotNow
+from cloud.market.deadlines import correctable_until, deadlines
+from cloud.market.progress import STAGES, Outcome, Stage
+from cloud.market.run.settle import papers, stages
+from cloud.market.run.settle.desk import Desk as Desk
+from cloud.market.run.settle.desk import is_settled_unit
+from cloud.market.run.settle.stages import Look as Look
+from cloud.market.run.settle.stages import look_at
+from cloud.market.store import entered, runs
+from cloud.market.store.runs import KINDS, RunRow
+from cloud.markettime import month_after, month_of
+
+_DEEDS: dict[Stage, Callable[[Desk, RunRow], None]] = {
+    Stage.COLLECT: stages.collect,
+    Stage.CHECK: stages.check,
+    Stage.SETTLE: stages.settle,
+    Stage.BALANCE: stages.close_books,
+    Stage.DRAW: papers.draw,
+    Stage.PUBLISH: papers.publish,
+    Stage.CONFIRM: papers.confirm,
+    Stage.FINAL: papers.finalise,
+    Stage.BILLS: papers.bills,
+}
+
+
+class NoMarket(NotFound):
+    """No market is entered, so there is nothing to settle by."""
+
+
+class TooEarly(NotNow):
+    """The month is not over, or its first working day has not come."""
+
+
+class NoSuchRun(NotFound):
+    """There is no such run."""
+
+
+class RunNotFinal(NotNow):
+    """The run before this one is not final yet: late data goes into that one."""
+
+
+class TooOld(NotNow):
+    """The month is further back than corrections reach (追溯 ≤ 12 months)."""
+
+
+def open_run(desk: Desk, month: date, kind: str, reason: str) -> RunRow:
+    """Open a run of a month, or find it when it is open. Raises NoMarket, TooEarly, RunNotFinal, TooOld."""
+    with transaction(desk.pool, desk.scope) as conn:
+        market = entered.find_market(conn)
+        if market is None:
+            raise NoMarket("no_market")
+        kept = {run.kind: run for run in runs.runs_of(conn, month)}
+        if kind not in kept:
+            if desk.today < month_after(month):
+                raise TooEarly(
+                    "settled_too_early", month=f"{month:%Y-%m}", day=month_after(month).isoformat()
+                )
+            if desk.today >= correctable_until(month):
+                until = correctable_until(month).isoformat()
+                raise TooOld("settled_too_old", month=f"{month:%Y-%m}", until=until)
+            if kind != KINDS[0]:
+                before = kept.get(KINDS[KINDS.index(kind) - 1])
+                if before is None or not is_final(look_at(conn, before)):
+                    raise RunNotFinal("run_not_final", month=f"{month:%Y-%m}", kind=kind)
+        return runs.open_run(conn, market.market_id, month, kind, (desk.actor, desk.now, reason))
+
+
+def advance(desk: Desk, run: RunRow, upto: Stage = Stage.BILLS) -> Look:
+    """Take a run as far as it can go now, at most through `upto`; return how far it is."""
+    for stage in STAGES[: STAGES.index(upto) + 1]:
+        _DEEDS[stage](desk, run)
+    with transaction(desk.pool, desk.scope) as conn:
+        return look_at(conn, run)
+
+
+def is_final(look: Look) -> bool:
+    """Whether every statement of the run is final."""
+    return bool(look.units) and not look.progress.open(Stage.FINAL, [unit.unit_id for unit in look.units])
+
+
+def is_complete(look: Look) -> bool:
+    """Whether nothing of the run is left to do."""
+    settled = [unit.unit_id for unit in look.units if is_settled_unit(unit)]
+    return is_final(look) and not look.progress.open(Stage.BILLS, settled)
+
+
+def look(desk: Desk) -> int:
+    """What is due today: last month's run from its first working day on, and every run that is not complete.
+
+    Returns how many runs were looked at.
+    """
+    with transaction(desk.pool, desk.scope) as conn:
+        if entered.find_market(conn) is None:
+            return 0
+        open_runs = [run for run in runs.recent_runs(conn, 60) if not is_complete(look_at(conn, run))]
+    last = month_after(month_of(desk.today), -1)
+    if desk.today >= deadlines(last).readings:
+        first = open_run(desk, last, KINDS[0], "")
+        open_runs = [run for run in open_runs if run.run_id != first.run_id]
+        with transaction(desk.pool, desk.scope) as conn:
+            if not is_complete(look_at(conn, first)):
+                open_runs.append(first)
+    for run in sorted(open_runs, key=lambda each: (each.month, each.run_id)):
+        advance(desk, run)
+    return len(open_runs)
+
+
+def add_event(
+    desk: Desk, run: RunRow, stage: Stage, unit_id: str | None, told: tuple[Outcome, dict[str, object]]
+) -> None:
+    """Say something in a run's log: restart, defer, accept, review; `told` is (what, its facts)."""
+    outcome, facts = told
+    with transaction(desk.pool, desk.scope) as conn:
+        runs.lock_run(conn, run.run_id)
+        runs.add_event(conn, run.run_id, desk.event(stage, unit_id, outcome, **facts))
