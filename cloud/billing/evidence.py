@@ -12,7 +12,8 @@ from types import MappingProxyType
 
 from cloud.billing.catalogue import AnyPrices, Buyer, Catalogue
 from cloud.billing.facts import Register
-from cloud.billing.segment import Segment, Terms, missing_slots, usage_from
+from cloud.billing.line import PERIODS
+from cloud.billing.segment import DayUse, Segment, Terms, missing_slots, usage_from
 from cloud.billing.tariff import Finding
 from cloud.errors import Refused
 from cloud.markettime import SLOTS_PER_DAY, days_between, slot_label, slot_start
@@ -157,12 +158,18 @@ def _served(service: Service | None, day: date) -> Sequence[int]:
 def segments(
     stretches: Iterable[tuple[Stretch, AnyPrices]], days: Iterable[IntervalDay]
 ) -> tuple[tuple[Segment, AnyPrices], ...]:
-    """Sum the interval days of each stretch into its usage."""
+    """Sum the interval days of each stretch into its usage; every day is there, one without a meter with zeros."""
     known = tuple(days)
     result = []
     for stretch, prices in stretches:
         own = [each for each in known if stretch.first_day <= each.day < stretch.end_day]
         usage = usage_from(own, prices.calendar)
+        used = {each.day: each for each in usage.days}
+        nothing = (NO_ENERGY,) * len(PERIODS)
+        every = tuple(
+            used.get(day, DayUse(day, nothing)) for day in days_between(stretch.first_day, stretch.end_day)
+        )
+        usage = replace(usage, days=every)
         result.append((Segment(stretch.first_day, stretch.end_day, stretch.terms, usage), prices))
     return tuple(result)
 
