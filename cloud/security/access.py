@@ -56,6 +56,10 @@ class Deed(StrEnum):
     SEE_RECEIVABLES = "see_receivables"
     PLACE_MONEY = "place_money"
     DECIDE_MONEY = "decide_money"
+    SEE_SETTLEMENT = "see_settlement"
+    DIRECT_SETTLEMENT = "direct_settlement"
+    SEE_STATEMENTS = "see_statements"
+    ANSWER_STATEMENT = "answer_statement"
 
 
 class Reach(IntEnum):
@@ -131,6 +135,9 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.SEE_RECEIVABLES: _ALL,
             Deed.PLACE_MONEY: _ALL,
             Deed.DECIDE_MONEY: _ALL,
+            Deed.SEE_SETTLEMENT: _ALL,
+            Deed.DIRECT_SETTLEMENT: _ALL,
+            Deed.SEE_STATEMENTS: _ALL,
         },
         Role.TECHNICIAN: {
             Deed.SIGN_OUT: _ALL,
@@ -149,6 +156,8 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.COMPARE_PACKAGES: _OWN,
             Deed.SEE_PAYMENTS: _OWN,
             Deed.PAY: _OWN,
+            Deed.SEE_STATEMENTS: _OWN,
+            Deed.ANSWER_STATEMENT: _OWN,
         },
     }
 )
@@ -158,6 +167,7 @@ RECORDED: Final = frozenset(
     {Deed.SIGN_IN, Deed.SIGN_OUT, Deed.TAKE_BILL, Deed.WRITE_TARIFF, Deed.BENCH_TARIFF, Deed.PUBLISH_TARIFF}
     | {Deed.DECIDE_CORRECTION, Deed.DECIDE_BILL, Deed.ANSWER_QUESTIONS}
     | {Deed.PAY, Deed.PLACE_MONEY, Deed.DECIDE_MONEY}
+    | {Deed.DIRECT_SETTLEMENT, Deed.ANSWER_STATEMENT}
 )
 
 
