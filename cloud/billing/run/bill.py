@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
-from cloud.billing import evidence, facts
+from cloud.billing import evidence, facts, settled
 from cloud.billing.bill import Given, PricedSegment, priced, rate
 from cloud.billing.catalogue import (
     CATALOGUE_PURCHASE,
+    DIRECT_PURCHASE,
     RETAIL_PURCHASE,
     AnyPrices,
     Catalogue,
     Prices,
 )
 from cloud.billing.facts import Account, Bill
+from cloud.billing.line import BillLine
 from cloud.billing.segment import Terms
 from cloud.billing.store import bills, published
 from cloud.billing.tariff import Finding
 from cloud.contracts.store import retail as packages
 from cloud.db import Conn
 from cloud.errors import Invalid, NotFound, NotNow, Refused
+from cloud.market.store import settlements
 from cloud.markettime import day_of, month_bounds, month_of, slot_start
 from cloud.metering.interval import IntervalDay
 from cloud.metering.store import intervals
@@ -47,6 +50,10 @@ class TermsWithinADay(Invalid):
 
 class NoPackage(Refused):
     """A retail customer has no package on some day of the month."""
+
+
+class NotSettled(NotNow):
+    """A direct user's market settlement of the month is not final."""
 
 
 class YearIncomplete(Refused):
@@ -83,8 +90,8 @@ def bill_month(conn: Conn, account_id: str, month: date, now: datetime) -> Drawn
     """Draw up the month's bill and keep it as a draft, unless equal inputs gave the latest one. Safe to repeat.
 
     `month` is the first day of the billing month.
-    Raises NoSuchAccount, MonthNotOver, NothingToBill, TermsWithinADay, NoPackage, YearIncomplete, UnpricedMonth,
-    NoSuchPrice, NoReferencePrice, IntervalsMissing.
+    Raises NoSuchAccount, MonthNotOver, NothingToBill, TermsWithinADay, NoPackage, YearIncomplete, NotSettled,
+    UnpricedMonth, NoSuchPrice, NoReferencePrice, IntervalsMissing.
     """
     bills.lock_month(conn, account_id, month)
     published.keep(conn, published.packaged_texts(), now)
@@ -195,9 +202,27 @@ def _whole_days(account_id: str, start: datetime, end: datetime) -> tuple[date, 
 
 
 def _given(conn: Conn, account_id: str, month: date, stretches: Sequence[evidence.Stretch]) -> Given:
-    """Load what the bill takes from elsewhere: the ladder's position where a stretch is on catalogue prices."""
-    if all(stretch.terms.purchase != CATALOGUE_PURCHASE for stretch in stretches):
-        return Given()
+    """Load what the bill takes from elsewhere, where a stretch needs it."""
+    given = Given()
+    purchases = {stretch.terms.purchase for stretch in stretches}
+    if CATALOGUE_PURCHASE in purchases:
+        given = _ladder_position(conn, account_id, month)
+    if DIRECT_PURCHASE in purchases:
+        given = replace(given, settled=_settled_lines(conn, account_id, month))
+    return given
+
+
+def _settled_lines(conn: Conn, account_id: str, month: date) -> tuple[BillLine, ...]:
+    """Load the final market settlement of a direct user's month."""
+    lines = settlements.final_lines(conn, account_id, month)
+    if not lines:
+        state = settlements.state_of(conn, account_id, month) or "none"
+        raise NotSettled("not_settled", account=account_id, month=month.strftime("%Y-%m"), state=state)
+    return settled.bill_lines(lines)
+
+
+def _ladder_position(conn: Conn, account_id: str, month: date) -> Given:
+    """Find where in the year's ladder the month begins: the catalogue kWh of the bills before it."""
     year_start, _ = month_bounds(month.replace(month=1))
     on_catalogue = [
         dated
