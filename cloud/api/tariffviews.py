@@ -248,8 +248,8 @@ def row_view(row: TableRow) -> RowView:
         voltage=row.voltage,
         prices=row.prices,
         differs=row.differs,
-        demand=row.demand,
-        capacity=row.capacity,
+        demand=row.demand_yuan_per_kw_month,
+        capacity=row.capacity_yuan_per_kva_month,
     )
 
 
@@ -289,7 +289,7 @@ def draft_view(
         head=head_view(draft.head),
         body=draft.body,
         problems=tuple(
-            ProblemView(line=each.line, key=each.key, found=each.found, allowed=each.allowed)
+            ProblemView(line=each.line_no, key=each.key, found=each.found, allowed=each.allowed)
             for each in draft.problems
         ),
         effective_from=None if file is None else file.head.effective_from,
@@ -312,16 +312,18 @@ def result_view(bench: Bench, result: Outcome, results: Sequence[Result]) -> Ben
         categories=tuple(
             CategoryView(
                 category=each.category,
-                accounts=each.accounts,
-                winners=each.winners,
-                losers=each.losers,
+                accounts=each.account_count,
+                winners=each.winner_count,
+                losers=each.loser_count,
                 before_fen=each.before_fen,
                 after_fen=each.after_fen,
             )
             for each in result.categories
         ),
         bars=tuple(
-            BarView(start_percent=each.start_percent, end_percent=each.end_percent, accounts=each.accounts)
+            BarView(
+                start_percent=each.start_percent, end_percent=each.end_percent, accounts=each.account_count
+            )
             for each in result.bars
         ),
         worst=tuple(map(_change_view, result.worst)),
@@ -332,10 +334,10 @@ def result_view(bench: Bench, result: Outcome, results: Sequence[Result]) -> Ben
 
 def columns(result: Outcome) -> tuple[Column, ...]:
     """The bars of the distribution as drawn."""
-    highest = max((bar.accounts for bar in result.bars), default=0) or 1
+    highest = max((bar.account_count for bar in result.bars), default=0) or 1
     width = 100 / max(len(result.bars), 4)
     return tuple(
-        Column(index * width, width * 0.86, 100 * bar.accounts / highest, bar.start_percent < 0)
+        Column(index * width, width * 0.86, 100 * bar.account_count / highest, bar.start_percent < 0)
         for index, bar in enumerate(result.bars)
     )
 

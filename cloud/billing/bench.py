@@ -81,9 +81,9 @@ class CategorySum:
     """All accounts of a category together."""
 
     category: str
-    accounts: int
-    winners: int
-    losers: int
+    account_count: int
+    winner_count: int
+    loser_count: int
     before_fen: int
     after_fen: int
 
@@ -94,7 +94,7 @@ class Bar:
 
     start_percent: Decimal
     end_percent: Decimal
-    accounts: int
+    account_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +109,12 @@ class Outcome:
     @property
     def winners(self) -> int:
         """Count the accounts that would owe less."""
-        return sum(each.winners for each in self.categories)
+        return sum(each.winner_count for each in self.categories)
 
     @property
     def losers(self) -> int:
         """Count the accounts that would owe more."""
-        return sum(each.losers for each in self.categories)
+        return sum(each.loser_count for each in self.categories)
 
 
 def lines_under(use: MonthUse, known: Catalogue, *, shift_percent: int = 0) -> tuple[BillLine, ...]:
@@ -196,9 +196,9 @@ def change_percent(before_fen: int, after_fen: int) -> Decimal:
 def _category_sum(category: str, balances: Sequence[Balance]) -> CategorySum:
     return CategorySum(
         category,
-        accounts=len(balances),
-        winners=sum(each.change_fen < 0 for each in balances),
-        losers=sum(each.change_fen > 0 for each in balances),
+        account_count=len(balances),
+        winner_count=sum(each.change_fen < 0 for each in balances),
+        loser_count=sum(each.change_fen > 0 for each in balances),
         before_fen=sum(each.before_fen for each in balances),
         after_fen=sum(each.after_fen for each in balances),
     )

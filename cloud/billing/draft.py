@@ -27,7 +27,7 @@ _HOURS_LINE = re.compile(r"^\s*(" + "|".join(PERIODS) + r")\s*=\s*\[(.*)\]\s*(#.
 class Problem:
     """What the reader refuses: the line where it stands (0: no line, something is missing), key, found, allowed."""
 
-    line: int
+    line_no: int
     key: str
     found: str
     allowed: str

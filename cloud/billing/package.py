@@ -93,10 +93,10 @@ class Formula:
     linked: Series | None = None
     linked_ratio: Decimal = ZERO
     average: Series | None = None
-    spread: Decimal = ZERO
+    spread_yuan_per_kwh: Decimal = ZERO
     reference: Series | None = None  # spread sharing: a market price, or `amount`
-    customer_share: Decimal = ZERO
-    floating: Decimal = ZERO
+    customer_ratio: Decimal = ZERO
+    floating_yuan_per_kwh: Decimal = ZERO
 
     @property
     def series(self) -> tuple[Series, ...]:
@@ -108,15 +108,15 @@ class Formula:
 class Limits:
     """Bounds of the period prices in yuan/kWh; None = unbounded."""
 
-    floor: Decimal | None
-    ceiling: Decimal | None
+    floor_yuan_per_kwh: Decimal | None
+    ceiling_yuan_per_kwh: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
 class Green:
     """Green power: the share of the energy that is green and the price of its environmental value."""
 
-    share: Decimal
+    green_ratio: Decimal
     price_yuan_per_kwh: Decimal
 
 
@@ -124,9 +124,9 @@ class Green:
 class DeviationClause:
     """How the retailer passes its deviation on (`DV-103`); the assessment itself is the market's settlement."""
 
-    upper_threshold: Decimal
-    lower_threshold: Decimal
-    customer_share: Decimal
+    upper_threshold_ratio: Decimal
+    lower_threshold_ratio: Decimal
+    customer_ratio: Decimal
     over_yuan_per_kwh: Decimal
     under_yuan_per_kwh: Decimal
 
@@ -141,7 +141,7 @@ class Package:
     name_en: str
     categories: tuple[str, ...]
     voltages: tuple[str, ...]
-    price_quantum: Decimal
+    price_quantum_yuan_per_kwh: Decimal
     formula: Formula
     correction: tuple[Decimal, ...] | None  # limits x flat, in the order of PERIODS
     limits: Limits

@@ -43,7 +43,7 @@ def package(table: FileTable, head: Head) -> Package:
         name_en=table.text("name_en"),
         categories=_chosen(table, "categories", CATEGORIES),
         voltages=_chosen(table, "voltages", VOLTAGES),
-        price_quantum=Decimal(table.choice("price_quantum", QUANTA)),
+        price_quantum_yuan_per_kwh=Decimal(table.choice("price_quantum", QUANTA)),
         formula=formula,
         correction=_periods(table.table("correction")) if "correction" in table.content else None,
         limits=_limits(table),
@@ -86,7 +86,7 @@ def _formula(table: FileTable) -> Formula:
             formula = Formula(
                 form,
                 average=_one_series(table, "average"),
-                spread=table.decimal("spread"),
+                spread_yuan_per_kwh=table.decimal("spread"),
                 **_ratios(table),
             )
         case Form.SHARE:
@@ -104,8 +104,8 @@ def _shared(table: FileTable) -> Formula:
         amount=_by_period(table, "reference_price") if is_own else None,
         reference=None if is_own else _one_series(table, "reference"),
         average=_one_series(table, "average"),
-        customer_share=_share(table, "customer_share"),
-        floating=table.optional_decimal("floating") or ZERO,
+        customer_ratio=_share(table, "customer_share"),
+        floating_yuan_per_kwh=table.optional_decimal("floating") or ZERO,
         **_ratios(table),
     )
 
@@ -152,8 +152,14 @@ def _limits(table: FileTable) -> Limits:
         return Limits(None, None)
     limits = table.table("limits")
     bounds = Limits(limits.optional_decimal("floor"), limits.optional_decimal("ceiling"))
-    if bounds.floor is not None and bounds.ceiling is not None and bounds.floor > bounds.ceiling:
-        limits.refuse("floor", str(bounds.floor), f"at most the ceiling {bounds.ceiling}")
+    if (
+        bounds.floor_yuan_per_kwh is not None
+        and bounds.ceiling_yuan_per_kwh is not None
+        and bounds.floor_yuan_per_kwh > bounds.ceiling_yuan_per_kwh
+    ):
+        limits.refuse(
+            "floor", str(bounds.floor_yuan_per_kwh), f"at most the ceiling {bounds.ceiling_yuan_per_kwh}"
+        )
     limits.done()
     return bounds
 
@@ -166,9 +172,9 @@ def _green(table: FileTable) -> Green:
 
 def _deviation(table: FileTable) -> DeviationClause:
     clause = DeviationClause(
-        upper_threshold=_share(table, "upper_threshold"),
-        lower_threshold=_share(table, "lower_threshold"),
-        customer_share=_share(table, "customer_share"),
+        upper_threshold_ratio=_share(table, "upper_threshold"),
+        lower_threshold_ratio=_share(table, "lower_threshold"),
+        customer_ratio=_share(table, "customer_share"),
         over_yuan_per_kwh=table.decimal("over_yuan_per_kwh"),
         under_yuan_per_kwh=table.decimal("under_yuan_per_kwh"),
     )

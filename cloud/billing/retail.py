@@ -176,7 +176,7 @@ def _linked(deal: _Deal, index: int) -> PeriodPrice:
 
 def _averaged(deal: _Deal, index: int) -> PeriodPrice:
     average = deal.price_of("average_price", _needed(deal.package.formula.average), index)
-    spread = deal.term("spread", deal.package.formula.spread)
+    spread = deal.term("spread", deal.package.formula.spread_yuan_per_kwh)
     factor, word, ratios = _ratio(deal, index)
     price = EXACT.add(EXACT.multiply(average.value, factor), spread.value)
     return PeriodPrice(price, f"(average_price{word} + spread)", (average, *ratios, spread))
@@ -190,13 +190,13 @@ def _shared(deal: _Deal, index: int) -> PeriodPrice:
         else deal.price_of("reference_price", formula.reference, index)
     )
     average = deal.price_of("average_price", _needed(formula.average), index)
-    share = deal.term("customer_share", formula.customer_share, "1")
+    share = deal.term("customer_share", formula.customer_ratio, "1")
     factor, word, ratios = _ratio(deal, index)
     price = shared_price(reference.value, average.value, share.value, factor)
     text = f"reference_price{word} - (reference_price - average_price) * customer_share"
     inputs = (reference, *ratios, average, share)
-    if formula.floating:
-        floating = deal.term("floating", formula.floating)
+    if formula.floating_yuan_per_kwh:
+        floating = deal.term("floating", formula.floating_yuan_per_kwh)
         return PeriodPrice(EXACT.add(price, floating.value), f"({text} + floating)", (*inputs, floating))
     return PeriodPrice(price, f"({text})", inputs)
 
@@ -217,7 +217,7 @@ def _ratio(deal: _Deal, index: int) -> tuple[Decimal, str, tuple[Input, ...]]:
 
 def _quantized(price: PeriodPrice, package: Package) -> PeriodPrice:
     """Round a price as the package says; what the rounding moved is an input, so the formula stays exact."""
-    result = rounded(price.yuan_per_kwh, package.price_quantum)
+    result = rounded(price.yuan_per_kwh, package.price_quantum_yuan_per_kwh)
     moved = EXACT.subtract(result, price.yuan_per_kwh)
     if not moved:
         return replace(price, yuan_per_kwh=result)
@@ -232,7 +232,7 @@ def _corrected(prices: Sequence[PeriodPrice], package: Package) -> Sequence[Peri
     if package.correction is None:
         return prices
     right = corrected_prices(
-        [each.yuan_per_kwh for each in prices], package.correction, package.price_quantum
+        [each.yuan_per_kwh for each in prices], package.correction, package.price_quantum_yuan_per_kwh
     )
     flat = _term(package, "flat_price", prices[FLAT].yuan_per_kwh)
     result = []
@@ -253,7 +253,7 @@ def _moved(period: Period, price: Decimal, limit: Decimal) -> Decimal:
 
 
 def _limited(price: PeriodPrice, package: Package) -> PeriodPrice:
-    floor, ceiling = package.limits.floor, package.limits.ceiling
+    floor, ceiling = package.limits.floor_yuan_per_kwh, package.limits.ceiling_yuan_per_kwh
     for name, bound, is_beyond in (
         ("price_floor", floor, floor is not None and price.yuan_per_kwh < floor),
         ("price_ceiling", ceiling, ceiling is not None and price.yuan_per_kwh > ceiling),
@@ -339,9 +339,9 @@ def _ladder_lines(energy: Energy, package: Package) -> tuple[BillLine, ...]:
 
 
 def _bounded(price: Decimal, limits: Limits) -> Decimal:
-    if limits.floor is not None:
-        price = max(price, limits.floor)
-    return price if limits.ceiling is None else min(price, limits.ceiling)
+    if limits.floor_yuan_per_kwh is not None:
+        price = max(price, limits.floor_yuan_per_kwh)
+    return price if limits.ceiling_yuan_per_kwh is None else min(price, limits.ceiling_yuan_per_kwh)
 
 
 def _cap_lines(energy: Energy, lines: Sequence[BillLine], deal: _Deal) -> tuple[BillLine, ...]:
@@ -373,7 +373,7 @@ def _cap_lines(energy: Energy, lines: Sequence[BillLine], deal: _Deal) -> tuple[
 
 
 def _green_line(energy: Energy, green: Green, deal: _Deal) -> BillLine:
-    kwh = EXACT.multiply(energy.total_kwh, green.share)
+    kwh = EXACT.multiply(energy.total_kwh, green.green_ratio)
     return BillLine(
         Section.GREEN,
         item="green_value",
@@ -386,7 +386,7 @@ def _green_line(energy: Energy, green: Green, deal: _Deal) -> BillLine:
             "kwh * green_share * green_price",
             (
                 Input("kwh", energy.total_kwh, "kWh", "intervals"),
-                deal.term("green_share", green.share, "1"),
+                deal.term("green_share", green.green_ratio, "1"),
                 deal.term("green_price", green.price_yuan_per_kwh),
             ),
             energy.first_day,

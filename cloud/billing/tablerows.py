@@ -19,8 +19,8 @@ class TableRow:
     voltage: str
     prices: tuple[Decimal, ...]
     differs: tuple[bool, ...]
-    demand: Decimal | None
-    capacity: Decimal | None
+    demand_yuan_per_kw_month: Decimal | None
+    capacity_yuan_per_kva_month: Decimal | None
 
 
 def rows_of(file: PriceFile, known: Catalogue) -> tuple[TableRow, ...]:

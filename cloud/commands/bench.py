@@ -80,7 +80,7 @@ def _print(found: Outcome, results: list[Result]) -> None:
         )
     for sums in found.categories:
         print(
-            f"{sums.category}: {sums.accounts} 户 / accounts, 少付 / pay less {sums.winners}, 多付 / pay more {sums.losers}, "
+            f"{sums.category}: {sums.account_count} 户 / accounts, 少付 / pay less {sums.winner_count}, 多付 / pay more {sums.loser_count}, "
             f"{money_text(sums.before_fen)} → {money_text(sums.after_fen)}"
         )
     for unrated in results:

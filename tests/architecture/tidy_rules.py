@@ -74,6 +74,7 @@ COUNTS = frozenset(
         "items",
         "key",
         "multiplier",
+        "no",
         "ok",
         "quality",
         "read",
