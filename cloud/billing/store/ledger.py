@@ -174,7 +174,7 @@ def find_id(conn: Conn, idem_key: str) -> int | None:
 
 def lock_period(conn: Conn, month: date, actor: str, now: datetime) -> bool:
     """Close a month and every month before it for good; False when it was closed already. Raises PeriodNotOver."""
-    if conn.execute("SELECT FROM period_lock WHERE month >= %s", (month,)).fetchone():
+    if conn.execute("SELECT 1 FROM period_lock WHERE month >= %s", (month,)).fetchone():
         return False
     try:
         return (

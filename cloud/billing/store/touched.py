@@ -44,7 +44,14 @@ _CHANGED_BASIS = f"""
     SELECT b.bill_id, b.account_id, b.month, c.cause, c.account_id || ' #' || c.change_id, least(c.changed_at, %(now)s)
     FROM basis_change c JOIN bill b ON b.account_id = c.account_id AND b.state = 'issued'
     WHERE c.changed_at >= %(since_kept)s AND c.changed_at >= b.kept_at AND c.effective && {_MONTH}"""
-_LOOK = " UNION ALL ".join((_CHANGED_INTERVALS, _SUPERSEDED_FILES, _NEW_FILES, _CHANGED_BASIS))
+_NEW_STATEMENTS = """
+    SELECT b.bill_id, b.account_id, b.month, 'settlement', s.unit_id || ' r' || s.revision, e.at
+    FROM statement_event e JOIN statement s USING (statement_id)
+    JOIN bill b ON b.account_id = s.account_id AND b.month = s.month AND b.state = 'issued'
+    WHERE e.after = 'final' AND e.at >= %(since)s AND e.at > b.made_at"""
+_LOOK = " UNION ALL ".join(
+    (_CHANGED_INTERVALS, _SUPERSEDED_FILES, _NEW_FILES, _CHANGED_BASIS, _NEW_STATEMENTS)
+)
 
 
 def look(conn: Conn, now: datetime) -> int:
