@@ -19,6 +19,9 @@ from cloud.billing.store import bills, published
 from cloud.contracts.store import retail as packages
 from cloud.contracts.store.retail import DatedPackage
 from cloud.db import Conn
+from cloud.market import line as market
+from cloud.market.line import Item, SettlementLine, Side
+from cloud.market.store import settlements
 from cloud.markettime import day_of, days_of_month, slot_start
 from cloud.metering.interval import IntervalDay, IntervalQuality
 from cloud.metering.store import intervals, partitions
@@ -249,3 +252,83 @@ def test_an_exchange_that_lost_energy_is_a_finding(conn: Conn) -> None:
     read(conn, "M2", end, 17 * 24 * 10_000 // 120)
 
     assert [each.rule for each in drawn(conn).findings] == ["register_differs"]
+
+
+# -- a direct user's settlement ------------------------------------------------------------------------------------
+
+
+def settlement_line(item: Item, mwh: str, price: str, formula: str, fen: int) -> SettlementLine:
+    inputs = (
+        market.Input("mwh", Decimal(mwh), "MWh", "intervals"),
+        market.Input("price", Decimal(price), "yuan/MWh", "contract C1@1"),
+    )
+    how = market.Derivation(formula, inputs, AUGUST, date(2026, 9, 1))
+    return SettlementLine(
+        *(ACCOUNT, None, Side.USER, item, "C1", "month", Decimal(mwh), Decimal(price), fen, how),
+        rule_version="demo-rule@1",
+    )
+
+
+def put_statement(conn: Conn, lines: tuple[SettlementLine, ...]) -> int:
+    row = conn.execute(
+        """WITH m AS (INSERT INTO market (market_id, name, entered_at, entered_by)
+                      VALUES ('jibei', '冀北', %(now)s, 'test') RETURNING market_id)
+           INSERT INTO settlement_run (market_id, month, kind, opened_at, opened_by, reason)
+           SELECT market_id, %(month)s, 'initial', %(now)s, 'test', '' FROM m RETURNING run_id""",
+        {"now": NOW, "month": AUGUST},
+    ).fetchone()
+    assert row is not None
+    total = sum(line.amount_fen for line in lines)
+    statement = settlements.StatementRow(
+        *(0, row[0], ACCOUNT, "user", None, ACCOUNT, "示范", AUGUST, 1, "drawn", 744, total, total, "0" * 64),
+        *({}, NOW),
+    )
+    return settlements.add(conn, statement, lines)
+
+
+def test_a_direct_user_pays_the_final_settlement_and_the_grids_charges(conn: Conn) -> None:
+    """0.700 MWh at 380 and 0.044 MWh of deviation at 418; green value 3.50 stays out of the power factor base."""
+    open_account(conn, "'commercial', 'direct', 'single_part', '1-10kV', ''")
+    conn.execute("UPDATE account_terms SET power_factor_standard = 0.85")
+    fill(conn, days_of_month(AUGUST))
+    lines = (
+        settlement_line(Item.CONTRACT, "0.700", "380", "mwh * price", 26600),
+        settlement_line(Item.DEVIATION_OVER, "0.044", "418", "mwh * price", 1839),
+        settlement_line(Item.GREEN, "0.700", "5", "mwh * price", 350),
+    )
+    statement = put_statement(conn, lines)
+
+    for before, after in (("drawn", "draft"), ("draft", "confirmed"), ("confirmed", "final")):
+        with pytest.raises(billing.NotSettled, match=before):
+            billing.bill_month(conn, ACCOUNT, AUGUST, NOW)
+        assert settlements.move(conn, statement, before, after)
+    bill = drawn(conn)
+
+    assert [(line.section, line.item, line.amount_fen) for line in bill.lines[:3]] == [
+        (Section.ENERGY, "settled_contract", 26600),
+        (Section.ENERGY, "settled_deviation_over", 1839),
+        (Section.GREEN, "settled_green", 350),
+    ]
+    assert dict(bill.lines[1].derivation.notes)["rule"] == "demo-rule@1"
+    assert not [line for line in bill.lines if line.item == "energy"]
+    by = {line.section: line for line in bill.lines[3:]}
+    assert by[Section.LINE_LOSS].amount_fen == 876  # 744 x 0.011778
+    base = 26600 + 1839 + sum(by[s].amount_fen for s in (Section.LINE_LOSS, Section.TRANSMISSION, Section.SYSTEM_OPERATION))  # fmt: skip
+    assert by[Section.POWER_FACTOR].quantity == Decimal(base) / 100
+    assert bill.given.settled == bill.lines[:3]
+
+
+def test_line_loss_that_the_market_settles_is_not_charged_twice(conn: Conn) -> None:
+    open_account(conn, "'commercial', 'direct', 'single_part', '1-10kV', ''")
+    fill(conn, days_of_month(AUGUST))
+    lines = (
+        settlement_line(Item.CONTRACT, "0.744", "380", "mwh * price", 28272),
+        settlement_line(Item.LINE_LOSS, "0.744", "11.778", "mwh * price", 876),
+    )
+    statement = put_statement(conn, lines)
+    for before, after in (("drawn", "draft"), ("draft", "confirmed"), ("confirmed", "final")):
+        settlements.move(conn, statement, before, after)
+
+    bill = drawn(conn)
+
+    assert [line.item for line in bill.lines if line.section is Section.LINE_LOSS] == ["settled_line_loss"]
