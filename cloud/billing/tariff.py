@@ -202,13 +202,17 @@ def floated(components: Iterable[Component], coefficient: Decimal) -> Decimal:
 def all_in_prices(
     sheet: PriceSheet, calendar: Calendar, other_yuan_per_kwh: Sequence[Decimal]
 ) -> tuple[Decimal, ...]:
-    """Rebuild the price table's row: the sheet's components of every period plus T&D (first) and funds; exact."""
+    """Rebuild the price table's row: the sheet's components of every period plus T&D (first) and funds; exact.
+
+    The environmental value of green power stands beside the table (发改能源规〔2025〕1656号 art. 33).
+    """
     transmission, *rest = (*other_yuan_per_kwh, ZERO)
+    parts_of_price = [part for part in sheet.components if part.section is not Section.GREEN]
     row = []
     for period in PERIODS:
         coefficient = calendar.coefficient_of(period)
         factor = coefficient if sheet.transmission_floats else Decimal(1)
-        parts = (floated(sheet.components, coefficient), EXACT.multiply(transmission, factor), *rest)
+        parts = (floated(parts_of_price, coefficient), EXACT.multiply(transmission, factor), *rest)
         row.append(total(parts))
     return tuple(row)
 
