@@ -6,7 +6,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from cloud.cases import agency, power_factor, two_part
+from cloud.cases import (
+    agency,
+    clearing,
+    deviation,
+    green,
+    ladder,
+    package,
+    power_factor,
+    precision,
+    real_bill,
+    response,
+    retailers,
+    settlement,
+    tou,
+    two_part,
+    vee,
+)
 from cloud.cases.reading import BadCase, Case
 from cloud.cases.result import Results
 from cloud.cases.rules import Rules
@@ -25,18 +41,34 @@ class Area:
     rate: Rate
 
 
+def _alone(rate: Callable[[Work], None]) -> Rate:
+    """An area whose cases bring all their rules with them."""
+    return lambda work, _: rate(work)
+
+
 AREAS: Final = {
     "power_factor": Area("功率因数调整", "power factor adjustment", power_factor.rate),
     "two_part": Area("两部制基本电费", "two-part tariff", two_part.rate),
     "agency_purchase": Area("代理购电", "agency purchase", agency.rate),
+    "real_bill": Area("真实账单", "real bills", real_bill.rate),
+    "tou": Area("分时电价", "time of use", _alone(tou.rate)),
+    "ladder": Area("居民阶梯电价", "residential ladder", _alone(ladder.rate)),
+    "market_clearing": Area("市场出清", "market clearing", _alone(clearing.rate)),
+    "deviation": Area("偏差考核", "deviation", _alone(deviation.rate)),
+    "settlement": Area("市场结算", "market settlement", _alone(settlement.rate)),
+    "retail_package": Area("零售套餐", "retail packages", _alone(package.rate)),
+    "guarantee": Area("履约保函", "performance guarantee", _alone(retailers.rate_guarantee)),
+    "admission": Area("售电公司准入", "retailer admission", _alone(retailers.rate_admission)),
+    "demand_response": Area("需求响应", "demand response", _alone(response.rate)),
+    "green_power": Area("绿电绿证", "green power", _alone(green.rate)),
+    "precision": Area("计量精度", "precision", _alone(precision.rate)),
+    "metering_vee": Area("数据校验与拟合", "meter data validation", _alone(vee.rate)),
 }
 
 
 def worked(case: Case, rules: Rules) -> Work:
     """Work a case. Raises BadCase for what it lacks or contradicts."""
     work = Work(case, case.inputs)
-    if case.area not in AREAS:
-        raise case.bad("area", "no rule works it", ", ".join(AREAS))
     AREAS[case.area].rate(work, rules)
     return work
 
@@ -46,16 +78,26 @@ def tried(case: Case, rules: Rules) -> Verdict:
     try:
         work = worked(case, rules)
     except BadCase as problem:
-        return Verdict(
-            case,
-            State.REFUSED,
-            (),
-            Results({}, {}),
-            (),
-            count_fields(dict(case.expected or {})),
-            str(problem),
-        )
+        fields = count_fields(dict(case.expected or {}))
+        return Verdict(case, State.REFUSED, (), Results({}, {}), (), fields, problem)
     found = differences(case, work.results)
     fields = count_fields(dict(case.expected or {}))
     state = State.EMPTY if not fields else State.FAIL if found else State.PASS
     return Verdict(case, state, found, work.results, work.unused(), fields)
+
+
+def rated(case: Case, rules: Rules) -> Verdict:
+    """Work one case for its own sake. Raises BadCase for what it lacks, contradicts, or says that no rule knows.
+
+    A number that no rule looked at may be part of a rule that this program lacks; without an expected result
+    nothing would show it.
+    """
+    work = worked(case, rules)
+    verdict = tried(case, rules)
+    if work.unused() and not verdict.is_right:
+        raise case.bad(
+            work.unused()[0],
+            "is known to no rule of this area",
+            "inputs that a rule uses; see the documentation",
+        )
+    return verdict

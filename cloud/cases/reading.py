@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeAlias
 
-from cloud.errors import Invalid
+from cloud.errors import Invalid, NotFound
 
 Json: TypeAlias = "str | bool | list[Json] | dict[str, Json] | BareNumber | None"
 
 CASES_MAX: Final = 100_000
 DEPTH_MAX: Final = 12
 DIGITS_MAX: Final = 40
+IDS_SHOWN_MAX: Final = 40
 SCHEMA: Final = "tariff-cases"
 VERSION: Final = "1.0"
 AREAS: Final = (
@@ -45,7 +46,22 @@ class BadCase(Invalid):
     """A case file, or a case in it, is not what the format says."""
 
     def __init__(self, file: str, case: str, key: str, problem: str, allowed: str) -> None:
-        super().__init__("bad_case", file=file, case=case, at=key, problem=problem, allowed=allowed)
+        super().__init__(
+            "bad_case" if case else "bad_case_file",
+            file=file,
+            case=case,
+            at=key,
+            problem=problem,
+            allowed=allowed,
+        )
+
+
+class NoSuchCase(NotFound):
+    """The file has no case of that id."""
+
+
+class WhichCase(Invalid):
+    """The file has several cases and none was named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +109,19 @@ def cases_from(octets: bytes, file: str) -> tuple[Case, ...]:
     if not isinstance(count, str) or count != str(len(cases)):
         raise BadCase(file, "", "case_count", f"is {count!r}, but there are {len(cases)}", f'"{len(cases)}"')
     return cases
+
+
+def case_of(cases: tuple[Case, ...], file: str, case_id: str | None) -> Case:
+    """Choose one case of a file. Raises NoSuchCase, WhichCase."""
+    if case_id is None:
+        if len(cases) > 1:
+            raise WhichCase("which_case", file=file, n=len(cases), example=cases[0].id)
+        return cases[0]
+    for case in cases:
+        if case.id == case_id:
+            return case
+    listed = ", ".join(case.id for case in cases[:IDS_SHOWN_MAX])
+    raise NoSuchCase("no_such_case", file=file, case=case_id, allowed=listed)
 
 
 def _document(octets: bytes, file: str) -> Json:

@@ -21,7 +21,7 @@ _SAME: Final = {
     "consumed": "consumption", "usage": "consumption", "used": "consumption", "cap": "cap", "capped": "cap",
 }  # fmt: skip
 _PRICE_UNITS: Final = frozenset({"per", "kwh", "mwh", "kw", "kva", "month", "money", "in"})
-_FILLERS: Final = frozenset({"the", "of", "for", "by", "on", "in", "at", "to", "per"})
+_FILLERS: Final = frozenset({"the", "of", "for", "per"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from cloud.billing.basic import TwoPartRules
 from cloud.billing.powerfactor import PowerFactorRules
+
+FILES: Final = ("cn-power-factor", "cn-two-part")  # how the names of their files begin
 
 
 class NoRules(ValueError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 
-from cloud.cases.reading import Case, Json
+from cloud.cases.reading import BadCase, Case, Json
 from cloud.cases.result import Result, Results, Value
 
 
@@ -51,7 +51,12 @@ class Verdict:
     results: Results
     unused: tuple[str, ...]
     fields: int
-    problem: str = ""
+    problem: BadCase | None = None
+
+    @property
+    def is_right(self) -> bool:
+        """Whether every expected field is there and right."""
+        return self.state is State.PASS
 
 
 def differences(case: Case, results: Results) -> tuple[Difference, ...]:

@@ -226,6 +226,7 @@ class Work:
         return found
 
     def _find(self, names: tuple[str, ...]) -> tuple[str, Json] | None:
+        is_null = False
         for name in words_in(names):
             own = self._name_here(name)
             if own is not None:
@@ -233,6 +234,9 @@ class Work:
                 self._used.add(at)
                 if self._table[own] is not None:
                     return at, self._table[own]
+                is_null = True
+        if is_null:
+            return None
         return self._outer._find(names) if self._outer else None
 
     def _name_here(self, name: str) -> str | None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cloud import commands
 from cloud.commands import bench
+
+if TYPE_CHECKING:
+    from cloud.cases.rules import Rules
 
 Adder = Callable[[str, commands.Run, str], argparse.ArgumentParser]
 EXAMPLE = """
@@ -48,22 +53,64 @@ def _add_cases(deed: Adder) -> None:
     command = deed("rate", _rate, text)
     command.add_argument("file", type=Path, metavar="CASE.json")
     command.add_argument("--id", help="文件中的算例编号 / id of the case in a file of several")
+    _add_output(command)
     text = "核对一个算例文件；全部一致 0，有差异 1，读不懂 2 / check a file of cases; exit 0 all right, 1 some wrong, 2 unreadable"
     command = deed("check", _check, text)
     command.add_argument("file", type=Path, metavar="FILE")
+    command.add_argument("--failures", action="store_true", help="只列有问题的 / list only what is not right")
+    command.add_argument(
+        "--strict",
+        action="store_true",
+        help="有未用到的输入也算不符 / inputs that no rule looked at are wrong too",
+    )
+    _add_output(command)
 
 
-def _rate(arguments: argparse.Namespace) -> None:
+def _add_output(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="给程序读 / for machines")
+    command.add_argument("--language", choices=("zh", "en"), default="zh", help="zh | en")
+
+
+def _rate(arguments: argparse.Namespace) -> int:
+    from cloud.cases import text
+    from cloud.cases.areas import rated
+    from cloud.cases.reading import case_of, cases_from
+
+    file = str(arguments.file)
+    case = case_of(cases_from(arguments.file.read_bytes(), file), file, arguments.id)
+    verdict = rated(case, _rules())
+    print(_json(text.rated_json(verdict)) if arguments.json else text.rated_text(verdict, arguments.language))
+    return 0 if verdict.is_right or not case.expected else 1
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from cloud.cases import text
+    from cloud.cases.areas import tried
     from cloud.cases.reading import cases_from
 
-    for case in cases_from(arguments.file.read_bytes(), str(arguments.file)):
-        print(case.id, case.area, case.title)
+    file, rules = str(arguments.file), _rules()
+    verdicts = [tried(case, rules) for case in cases_from(arguments.file.read_bytes(), file)]
+    if arguments.json:
+        print(_json(text.checked_json(verdicts, file)))
+    else:
+        print(text.checked_text(verdicts, file, arguments.language, failures_only=arguments.failures))
+    is_right = all(verdict.is_right and not (arguments.strict and verdict.unused) for verdict in verdicts)
+    return 0 if is_right else 1
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    from cloud.cases.reading import cases_from
+def _rules() -> Rules:
+    """The national rules that come with the program: of the price files only those are read."""
+    from cloud.billing.pricefile import price_file_from
+    from cloud.billing.store.published import packaged_texts
+    from cloud.cases.rules import FILES, rules_from
 
-    print(len(cases_from(arguments.file.read_bytes(), str(arguments.file))))
+    return rules_from(
+        price_file_from(each.name, each.text) for each in packaged_texts() if each.name.startswith(FILES)
+    )
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1)
 
 
 def _add_files(deed: Adder) -> None:

@@ -1,0 +1,375 @@
+"""Cases of residential ladders 居民阶梯电价: tiers of a year or month, time of use, large households, free energy. Pure."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+
+from cloud.billing.ladder import tier_kwh
+from cloud.cases.work import Work
+from cloud.money import EXACT, total
+
+RULE = "§4.4"
+TIERS = "tiers ladder steps"
+UPTO = "upto_kwh_year upto_kwh_month upto_kwh upto limit_kwh limit threshold_kwh to_kwh upto_kwh_annual upto_kwh_monthly"
+PRICE = "price price_per_kwh flat_price"
+BEFORE = "cumulative_kwh_before cumulative_before_kwh kwh_before cumulative_kwh year_to_date_kwh_before used_before_kwh"
+KWH = "kwh month_kwh energy_kwh kwh_by_period consumption_kwh total_kwh year_kwh annual_kwh"
+TOU = "tou_prices tier_1_tou_prices tou_base_prices period_prices tier1_tou_prices first_tier_tou_prices tou_price prices"
+INCREMENTS = "tier_increments increments increment_prices tier_increment_prices"
+COMBINED = "combined_price combined_meter_price shared_meter_price non_ladder_price joint_meter_price flat_rate_price he_biao_price collective_price 合表"
+EXTRA = "extra_kwh_per_tier_month household_extra_kwh_month extra_kwh_per_month large_household_extra_kwh_month extra_kwh_per_tier_per_month extra_kwh_month additional_kwh_per_tier_month"
+MONTHS_OF_YEAR = 12
+
+
+def rate(work: Work) -> None:
+    """Work a case: one month, the months of a year one after another, or alternatives in rows."""
+    work.rule = RULE
+    if work.is_list("monthly_kwh months_kwh kwh_by_month kwh_per_month") or work.is_list("months"):
+        _year(work)
+    elif work.is_list("rows"):
+        rows = work.tables("rows")
+        runs = any(row.own("month") for row in rows) and not any(row.own(BEFORE) for row in rows)
+        if runs:
+            _in_order(work, rows)
+        for row in () if runs else rows:
+            _month(row)
+        work.put_rows("rows", rows, also="months")
+        _sum(work, rows)
+    else:
+        _month(work)
+
+
+def _year(work: Work) -> None:
+    names = "monthly_kwh months_kwh kwh_by_month kwh_per_month months"
+    raw = work.raw(names)
+    if isinstance(raw, list) and all(isinstance(each, dict) for each in raw):
+        rows = work.tables(names)
+    else:
+        rows = [
+            Work(work.case, {"kwh": f"{each:f}"}, f"{work.here('months')}[{n}]", work)
+            for n, each in enumerate(work.decimals(names))
+        ]
+    _in_order(work, rows)
+    work.put_rows("rows", rows, also="months monthly")
+    totals = [row.results.named["total"].value for row in rows]
+    work.put(
+        "monthly_total",
+        list(totals),
+        "each month",
+        also="monthly_totals month_totals charges monthly_charge totals",
+    )
+    work.put(
+        "monthly_tier_kwh",
+        [row.results.named["tier_kwh"].value for row in rows if "tier_kwh" in row.results.named],
+        "",
+        also="tier_kwh_by_month tier_kwh",
+    )
+    _sum(work, rows)
+
+
+def _in_order(work: Work, rows: list[Work]) -> None:
+    """Each month begins where the one before ended; a monthly ladder begins anew."""
+    before = work.number_or(0, BEFORE)
+    for row in rows:
+        _month(row, None if row.own(BEFORE) else before)
+        before = EXACT.add(before, _whole(row))
+
+
+def _sum(work: Work, rows: list[Work]) -> None:
+    amounts = [row.results.named["total"].value for row in rows if "total" in row.results.named]
+    if len(amounts) == len(rows):
+        work.put(
+            "total",
+            total(each for each in amounts if isinstance(each, Decimal)),
+            "sum",
+            also="year_total total_charge annual_total",
+        )
+    work.put("total_kwh", total(_whole(row) for row in rows), "sum", also="year_kwh kwh_total")
+
+
+def _periods(work: Work) -> dict[str, Decimal]:
+    if work.is_table(KWH):
+        found = work.numbers(KWH)
+        found.pop("total", None)
+        return found
+    if work.has("peak_kwh valley_kwh") and not work.own("kwh"):
+        return {
+            name: work.number_or(0, f"{name}_kwh")
+            for name in ("peak", "flat", "valley")
+            if work.has(f"{name}_kwh")
+        }
+    return {}
+
+
+def _whole(work: Work) -> Decimal:
+    periods = _periods(work)
+    found = total(periods.values()) if periods else work.decimal(KWH)
+    if found < 0:
+        work.bad(work.here("kwh"), f"is {found}", "zero or more")
+    return found
+
+
+def _is_monthly(work: Work, tiers: list[Work]) -> bool:
+    spelled = {"month": "month", "monthly": "month", "year": "year", "annual": "year", "yearly": "year"}
+    named = any(
+        name in ("upto_kwh_month", "upto_kwh_monthly") for tier in tiers for name in tier.names_given()
+    )
+    return work.choice("month" if named else "year", spelled, "cycle ladder_cycle basis ladder") == "month"
+
+
+def _limits(work: Work, tiers: list[Work]) -> list[Decimal]:
+    """Upper limits of all tiers but the last: larger for large households, shorter for a part of the year."""
+    for tier in tiers[:-1]:
+        if not tier.has(UPTO):
+            tier.bad(tier.here("upto_kwh_year"), "is null", "a limit for every tier but the last")
+    limits = [tier.decimal(UPTO) for tier in tiers if tier.own(UPTO) and tier.has(UPTO)]
+    if len(limits) == len(tiers):
+        tiers[-1].bad(tiers[-1].here("upto_kwh_year"), "ends the last tier", "null: the last tier is open")
+    if sorted(set(limits)) != limits:
+        work.bad(work.here("tiers"), "do not rise", "limits that rise")
+    monthly = _is_monthly(work, tiers)
+    extra = _extra(work)
+    months = work.number_or(
+        1 if monthly else MONTHS_OF_YEAR, "months_in_service months_of_year service_months months_in_period"
+    )
+    if extra:
+        limits = [
+            EXACT.add(limit, EXACT.multiply(extra, Decimal(1 if monthly else MONTHS_OF_YEAR)))
+            for limit in limits
+        ]
+    if monthly and months != 1:
+        limits = [EXACT.multiply(limit, months) for limit in limits]
+    elif not monthly and months != MONTHS_OF_YEAR:
+        limits = [
+            work.rounded(Fraction(limit) * Fraction(months) / MONTHS_OF_YEAR, "energy_kwh", "1")
+            for limit in limits
+        ]
+    if work.has("days_in_service service_days days"):
+        base = work.number_or(
+            30 if monthly else 365, "days_in_year days_in_month days_in_period day_base days_base year_days"
+        )
+        limits = [
+            work.rounded(
+                Fraction(limit)
+                * Fraction(work.decimal("days_in_service service_days days"))
+                / Fraction(base),
+                "energy_kwh",
+                "1",
+            )
+            for limit in limits
+        ]
+    return limits
+
+
+def _extra(work: Work) -> Decimal:
+    persons = "persons household_persons household_size people residents"
+    if not work.has(EXTRA):
+        if work.flag(False, "large_household is_large_household multi_person_household"):
+            return Decimal(100)
+        return Decimal(100) if work.has(persons) and work.decimal(persons) >= 5 else Decimal(0)
+    least = work.number_or(
+        5,
+        "large_household_from_persons persons_from min_persons persons_threshold large_household_persons large_household_from",
+    )
+    if work.has(persons) and work.decimal(persons) < least:
+        work.note(EXTRA)
+        return Decimal(0)
+    return (
+        work.decimal(EXTRA)
+        if work.flag(True, "large_household is_large_household multi_person_household")
+        else Decimal(0)
+    )
+
+
+def _month(work: Work, before_given: Decimal | None = None) -> None:
+    if work.has(COMBINED) and not work.has(TIERS):
+        work.put_money(
+            "total",
+            EXACT.multiply(_whole(work), work.decimal(COMBINED)),
+            "kwh x combined_price",
+            also="charge amount",
+        )
+        return
+    tiers = work.tables(TIERS)
+    if not tiers:
+        work.bad(work.here("tiers"), "is empty", "at least one tier")
+    limits = _limits(work, tiers)
+    monthly = _is_monthly(work, tiers)
+    before = before_given if before_given is not None else work.number_or(0, BEFORE)
+    if monthly:
+        before = Decimal(0) if before_given is not None else work.number_or(0, BEFORE)
+    kwh = _whole(work)
+    split = tier_kwh(limits, before, kwh) if limits else (kwh,)
+    work.put(
+        "tier_limits_kwh",
+        list(limits),
+        "upper limits of the tiers",
+        also="limits_kwh thresholds_kwh thresholds adjusted_thresholds_kwh limits effective_thresholds_kwh tier_limits adjusted_limits_kwh",
+    )
+    work.put(
+        "tier_kwh",
+        list(split),
+        "split at the limits, from cumulative_kwh_before on",
+        also="kwh_by_tier tiers_kwh",
+    )
+    work.put(
+        "cumulative_kwh_after",
+        EXACT.add(before, kwh),
+        "cumulative_kwh_before + kwh",
+        also="cumulative_after_kwh kwh_after cumulative_kwh",
+    )
+    reached = [number for number, part in enumerate(split, 1) if part]
+    work.put(
+        "tier_reached",
+        Decimal(reached[-1] if reached else _tier_at(limits, before)),
+        "",
+        also="highest_tier tier last_tier",
+    )
+    amount = _with_tou(work, tiers, split) if _is_tou(work, tiers) else _plain(work, tiers, split)
+    amount = EXACT.subtract(amount, _free(work, tiers, kwh))
+    work.put(
+        "total",
+        amount,
+        "sum of the tiers" + (" - free_amount" if "free_amount" in work.results.named else ""),
+        also="total_charge charge amount month_charge bill",
+    )
+    if kwh:
+        work.put(
+            "average_price",
+            work.rounded(Fraction(amount) / Fraction(kwh), "price"),
+            "total / kwh",
+            also="average_price_per_kwh",
+        )
+    if work.has(COMBINED):
+        combined = work.put_money(
+            "combined_total",
+            EXACT.multiply(kwh, work.decimal(COMBINED)),
+            "kwh x combined_price",
+            also="combined_charge total_combined",
+        )
+        work.put(
+            "cheaper", "combined" if combined < amount else "ladder", "", also="cheaper_option better_option"
+        )
+
+
+def _tier_at(limits: list[Decimal], before: Decimal) -> int:
+    return 1 + sum(1 for limit in limits if before > limit)
+
+
+def _is_tou(work: Work, tiers: list[Work]) -> bool:
+    return bool(_periods(work)) and (
+        work.is_table(TOU) or any(tier.own("peak_price peak prices tou_prices") for tier in tiers)
+    )
+
+
+def _plain(work: Work, tiers: list[Work], split: tuple[Decimal, ...]) -> Decimal:
+    charges = [
+        tier.money(EXACT.multiply(part, tier.decimal(PRICE))) for tier, part in zip(tiers, split, strict=True)
+    ]
+    work.put(
+        "tier_charge",
+        list(charges),
+        "tier_kwh x tier price",
+        kind="money",
+        also="tier_charges charge_by_tier tier_amount charges",
+    )
+    return total(charges)
+
+
+def _tier_prices(tier: Work) -> dict[str, Decimal]:
+    if tier.own("prices tou_prices") and tier.is_table("prices tou_prices"):
+        return tier.numbers("prices tou_prices")
+    return {
+        name: tier.decimal(f"{name}_price {name}")
+        for name in ("peak", "flat", "valley")
+        if tier.own(f"{name}_price {name}")
+    }
+
+
+def _with_tou(work: Work, tiers: list[Work], split: tuple[Decimal, ...]) -> Decimal:
+    """The first tier's period prices on all energy, and the increments on the energy of the tiers above it."""
+    periods = _periods(work)
+    by_tier = [_tier_prices(tier) for tier in tiers]
+    base = work.numbers(TOU) if work.is_table(TOU) else by_tier[0]
+    for name in periods:
+        if name not in base:
+            work.bad(work.here(f"tou_prices.{name}"), "is missing", "a price for every period with energy")
+    charges = {name: work.money(EXACT.multiply(kwh, base[name])) for name, kwh in periods.items()}
+    increments = _increments(work, tiers, by_tier, base)
+    added = [
+        work.money(EXACT.multiply(part, increment))
+        for part, increment in zip(split[1:], increments, strict=True)
+    ]
+    work.put(
+        "tou_charge_by_period",
+        dict(charges),
+        "kwh x first-tier period price",
+        kind="money",
+        also="period_charge charge_by_period tou_charges period_charges energy_charge_by_period",
+    )
+    work.put(
+        "tou_charge",
+        total(charges.values()),
+        "sum of the periods",
+        also="tier_1_tou_charge base_charge tou_base_charge energy_charge",
+    )
+    work.put(
+        "increment_charge",
+        total(added),
+        "tier_kwh x increment",
+        also="tier_increment_charge_total increment_total increments_charge increment_charge_total",
+    )
+    work.put(
+        "tier_increment_charge",
+        list(added),
+        "tier_kwh x increment",
+        kind="money",
+        also="increment_charges tier_increment_charges increment_charge_by_tier",
+    )
+    work.put("tier_increments", list(increments), "", also="increments")
+    return EXACT.add(total(charges.values()), total(added))
+
+
+def _increments(
+    work: Work, tiers: list[Work], by_tier: list[dict[str, Decimal]], base: dict[str, Decimal]
+) -> list[Decimal]:
+    count = len(tiers) - 1
+    if work.is_list(INCREMENTS):
+        found = work.decimals(INCREMENTS)
+        if len(found) == count + 1 and found[0] == 0:
+            found = found[1:]
+        if len(found) != count:
+            work.bad(
+                work.here("tier_increments"),
+                f"has {len(found)} values",
+                f"{count} values, one per tier above the first",
+            )
+        return found
+    if work.is_table(INCREMENTS):
+        return [value for value in work.numbers(INCREMENTS).values() if value][:count]
+    if all(tier.own("increment price_increment") for tier in tiers[1:]):
+        return [tier.decimal("increment price_increment") for tier in tiers[1:]]
+    if all(prices for prices in by_tier[1:]) and base:
+        name = next(iter(base))
+        return [EXACT.subtract(prices[name], base[name]) for prices in by_tier[1:]]
+    first = tiers[0].decimal(PRICE)
+    return [EXACT.subtract(tier.decimal(PRICE), first) for tier in tiers[1:]]
+
+
+def _free(work: Work, tiers: list[Work], kwh: Decimal) -> Decimal:
+    """Free energy of low-income households: refunded at the first tier's price."""
+    names = "free_kwh_per_month free_kwh free_kwh_month free_quota_kwh"
+    if not work.has(names):
+        return Decimal(0)
+    free = min(kwh, EXACT.multiply(work.decimal(names), work.number_or(1, "free_months")))
+    prices = _tier_prices(tiers[0])
+    price = tiers[0].decimal(PRICE) if tiers[0].own(PRICE) else next(iter(prices.values()))
+    work.put("free_kwh", free, "min(kwh, free_kwh_per_month)", also="free_kwh_used")
+    work.put("billed_kwh", EXACT.subtract(kwh, free), "kwh - free_kwh", also="charged_kwh kwh_billed")
+    return work.put_money(
+        "free_amount",
+        EXACT.multiply(free, price),
+        "free_kwh x first tier's price",
+        also="free_kwh_amount refund exemption_amount free_charge",
+    )

@@ -1,0 +1,582 @@
+"""Cases of demand response 需求响应: caps, bands, baselines, adjustments, penalties, capacity, pools. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from fractions import Fraction
+
+from cloud.cases.work import Work
+from cloud.market import response
+from cloud.market.response import Band, Ranking, Shortfall
+from cloud.money import EXACT, total, yuan
+
+RULE = "电力需求侧管理办法 发改运行规〔2023〕1283号 · §12"
+CLEARING = "clearing_price price price_per_kwh bid_price declared_price price_yuan_per_kwh"
+CAPS = "price_caps caps product_caps"
+CAP = "price_cap cap cap_price"
+RESPONSE = "response_kwh responded_kwh reduction_kwh actual_kwh effective_kwh actual_response_kwh called_kwh"
+RESPONSE_KW = "actual_kw response_kw actual_reduction_kw reduction_kw actual_response_kw"
+BID = "bid_kwh committed_kwh declared_kwh invited_kwh contracted_kwh commitment_kwh awarded_kwh cleared_kwh"
+BID_KW = "bid_kw committed_kw declared_kw awarded_kw contracted_kw cleared_kw commitment_kw"
+LOW = "band_low lower_ratio low_ratio min_ratio lower_band band_lower lower_limit_ratio payment_band_low"
+HIGH = "band_high upper_ratio high_ratio max_ratio upper_band band_upper upper_limit_ratio payment_band_high"
+DAYS_KW = "days_kw baseline_days_kw history_kw days history_days_kw reference_days_kw"
+ACTUAL_KW = "actual_kw event_actual_kw event_kw actual_load_kw load_kw"
+HOURS = "interval_hours hours_per_interval interval_h"
+COUNT = "days_to_select select_days select_count days_selected number_of_days_to_select"
+DAILY = "daily_kwh day_energy_kwh daily_energy_kwh days_energy_kwh"
+INTERVAL = "event_interval_kw interval_kw event_kw_by_day event_hour_kw"
+EXCLUDED = (
+    "excluded_days exclude_days excluded_day_indexes event_day_indexes excluded_indexes exclude_day_indexes"
+)
+BEFORE_ACTUAL = "pre_event_actual_kw pre_actual_kw before_actual_kw pre_event_actual pre_event_load_kw adjustment_actual_kw adjustment_window_actual_kw"
+BEFORE_BASE = "pre_event_baseline_kw pre_baseline_kw before_baseline_kw pre_event_baseline adjustment_baseline_kw adjustment_window_baseline_kw"
+BASELINE = "baseline_kw raw_baseline_kw baseline unadjusted_baseline_kw event_baseline_kw"
+LEAST = "r1 penalty_ratio minimum_ratio assessment_ratio penalty_threshold_ratio"
+MULTIPLE = "m penalty_multiple penalty_multiplier penalty_factor penalty_coefficient"
+
+
+def rate(work: Work) -> None:
+    """Work a case: baseline, reduction, what counts, price, payment, penalty, pool; whatever its inputs have."""
+    work.rule = RULE
+    if work.is_list("rows"):
+        rows = work.tables("rows")
+        for row in rows:
+            _one(row)
+        work.put_rows("rows", rows)
+        for name in ("payment", "penalty", "net_payment"):
+            found = [row.results.named[name].value for row in rows if name in row.results.named]
+            amounts = [each for each in found if isinstance(each, Decimal)]
+            if len(amounts) == len(rows):
+                work.put(
+                    f"total_{name}", total(amounts), "sum of the rows", also=f"{name}_total total {name}"
+                )
+        if work.has("pool pool_amount annual_pool"):
+            _pool(
+                work, [row.results.named["payment"].value for row in rows if "payment" in row.results.named]
+            )
+    else:
+        _one(work)
+        if not work.results.named:
+            work.decimal(RESPONSE)
+
+
+def _one(work: Work) -> None:
+    if work.has("pool pool_amount annual_pool pool_limit") and (
+        work.is_list("claims payments amounts entitlements") or work.is_table("claims payments amounts")
+    ):
+        _pool(work, list(_claims(work)))
+        return
+    baseline = _baseline(work)
+    baseline = _adjusted(work, baseline)
+    reduced = _reduction(work, baseline)
+    quantity = _eligible(work, reduced)
+    _capacity(work)
+    _paid(work, quantity)
+    _penalty(work)
+    _net(work)
+
+
+def _baseline(work: Work) -> tuple[Fraction, ...]:
+    if work.has(DAYS_KW) and work.is_list(DAYS_KW):
+        days = work.matrix(DAYS_KW)
+        days = _chosen(work, days)
+        found = response.baseline_kw(days)
+        _put_baseline(work, found)
+        return found
+    if work.is_list(DAILY):
+        return _ranked(work)
+    if work.is_list(BASELINE):
+        return tuple(map(Fraction, work.decimals(BASELINE)))
+    if work.has(BASELINE):
+        return (Fraction(work.decimal(BASELINE)),)
+    return ()
+
+
+def _put_baseline(work: Work, found: Sequence[Fraction]) -> None:
+    values = [work.rounded(each, "power_kw") for each in found]
+    work.put(
+        "baseline_kw",
+        list(values),
+        "arithmetic mean of the days",
+        also="baseline raw_baseline_kw unadjusted_baseline_kw",
+    )
+    work.put(
+        "average_baseline_kw",
+        work.rounded(sum(found, Fraction(0)) / len(found), "power_kw"),
+        "mean of the points",
+    )
+
+
+def _ranking(work: Work) -> Ranking:
+    spelled = {
+        "highest": "highest",
+        "high": "highest",
+        "largest": "highest",
+        "lowest": "lowest",
+        "low": "lowest",
+        "smallest": "lowest",
+        "middle": "middle",
+        "mid": "middle",
+    }
+    return Ranking(work.choice("highest", spelled, "ranking selection selection_rule select rank"))
+
+
+def _chosen(work: Work, days: list[list[Decimal]]) -> list[list[Decimal]]:
+    """Days that are left out, then the days with the most energy when only some count."""
+    excluded = {int(each) for each in work.decimals(EXCLUDED)} if work.is_list(EXCLUDED) else set()
+    left = [number for number in range(len(days)) if number not in excluded]
+    if not left:
+        work.bad(work.here("days_kw"), "has no eligible day", "at least one")
+    if work.has(COUNT):
+        count = work.integer(COUNT)
+        if not 0 < count <= len(left):
+            work.bad(work.here("days_to_select"), f"is {count}", f"1 to {len(left)}")
+        energy = work.decimals(DAILY) if work.is_list(DAILY) else [total(day) for day in days]
+        picked = response.selected_days([energy[number] for number in left], count, _ranking(work))
+        left = [left[number] for number in picked]
+    if work.has(COUNT) or excluded:
+        work.put(
+            "selected_day_indexes",
+            [Decimal(number) for number in left],
+            "days with the largest energy",
+            also="selected_days selected_indexes days_used used_day_indexes eligible_day_indexes",
+        )
+    return [days[number] for number in left]
+
+
+def _ranked(work: Work) -> tuple[Fraction, ...]:
+    """X of Y: rank the days by energy, keep some; the baseline of the interval is the mean of their values."""
+    energy = work.decimals(DAILY)
+    excluded = {int(each) for each in work.decimals(EXCLUDED)} if work.is_list(EXCLUDED) else set()
+    left = [number for number in range(len(energy)) if number not in excluded]
+    count = work.integer(COUNT) if work.has(COUNT) else len(left)
+    if not 0 < count <= len(left):
+        work.bad(work.here("days_to_select"), f"is {count}", f"1 to {len(left)}")
+    picked = [
+        left[number]
+        for number in response.selected_days([energy[number] for number in left], count, _ranking(work))
+    ]
+    work.put(
+        "selected_day_indexes",
+        [Decimal(number) for number in picked],
+        "days with the largest daily_kwh",
+        also="selected_days selected_indexes selected_day_index days_used",
+    )
+    if not work.is_list(INTERVAL):
+        return ()
+    raw = work.raw(INTERVAL)
+    if isinstance(raw, list) and raw and isinstance(raw[0], list):
+        rows = work.matrix(INTERVAL)
+        _same_length(work, len(rows), len(energy))
+        found = response.baseline_kw([rows[number] for number in picked])
+        _put_baseline(work, found)
+        return found
+    values = work.decimals(INTERVAL)
+    _same_length(work, len(values), len(energy))
+    one = response.mean([values[number] for number in picked])
+    work.put(
+        "baseline_kw",
+        work.rounded(one, "power_kw"),
+        "mean of the selected days",
+        also="baseline raw_baseline_kw",
+    )
+    return (one,)
+
+
+def _same_length(work: Work, got: int, wanted: int) -> None:
+    if got != wanted:
+        work.bad(work.here("event_interval_kw"), f"has {got} values", f"{wanted}, one per day")
+
+
+def _mean_of(work: Work, names: str) -> Fraction:
+    return response.mean(work.decimals(names)) if work.is_list(names) else Fraction(work.decimal(names))
+
+
+def _adjusted(work: Work, baseline: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
+    """Day-of adjustment: by addition or by a limited ratio, applied to the raw baseline."""
+    if not (work.has(BEFORE_ACTUAL) and work.has(BEFORE_BASE)):
+        return baseline
+    actual, before = _mean_of(work, BEFORE_ACTUAL), _mean_of(work, BEFORE_BASE)
+    spelled = {
+        "additive": "add",
+        "add": "add",
+        "multiplicative": "multiply",
+        "ratio": "multiply",
+        "multiply": "multiply",
+        "scalar": "multiply",
+        "none": "none",
+    }
+    limited = work.has(
+        "ratio_min ratio_max ratio_low ratio_high min_ratio max_ratio lower_limit upper_limit adjustment_min adjustment_max limit_low limit_high ratio_limits adjustment_limit_pct limit_pct adjustment_limits adjustment_cap_pct ratio_lower ratio_upper ratio_floor ratio_cap limit_lower limit_upper"
+    )
+    kind = work.choice(
+        "multiply" if limited else "add",
+        spelled,
+        "adjustment adjustment_method adjustment_type day_of_adjustment method",
+    )
+    if kind == "none":
+        return baseline
+    if kind == "add":
+        shift = actual - before
+        if work.has("adjustment_cap_kw max_adjustment_kw adjustment_limit_kw"):
+            limit = Fraction(work.decimal("adjustment_cap_kw max_adjustment_kw adjustment_limit_kw"))
+            shift = max(-limit, min(limit, shift))
+        work.put(
+            "adjustment_kw",
+            work.rounded(shift, "power_kw"),
+            "pre-event actual - pre-event baseline",
+            also="additive_adjustment_kw adjustment shift_kw",
+        )
+        found = response.shifted(baseline, before + shift, before)
+    else:
+        if not before:
+            work.bad(work.here("pre_event_baseline_kw"), "is zero", "a baseline above zero")
+        low, high = _ratio_limits(work)
+        work.put(
+            "raw_ratio",
+            work.rounded(actual / before, "ratio"),
+            "pre-event actual / pre-event baseline",
+            also="unlimited_ratio ratio_raw ratio_unlimited",
+        )
+        ratio = response.adjustment_ratio(actual, before, low, high)
+        work.put(
+            "adjustment_ratio",
+            work.rounded(ratio, "ratio"),
+            "limited to [low, high]",
+            also="ratio applied_ratio limited_ratio day_of_ratio adjustment_factor adjustment",
+        )
+        work.put("ratio_limited", ratio != actual / before, "", also="is_limited limited")
+        found = tuple(each * ratio for each in baseline)
+    values = [work.rounded(each, "power_kw") for each in found]
+    single = len(values) == 1 and not work.is_list(BASELINE) and not work.is_list(DAYS_KW)
+    if values:
+        work.put(
+            "adjusted_baseline_kw",
+            values[0] if single else list(values),
+            "baseline with day-of adjustment",
+            also="baseline_adjusted_kw final_baseline_kw adjusted_baseline baseline_after_adjustment_kw",
+        )
+    return found
+
+
+def _ratio_limits(work: Work) -> tuple[Decimal, Decimal]:
+    if work.is_list("ratio_limits adjustment_limits"):
+        low, high = [*work.decimals("ratio_limits adjustment_limits"), Decimal(0), Decimal(0)][:2]
+        return low, high
+    percent = "adjustment_limit_pct limit_pct adjustment_cap_pct"
+    if work.has(percent):
+        part = EXACT.scaleb(work.decimal(percent), -2)
+        return EXACT.subtract(Decimal(1), part), EXACT.add(Decimal(1), part)
+    return (
+        work.number_or(
+            "0.8",
+            "ratio_min ratio_low min_ratio lower_limit adjustment_min limit_low ratio_lower ratio_floor limit_lower",
+        ),
+        work.number_or(
+            "1.2",
+            "ratio_max ratio_high max_ratio upper_limit adjustment_max limit_high ratio_upper ratio_cap limit_upper",
+        ),
+    )
+
+
+def _reduction(work: Work, baseline: tuple[Fraction, ...]) -> Fraction | None:
+    if not baseline or not work.has(ACTUAL_KW):
+        return None
+    actual = work.decimals(ACTUAL_KW) if work.is_list(ACTUAL_KW) else [work.decimal(ACTUAL_KW)]
+    if len(baseline) == 1 and len(actual) > 1:
+        baseline = baseline * len(actual)
+    if len(actual) != len(baseline):
+        work.bad(work.here("actual_kw"), f"has {len(actual)} values", f"{len(baseline)}, as the baseline")
+    hours = work.number_or(Decimal(1), HOURS, "event_hours duration_hours hours")
+    filling = (
+        work.choice(
+            "cut",
+            {
+                "peak": "cut",
+                "cut": "cut",
+                "peak_shaving": "cut",
+                "reduction": "cut",
+                "valley": "fill",
+                "fill": "fill",
+                "valley_filling": "fill",
+                "increase": "fill",
+            },
+            "direction response_type",
+        )
+        == "fill"
+    )
+    found = response.reduction_kwh(baseline, actual, hours)
+    found = -found if filling else found
+    duration = Fraction(hours) * len(actual)
+    work.put(
+        "reduction_kwh",
+        work.rounded(found, "energy_kwh_response"),
+        "sum((baseline - actual) x interval_hours)",
+        also="response_kwh reduced_kwh energy_reduction_kwh total_reduction_kwh increase_kwh",
+    )
+    work.put(
+        "average_reduction_kw",
+        work.rounded(found / duration, "power_kw"),
+        "reduction_kwh / duration",
+        also="average_response_kw reduction_kw average_kw",
+    )
+    steps = [
+        work.rounded(base - Fraction(each), "power_kw") for base, each in zip(baseline, actual, strict=True)
+    ]
+    work.put(
+        "reduction_by_interval_kw",
+        [-each if filling else each for each in steps],
+        "baseline - actual",
+        also="reduction_kw_by_interval interval_reduction_kw reductions_kw",
+    )
+    return found
+
+
+def _eligible(work: Work, reduced: Fraction | None) -> Decimal | None:
+    """What is paid: inside the band when the event's rule has one."""
+    if reduced is not None:
+        actual = work.exact(reduced)
+    elif work.has(RESPONSE):
+        actual = work.decimal(RESPONSE)
+    elif work.has(RESPONSE_KW) and work.is_number(RESPONSE_KW):
+        actual = EXACT.multiply(
+            work.decimal(RESPONSE_KW), work.number_or(1, "duration_hours hours event_hours")
+        )
+    else:
+        return None
+    if not (work.has(BID) or work.has(BID_KW)):
+        return actual
+    bid = (
+        work.decimal(BID)
+        if work.has(BID)
+        else EXACT.multiply(work.decimal(BID_KW), work.number_or(1, "duration_hours hours event_hours"))
+    )
+    if bid:
+        ratio = Fraction(actual) / Fraction(bid)
+        work.put(
+            "response_ratio",
+            work.rounded(ratio, "ratio"),
+            "actual / bid",
+            also="completion_ratio ratio fulfilment_ratio completion_rate",
+        )
+        work.put(
+            "response_ratio_pct",
+            work.rounded(ratio * 100, "percent"),
+            "actual / bid x 100",
+            also="completion_pct completion_rate_pct response_pct",
+        )
+    if not (work.has(LOW) or work.has(HIGH) or work.has("band_low_pct band_high_pct")):
+        return actual
+    low = (
+        EXACT.scaleb(work.decimal("band_low_pct"), -2)
+        if work.has("band_low_pct")
+        else work.number_or("0.8", LOW)
+    )
+    high = (
+        EXACT.scaleb(work.decimal("band_high_pct"), -2)
+        if work.has("band_high_pct")
+        else work.number_or("1.2", HIGH)
+    )
+    found = response.eligible_kwh(actual, bid, Band(low, high))
+    work.put(
+        "eligible_kwh",
+        found,
+        "0 below low x bid; at most high x bid",
+        also="paid_kwh effective_kwh effective_response_kwh payable_kwh settled_kwh eligible paid_energy_kwh",
+    )
+    work.put("qualified", bool(found), "actual >= low x bid", also="is_eligible valid eligible_response paid")
+    return found
+
+
+def _cap(work: Work) -> Decimal | None:
+    if work.is_table(CAPS):
+        product = work.text("product event_type product_type")
+        caps = work.numbers(CAPS)
+        if product not in caps:
+            work.bad(work.here("product"), f"is {product!r}", ", ".join(caps))
+        return caps[product]
+    return work.decimal_or(None, CAP)
+
+
+def _paid(work: Work, quantity: Decimal | None) -> None:
+    if not work.has(CLEARING) and not work.has("top_up_to_price top_up_price target_price topup_price"):
+        return
+    if work.has("top_up_to_price top_up_price target_price topup_price"):
+        full, other = (
+            work.decimal("top_up_to_price top_up_price target_price topup_price"),
+            work.decimal("provincial_price province_price base_price"),
+        )
+        price = max(Decimal(0), EXACT.subtract(full, other))
+        work.put("top_up_price", price, "top-up target - provincial price", also="topup_price paid_price")
+        if quantity is not None:
+            work.put_money(
+                "top_up",
+                EXACT.multiply(quantity, price),
+                "kWh x top_up_price",
+                also="top_up_amount topup_amount payment topup top_up_payment",
+            )
+        return
+    cap = _cap(work)
+    price = response.paid_price(work.decimal(CLEARING), cap)
+    work.put(
+        "paid_price",
+        price,
+        "min(clearing_price, cap of the product)" if cap is not None else "clearing_price",
+        also="settlement_price price effective_price",
+    )
+    work.put(
+        "capped",
+        cap is not None and work.decimal(CLEARING) > cap,
+        "clearing_price > cap",
+        also="is_capped cap_applied price_capped",
+    )
+    if quantity is not None:
+        amount = work.put_money(
+            "energy_payment",
+            EXACT.multiply(quantity, price),
+            "kWh x paid_price",
+            also="response_payment energy_compensation energy_part",
+        )
+        capacity = work.results.named.get("capacity_payment")
+        extra = capacity.value if capacity is not None and isinstance(capacity.value, Decimal) else Decimal(0)
+        work.put(
+            "payment",
+            EXACT.add(amount, extra),
+            "kWh x paid_price" + (" + capacity_payment" if extra else ""),
+            kind="money",
+            also="total_payment amount compensation total revenue gross_payment",
+        )
+        if work.has("customer_share_pct user_share_pct share_pct"):
+            work.put_money(
+                "customer_payment",
+                EXACT.scaleb(
+                    EXACT.multiply(amount, work.decimal("customer_share_pct user_share_pct share_pct")), -2
+                ),
+                "payment x customer_share_pct / 100",
+                also="user_payment",
+            )
+
+
+def _capacity(work: Work) -> None:
+    """约定型: capacity that was not called is paid by kW and month."""
+    price = "capacity_price capacity_price_per_kw_month capacity_price_per_kw standby_price uncalled_capacity_price"
+    kw = "uncalled_kw capacity_kw uncalled_capacity_kw standby_kw reserved_kw contracted_capacity_kw"
+    if work.has(price) and work.has(kw):
+        months = work.number_or(1, "months")
+        amount = work.put_money(
+            "capacity_payment",
+            EXACT.multiply(EXACT.multiply(work.decimal(kw), work.decimal(price)), months),
+            "kW x capacity_price x months",
+            also="capacity_amount capacity_part capacity_compensation",
+        )
+        if not (work.has(CLEARING) and work.has(RESPONSE)):
+            work.put("payment", amount, "capacity_payment", kind="money", also="total_payment total")
+
+
+def _penalty(work: Work) -> None:
+    """max(0, bid x R1 - actual) x clearing price x M, per hour or for the event."""
+    if not (work.has(LEAST) and work.has(MULTIPLE) and (work.has(BID) or work.has(BID_KW))):
+        return
+    rule = Shortfall(work.decimal(LEAST), work.decimal(MULTIPLE))
+    bids = _series(work, BID, BID_KW)
+    actual = _series(work, RESPONSE, RESPONSE_KW)
+    prices = (
+        work.decimals(CLEARING)
+        if work.is_list(CLEARING)
+        else [work.decimal(CLEARING)] * max(len(bids), len(actual))
+    )
+    bids = bids * len(actual) if len(bids) == 1 else bids
+    if not len(bids) == len(actual) == len(prices):
+        work.bad(work.here("actual_kwh"), f"has {len(actual)} values", f"{len(bids)}, as the bid")
+    missing = [response.shortfall(one, bid, rule) for one, bid in zip(actual, bids, strict=True)]
+    penalties = [
+        work.money(EXACT.multiply(EXACT.multiply(short, price), rule.multiple_factor))
+        for short, price in zip(missing, prices, strict=True)
+    ]
+    formula = "max(0, bid x R1 - actual) x clearing_price x M"
+    work.put(
+        "shortfall_kwh",
+        missing[0] if len(missing) == 1 else list(missing),
+        "max(0, bid x R1 - actual)",
+        also="shortfall missing_kwh assessed_kwh shortfall_kw deficit_kwh penalty_kwh shortfall_by_hour",
+    )
+    if len(penalties) > 1:
+        work.put("penalty_by_hour", list(penalties), formula, kind="money", also="penalties hourly_penalty")
+    work.put(
+        "penalty",
+        total(penalties),
+        formula,
+        kind="money",
+        also="assessment penalty_amount total_penalty assessment_amount penalty_total",
+    )
+
+
+def _series(work: Work, *names: str) -> list[Decimal]:
+    wanted = " ".join(names)
+    return work.decimals(wanted) if work.is_list(wanted) else [work.decimal(wanted)]
+
+
+def _net(work: Work) -> None:
+    payment, penalty = work.results.named.get("payment"), work.results.named.get("penalty")
+    if (
+        payment is not None
+        and penalty is not None
+        and isinstance(payment.value, Decimal)
+        and isinstance(penalty.value, Decimal)
+    ):
+        work.put(
+            "net_payment",
+            EXACT.subtract(payment.value, penalty.value),
+            "payment - penalty",
+            also="net net_amount net_revenue",
+        )
+
+
+def _claims(work: Work) -> list[Decimal]:
+    names = "claims payments amounts entitlements"
+    if work.is_table(names):
+        return list(work.numbers(names).values())
+    raw = work.raw(names)
+    if isinstance(raw, list) and all(isinstance(each, dict) for each in raw):
+        return [
+            row.decimal("amount claim payment")
+            if row.own("amount claim payment")
+            else work.money(
+                EXACT.multiply(row.decimal("kwh response_kwh"), row.decimal("price top_up_price"))
+            )
+            for row in work.tables(names)
+        ]
+    return work.decimals(names)
+
+
+def _pool(work: Work, values: Sequence[object]) -> None:
+    """A pool that is too small is shared pro rata; the last claim takes the remainder."""
+    claims = [value for value in values if isinstance(value, Decimal)]
+    pool = work.not_negative("pool pool_amount annual_pool pool_limit")
+    fen = [int(EXACT.scaleb(claim, 2)) for claim in claims]
+    paid = [yuan(each) for each in response.from_pool(fen, int(EXACT.scaleb(pool, 2)))]
+    work.put(
+        "paid_amounts",
+        list(paid),
+        "claims, or pool x claim / sum of claims",
+        kind="money",
+        also="payments paid allocations shares amounts paid_claims allocation payments_after_pool scaled_payments",
+    )
+    work.put("claims_total", total(claims), "sum", also="total_claims total_claim")
+    work.put("total_paid", total(paid), "sum", also="paid_total total total_payment")
+    work.put(
+        "pool_exceeded",
+        total(claims) > pool,
+        "sum of claims > pool",
+        also="exceeded pro_rata is_pro_rata pro_rata_applied scaled",
+    )
+    work.put(
+        "pool_ratio",
+        work.rounded(min(Fraction(1), Fraction(pool) / Fraction(total(claims))), "ratio")
+        if total(claims)
+        else Decimal(1),
+        "pool / sum of claims",
+        also="ratio pro_rata_ratio scale_factor",
+    )

@@ -1,0 +1,708 @@
+"""Cases of market settlement 市场结算: with and without spot, retailers, generators, allocation, balance, calendar. Pure."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+from cloud import daytypes
+from cloud.cases.work import Work
+from cloud.market.allocation import NobodyToShare, allocate
+from cloud.market.deviation import PricePick, SideRule, Tier, deviation_amount
+from cloud.market.spot import SpotPeriod, difference_parts, quantity_parts
+from cloud.money import EXACT, total, yuan
+
+RULE = "发改能源规〔2025〕976号 · §10"
+MWH = "mwh quantity_mwh energy_mwh quantity contract_mwh"
+PRICE = "price price_yuan_per_mwh unit_price contract_price"
+DAY_AHEAD = "day_ahead_mwh da_mwh day_ahead_quantity_mwh"
+REAL_TIME_PRICE = "real_time_price rt_price realtime_price"
+ACTUAL = "actual_mwh metered_mwh consumption_mwh generation_mwh actual_generation_mwh actual_consumption_mwh"
+SURPLUS = "surplus surplus_amount amount_to_allocate allocation_amount shared_amount total_surplus amount_to_share difference_to_allocate named_surplus"
+WEIGHTS = "weights participants users shares_by weight allocation_weights consumption_mwh_list allocation_keys weights_mwh weights_kwh"
+CONTRACTS = "contracts contract_lines"
+MONTH_DAYS_MAX = 31
+
+
+def rate(work: Work) -> None:
+    """Work a case by the inputs it has."""
+    work.rule = RULE
+    if work.has(SURPLUS) and work.has(WEIGHTS):
+        _allocated(work)
+    elif work.is_list(
+        "user_side user_side_lines user_lines user_amounts payers user_side_amounts"
+    ) or work.is_table("user_side user_side_amounts user_amounts"):
+        _balanced(work)
+    elif work.is_list("retail_lines") or work.has("retail_revenue retail_amount"):
+        _retailer(work)
+    elif work.is_list("rows periods hours intervals time_periods"):
+        _by_period(work)
+    elif work.has(DAY_AHEAD):
+        _spot(work)
+    elif work.has("mechanism_mwh") and not work.has(CONTRACTS):
+        _mechanism(work)
+    elif work.is_table("charges bill_lines components") or work.has("energy_charge"):
+        _user_bill(work)
+    elif work.has("month settlement_month") and not work.has(ACTUAL):
+        _calendar(work)
+    elif work.is_list("lines settlement_lines items"):
+        _lines(work)
+    else:
+        _no_spot(work)
+
+
+def _lines(work: Work) -> None:
+    names = "lines settlement_lines items"
+    amounts = [_line_amount(row) for row in work.tables(names)]
+    work.put("line_amounts", list(amounts), "mwh x price, each rounded", kind="money", also="amounts charges")
+    work.put_rows("rows", work.tables(names), also="lines")
+    work.put("total", total(amounts), "sum of the lines", also="total_amount amount net sum")
+
+
+def _line_amount(row: Work) -> Decimal:
+    """One line: energy to three decimals x price to three decimals, rounded to the fen; or a stated amount."""
+    if row.own("amount charge") and not row.own(MWH):
+        found = row.decimal("amount charge")
+    elif row.own("kwh quantity_kwh") and not row.own(MWH):
+        found = row.money(EXACT.multiply(row.decimal("kwh quantity_kwh"), row.decimal(PRICE)))
+    else:
+        mwh = row.rounded(row.decimal(MWH), "energy_mwh", "0.001")
+        price = row.rounded(row.decimal(PRICE), "price", "0.001")
+        found = row.money(EXACT.multiply(mwh, price))
+    sign = row.choice(
+        "+", {"pay": "+", "receive": "-", "+": "+", "-": "-", "buy": "+", "sell": "-"}, "direction sign"
+    )
+    found = -found if sign == "-" else found
+    row.put("amount", found, "mwh x price", kind="money", also="charge line_amount")
+    return found
+
+
+def _contract_lines(work: Work) -> tuple[Decimal, Decimal | None, list[Decimal]]:
+    """Contract energy, amount and the single amounts; amount None when there is no price."""
+    if work.is_list(CONTRACTS):
+        rows = work.tables(CONTRACTS)
+        sign = [
+            -1
+            if row.choice(
+                "buy",
+                {"buy": "buy", "purchase": "buy", "sell": "sell", "sold": "sell", "sale": "sell"},
+                "side direction type",
+            )
+            == "sell"
+            else 1
+            for row in rows
+        ]
+        energy = total(row.decimal(MWH) * each for row, each in zip(rows, sign, strict=True))
+        amounts = [
+            row.money(EXACT.multiply(row.decimal(MWH), row.decimal(PRICE))) * each
+            for row, each in zip(rows, sign, strict=True)
+        ]
+        work.put(
+            "contract_amounts",
+            list(amounts),
+            "mwh x price",
+            kind="money",
+            also="contract_charges contract_lines",
+        )
+        return energy, total(amounts), amounts
+    energy = work.number_or(0, "contract_mwh contract_quantity_mwh qc_mwh")
+    if not work.has("contract_price contract_average_price"):
+        return energy, None, []
+    amount = work.money(EXACT.multiply(energy, work.decimal("contract_price contract_average_price")))
+    return energy, amount, [amount]
+
+
+def _reference_is_real_time(work: Work) -> bool:
+    spelled = {
+        "day-ahead": "da",
+        "day_ahead": "da",
+        "dayahead": "da",
+        "da": "da",
+        "日前": "da",
+        "real-time": "rt",
+        "real_time": "rt",
+        "realtime": "rt",
+        "rt": "rt",
+        "实时": "rt",
+    }
+    return work.choice("da", spelled, "reference_point reference reference_market") == "rt"
+
+
+def _spot_parts(work: Work) -> tuple[Fraction, Fraction, dict[str, Fraction]]:
+    """Both forms of one period, exact: several contracts enter as their sum of energy and of money."""
+    contracts = work.tables(CONTRACTS) if work.is_list(CONTRACTS) else []
+    quantities = [(row.decimal(MWH), row.decimal(PRICE)) for row in contracts] or [
+        (work.number_or(0, "contract_mwh contract_quantity_mwh"), work.number_or(0, "contract_price"))
+    ]
+    real_time = _reference_is_real_time(work)
+    first = Fraction(0)
+    second = Fraction(0)
+    parts: dict[str, Fraction] = {
+        name: Fraction(0)
+        for name in (
+            "contract",
+            "day_ahead",
+            "real_time",
+            "contract_difference",
+            "day_ahead_difference",
+            "actual_at_real_time",
+        )
+    }
+    whole = total(quantity for quantity, _ in quantities)
+    for number, (quantity, price) in enumerate(quantities):
+        # Day-ahead and actual energy belong to the whole; they enter once, with the first contract.
+        rest = EXACT.subtract(whole, quantity) if not number else Decimal(0)
+        ahead = (
+            EXACT.subtract(work.decimal(DAY_AHEAD), rest if not real_time else Decimal(0))
+            if not number
+            else quantity
+            if not real_time
+            else Decimal(0)
+        )
+        actual = EXACT.subtract(work.decimal(ACTUAL), rest) if not number else quantity
+        period = SpotPeriod(
+            quantity,
+            price,
+            ahead,
+            work.decimal("day_ahead_price da_price"),
+            actual,
+            work.decimal(REAL_TIME_PRICE),
+            real_time,
+        )
+        by_quantity, by_difference = quantity_parts(period), difference_parts(period)
+        first += sum(map(Fraction, by_quantity))
+        second += sum(map(Fraction, by_difference))
+        for name, value in zip(("contract", "day_ahead", "real_time"), by_quantity, strict=True):
+            parts[name] += Fraction(value)
+        for name, value in zip(
+            ("contract_difference", "day_ahead_difference", "actual_at_real_time"), by_difference, strict=True
+        ):
+            parts[name] += Fraction(value)
+    return first, second, parts
+
+
+def _spot(work: Work) -> None:
+    """差量 and 差价: two forms of one amount."""
+    work.rule = "发改能源规〔2025〕1656号 arts 73, 74 · §10.3"
+    first, second, parts = _spot_parts(work)
+    _put_spot(work, first, second)
+    for name, formula, also in (
+        ("contract", "Qc x Pc", "contract_charge contract_part"),
+        ("day_ahead", "(Qda - Qc) x Pda", "day_ahead_deviation_amount day_ahead_charge"),
+        ("real_time", "(Qact - Qda) x Prt", "real_time_deviation_amount real_time_charge"),
+        ("contract_difference", "Qc x (Pc - Pda)", "contract_difference_charge contract_for_difference_part"),
+        ("day_ahead_difference", "Qda x (Pda - Prt)", "day_ahead_difference_charge"),
+        (
+            "actual_at_real_time",
+            "Qact x Prt",
+            "real_time_full_amount real_time_energy_amount energy_at_real_time",
+        ),
+    ):
+        work.put_money(f"{name}_amount", parts[name], formula, also=also)
+    actual = work.decimal(ACTUAL)
+    if actual:
+        work.put(
+            "average_price",
+            work.rounded(first / Fraction(actual), "price", "0.001"),
+            "amount / actual_mwh",
+            also="average_cost",
+        )
+
+
+def _put_spot(work: Work, first: Fraction, second: Fraction) -> None:
+    by_quantity = work.put_money(
+        "quantity_difference_amount",
+        first,
+        "Qc x Pc + (Qda - Qc) x Pda + (Qact - Qda) x Prt",
+        also="amount total quantity_difference settlement_amount total_amount",
+    )
+    by_difference = work.put_money(
+        "contract_for_difference_amount",
+        second,
+        "Qact x Prt + Qda x (Pda - Prt) + Qc x (Pc - Pda)",
+        also="cfd_amount price_difference_amount contract_for_difference",
+    )
+    work.put(
+        "forms_equal",
+        by_quantity == by_difference,
+        "both forms",
+        also="equal identical methods_equal both_equal",
+    )
+    work.put("difference", EXACT.subtract(by_quantity, by_difference), "one form - the other")
+
+
+def _by_period(work: Work) -> None:
+    names = "rows periods hours intervals time_periods"
+    rows = work.tables(names)
+    if not (work.has(DAY_AHEAD) or any(row.own(DAY_AHEAD) for row in rows)):
+        for row in rows:
+            row.rule = work.rule
+            rate_row(row)
+        work.put_rows("rows", rows, also=names)
+        found = [
+            row.results.named[name].value
+            for row in rows
+            for name in ("total", "amount")
+            if name in row.results.named
+        ]
+        amounts = [each for each in found if isinstance(each, Decimal)]
+        if len(amounts) == len(rows):
+            work.put("total", total(amounts), "sum of the rows", also="total_amount sum net")
+        return
+    first = second = Fraction(0)
+    rounded_sum = Decimal(0)
+    for row in rows:
+        one, other, _ = _spot_parts(row)
+        _put_spot(row, one, other)
+        first, second = first + one, second + other
+        rounded_sum = EXACT.add(rounded_sum, row.money(one))
+    work.put_rows("rows", rows, also=names)
+    _put_spot(work, Fraction(rounded_sum), Fraction(total(row.money(_spot_parts(row)[1]) for row in rows)))
+    work.put("total", rounded_sum, "sum of the periods", also="total_amount")
+
+
+def rate_row(row: Work) -> None:
+    """One row without spot: lines, contracts and deviation."""
+    if row.own(CONTRACTS) or row.has(ACTUAL):
+        _no_spot(row)
+    elif row.own("mechanism_mwh"):
+        _mechanism(row)
+    else:
+        _line_amount(row)
+
+
+def _retailer(work: Work) -> None:
+    """售电公司: retail revenue less wholesale cost; both are shown separately (976号 art. 34)."""
+    if work.is_list("retail_lines"):
+        rows = work.tables("retail_lines")
+        amounts = [_line_amount(row) for row in rows]
+        work.put("retail_line_amounts", list(amounts), "mwh x price", kind="money", also="retail_amounts")
+        work.put_rows("retail_lines", rows)
+        revenue = total(amounts)
+    else:
+        revenue = work.decimal("retail_revenue retail_amount")
+    work.put("retail_revenue", revenue, "sum of the retail lines", also="revenue retail_total")
+    cost = _wholesale(work)
+    work.put("wholesale_cost", cost, "contracts + deviation", also="cost wholesale_total wholesale_amount")
+    work.put(
+        "net_to_retailer",
+        EXACT.subtract(revenue, cost),
+        "retail_revenue - wholesale_cost",
+        also="net retailer_net margin profit net_amount retailer_result net_result",
+    )
+    sold = (
+        [row.number_or(0, MWH) for row in work.tables("retail_lines")] if work.is_list("retail_lines") else []
+    )
+    if total(sold):
+        work.put(
+            "margin_per_mwh",
+            work.rounded(Fraction(revenue - cost) / Fraction(total(sold)), "price", "0.001"),
+            "net / retail MWh",
+            also="unit_margin",
+        )
+
+
+def _wholesale(work: Work) -> Decimal:
+    parts: list[Decimal] = []
+    for name, also in (
+        ("wholesale_contract", "wholesale_contract_charge contract_charge wholesale_contract_cost"),
+        (
+            "wholesale_deviation",
+            "wholesale_deviation_charge deviation_charge deviation_amount wholesale_deviation_cost",
+        ),
+    ):
+        if work.is_table(name):
+            parts.append(_line_amount(work.table(name)))
+            work.put(f"{name}_amount", parts[-1], "mwh x price", kind="money", also=also)
+    for name in ("wholesale_contracts", "wholesale_lines", "wholesale_deviations", "deviation_lines"):
+        if work.is_list(name):
+            amounts = [_line_amount(row) for row in work.tables(name)]
+            work.put(f"{name}_amount", total(amounts), "sum", also=f"{name}_total {name}_cost")
+            parts += amounts
+    for name in (
+        "wholesale_cost",
+        "other_cost",
+        "assessment",
+        "deviation_penalty",
+        "other_wholesale_charges",
+    ):
+        if work.has(name):
+            parts.append(work.decimal(name))
+    if not parts:
+        if work.has(ACTUAL) and work.has(f"{CONTRACTS} contract_mwh"):
+            part = work.part("wholesale")
+            _no_spot(part)
+            found = part.results.named["total"].value
+            parts.append(found if isinstance(found, Decimal) else Decimal(0))
+            work.inherit(part)
+        else:
+            work.table("wholesale_contract")
+    return total(parts)
+
+
+def _no_spot(work: Work) -> None:
+    """A = sum of contracts + over x Pup x U1 - under x Pdn x U2; a generator mirrored with K1, K2, mechanism apart."""
+    work.rule = "§10.3"
+    energy, amount, _ = _contract_lines(work)
+    actual = work.decimal(ACTUAL)
+    generator = (
+        work.choice(
+            "",
+            {
+                "generator": "generator",
+                "user": "user",
+                "retailer": "user",
+                "direct_user": "user",
+                "buyer": "user",
+            },
+            "side participant_type role market_side",
+        )
+        == "generator"
+        or work.has("k1 k2")
+        or (work.has("generation_mwh actual_generation_mwh") and not work.has("u1 u2"))
+    )
+    mechanism = work.number_or(0, "mechanism_mwh") if generator else Decimal(0)
+    market = EXACT.subtract(actual, mechanism)
+    deviation = EXACT.subtract(market, energy)
+    first, second = ("k1", "k2") if generator else ("u1", "u2")
+    up, down = (
+        work.decimal_or(None, "up_regulation_average_price up_price pup price_up up_regulation_price"),
+        work.decimal_or(
+            None, "down_regulation_average_price down_price pdn price_down down_regulation_price"
+        ),
+    )
+    pick = PricePick(("price",), "first")
+    side = SideRule(
+        (Tier(Decimal(0), pick, work.number_or(1, first)),),
+        (Tier(Decimal(0), pick, work.number_or(1, second)),),
+    )
+    needs_up = (deviation > 0) != generator
+    price = up if needs_up else down
+    if price is None and deviation:
+        if work.has("deviation_price"):
+            price = work.decimal("deviation_price")
+        else:
+            work.decimal(
+                "up_regulation_average_price up_price"
+                if needs_up
+                else "down_regulation_average_price down_price"
+            )
+    found = deviation_amount(side, energy, market, {"price": price})
+    if amount is not None:
+        work.put(
+            "contract_charge",
+            amount,
+            "sum of Qc x Pc",
+            kind="money",
+            also="contract_amount contract_revenue contract_total",
+        )
+    work.put("contract_mwh", energy, "sum of the contracts", also="total_contract_mwh contract_total_mwh")
+    work.put("deviation_mwh", found.deviation_mwh, "actual_mwh - contract_mwh", also="deviation")
+    if found.parts:
+        part = found.parts[0]
+        work.put(
+            "deviation_price",
+            EXACT.multiply(part.price_yuan_per_mwh, part.price_factor),
+            f"regulation average x {(first if deviation > 0 else second).upper()}",
+        )
+    work.put(
+        "deviation_amount",
+        yuan(found.amount_fen),
+        "deviation_mwh x deviation_price",
+        kind="money",
+        also="deviation_charge deviation_revenue",
+    )
+    whole = EXACT.add(amount or Decimal(0), yuan(found.amount_fen))
+    work.put("market_total", whole, "contracts + deviation")
+    if generator and work.has("mechanism_mwh mechanism_price"):
+        whole = EXACT.add(whole, _mechanism(work))
+    work.put(
+        "total",
+        whole,
+        "contract_charge + deviation_amount",
+        also="total_amount amount total_charge total_cost settlement_amount revenue total_revenue",
+    )
+    if actual:
+        work.put(
+            "average_price",
+            work.rounded(Fraction(whole) / Fraction(actual), "price", "0.001"),
+            "total / actual_mwh",
+            also="average_cost",
+        )
+
+
+def _mechanism(work: Work) -> Decimal:
+    """机制电量差价: Qm x (Pm - Pref), settled separately."""
+    quantity, price = work.decimal("mechanism_mwh"), work.decimal("mechanism_price")
+    reference = work.decimal(
+        "reference_price mechanism_reference_price market_average_price market_reference_price"
+    )
+    work.put(
+        "mechanism_price_difference",
+        EXACT.subtract(price, reference),
+        "mechanism_price - reference_price",
+        also="price_difference",
+    )
+    found = work.put_money(
+        "mechanism_difference",
+        EXACT.multiply(quantity, EXACT.subtract(price, reference)),
+        "mechanism_mwh x (mechanism_price - reference_price)",
+        also="mechanism_amount mechanism_difference_amount mechanism_settlement difference_amount amount",
+    )
+    if work.has("market_revenue"):
+        work.put(
+            "total",
+            EXACT.add(work.decimal("market_revenue"), found),
+            "market_revenue + mechanism_difference",
+            also="total_revenue",
+        )
+    return found
+
+
+def _allocated(work: Work) -> None:
+    """A named surplus by weights, rounded to the fen; the last in the listed order takes the remainder."""
+    work.rule = "889号 art. 110 · §10.4"
+    names, weights = _weights(work)
+    scale = max((0, *(-int(each.as_tuple().exponent) for each in weights)))
+    whole = [int(EXACT.scaleb(each, scale)) for each in weights]
+    surplus = work.decimal(SURPLUS)
+    fen = EXACT.scaleb(surplus, 2)
+    if fen != int(fen):
+        work.bad(work.here(SURPLUS.split()[0]), f"is {surplus}", "a whole number of fen")
+    if any(each < 0 for each in whole):
+        work.bad(work.here("weights"), "has a negative weight", "zero or more")
+    order = list(range(len(whole)))
+    first = work.choice(
+        "last",
+        {
+            "last": "last",
+            "first": "first",
+            "last_participant": "last",
+            "first_participant": "first",
+            "largest": "largest",
+        },
+        "remainder_to remainder remainder_participant",
+    )
+    if first == "first":
+        order.reverse()
+    elif first == "largest":
+        order.sort(key=lambda index: whole[index])
+    try:
+        shared = allocate("surplus", int(fen), [(str(index), whole[index]) for index in order])
+    except NobodyToShare:
+        work.bad(work.here("weights"), "add up to zero", "at least one weight above zero")
+    by_index = {int(each.name): yuan(each.amount_fen) for each in shared}
+    amounts = [by_index[index] for index in range(len(whole))]
+    work.put(
+        "shares",
+        list(amounts),
+        "round(surplus x weight / sum of weights); the last takes the remainder",
+        kind="money",
+        also="allocation allocations amounts allocated allocated_amounts share_amounts allocated_shares",
+    )
+    work.put(
+        "share_by_participant",
+        dict(zip(names, amounts, strict=True)),
+        "",
+        also="shares_by_participant allocation_by_participant",
+    )
+    rows = []
+    for name, amount in zip(names, amounts, strict=True):
+        row = work.part("share")
+        row.put("share", amount, "", also="amount allocated allocation allocated_amount share_amount")
+        row.put("participant", name, "", also="name id user")
+        rows.append(row)
+    work.put_rows("rows", rows, also="participants users share_rows")
+    plain = [work.money(Fraction(surplus) * each / sum(whole)) for each in whole]
+    work.put(
+        "sum_of_shares",
+        total(amounts),
+        "sum",
+        also="total shares_sum sum allocated_total total_allocated sum_check",
+    )
+    work.put(
+        "remainder",
+        EXACT.subtract(surplus, total(plain)),
+        "surplus - sum of the rounded shares",
+        also="rounding_remainder remainder_amount",
+    )
+    work.put(
+        "balanced", total(amounts) == surplus, "sum of shares = surplus", also="sum_matches conserved exact"
+    )
+
+
+def _weights(work: Work) -> tuple[list[str], list[Decimal]]:
+    if work.is_table(WEIGHTS):
+        numbers = work.numbers(WEIGHTS)
+        return list(numbers), list(numbers.values())
+    raw = work.raw(WEIGHTS)
+    if isinstance(raw, list) and all(isinstance(each, dict) for each in raw):
+        rows = work.tables(WEIGHTS)
+        return [row.text_or(str(n), "participant name id user") for n, row in enumerate(rows, 1)], [
+            row.decimal(
+                "weight mwh kwh energy_mwh consumption_mwh quantity_mwh energy_kwh consumption_kwh used_mwh weight_mwh weight_kwh"
+            )
+            for row in rows
+        ]
+    weights = work.decimals(WEIGHTS)
+    return [str(number) for number in range(1, len(weights) + 1)], weights
+
+
+def _amounts(work: Work, names: str) -> list[Decimal]:
+    if not work.has(names):
+        return []
+    if work.is_table(names):
+        return list(work.numbers(names).values())
+    if work.is_number(names):
+        return [work.decimal(names)]
+    raw = work.raw(names)
+    if isinstance(raw, list) and all(isinstance(each, dict) for each in raw):
+        return [_line_amount(row) for row in work.tables(names)]
+    return work.decimals(names)
+
+
+def _balanced(work: Work) -> None:
+    """Conservation: what the user side pays = what the generator side gets + named differences + T&D + funds."""
+    users = total(
+        _amounts(work, "user_side user_side_lines user_lines user_amounts payers user_side_amounts")
+    )
+    generators = total(
+        _amounts(
+            work,
+            "generator_side generator_side_lines generator_lines generator_amounts receivers generator_side_amounts",
+        )
+    )
+    named = total(
+        _amounts(
+            work, "differences named_differences itemised_differences difference_items itemized_differences"
+        )
+    )
+    grid = total(
+        value
+        for names in (
+            "transmission td_amount td td_charge td_energy grid_amount grid",
+            "government_funds funds government_funds_amount",
+            "system_operation",
+            "line_loss",
+            "environmental_value",
+        )
+        for value in _amounts(work, names)
+    )
+    left = EXACT.subtract(users, total((generators, named, grid)))
+    work.put(
+        "user_total",
+        users,
+        "sum of the user side",
+        also="user_side_total users_total user_sum total_user_side",
+    )
+    work.put(
+        "generator_total",
+        generators,
+        "sum of the generator side",
+        also="generator_side_total generators_total generator_sum total_generator_side",
+    )
+    work.put("other_total", EXACT.add(named, grid), "differences + T&D + funds", also="differences_total")
+    work.put(
+        "imbalance",
+        left,
+        "user side - everything received",
+        also="difference unexplained residual check_difference balance",
+    )
+    work.put("balanced", not left, "imbalance = 0", also="is_balanced conserved conservation_ok conservation")
+
+
+def _user_bill(work: Work) -> None:
+    """T = E + LL + TD + SO + BASIC + GF + PF + ENV + ADJ; PF base without GF and ENV."""
+    table = (
+        work.table("charges bill_lines components")
+        if work.is_table("charges bill_lines components")
+        else work
+    )
+    values = {name: table.number_or(0, names) for name, names in (
+        ("energy", "energy_charge energy e"), ("line_loss", "line_loss_charge line_loss ll"), ("td", "td_energy_charge td_energy td transmission"),
+        ("system_operation", "system_operation_charge system_operation so"), ("basic", "basic_charge basic demand_charge capacity_charge"),
+        ("funds", "government_funds_charge government_funds funds gf"), ("environment", "environmental_value env_value env"), ("adjustment", "adjustments adjustment adj refund"),
+    )}  # fmt: skip
+    base = total(values[name] for name in ("energy", "line_loss", "td", "system_operation", "basic"))
+    percent = (
+        work.number_or(0, "pf_percent pf_pct")
+        if work.has("pf_percent pf_pct")
+        else EXACT.scaleb(work.number_or(0, "pf_coefficient coefficient"), 2)
+    )
+    work.put("pf_base", base, "E + LL + TD + SO + BASIC", also="base")
+    amount = work.put_money(
+        "pf_amount", EXACT.scaleb(EXACT.multiply(base, percent), -2), "pf_base x pf_percent / 100", also="pf"
+    )
+    work.put(
+        "total",
+        total((base, values["funds"], amount, values["environment"], values["adjustment"])),
+        "pf_base + GF + PF + ENV + ADJ",
+        also="total_amount bill_total",
+    )
+
+
+def _calendar(work: Work) -> None:
+    """The settlement calendar: working day n of the month after (976号 · §10.1)."""
+    work.rule = "发改能源规〔2025〕976号 · §10.1"
+    text = work.text("month settlement_month")
+    try:
+        month = date.fromisoformat(f"{text}-01")
+    except ValueError:
+        work.bad(work.here("month"), f"is {text!r}"[:40], "a month YYYY-MM")
+    after = (month + timedelta(days=MONTH_DAYS_MAX)).replace(day=1)
+    names = {
+        1: "meter_readings user_meter_readings",
+        2: "deregistered_users",
+        3: "ancillary_services",
+        5: "draft_statement draft_deadline draft",
+        6: "confirmation_deadline confirmation",
+        8: "final_statement final_deadline final",
+        10: "bill_deadline bills bill",
+    }
+    for number in range(1, 11):
+        found = _working_day(work, after, number)
+        work.put(
+            f"wd{number}",
+            found.isoformat(),
+            f"working day {number} of the month after",
+            also=f"WD{number} {names.get(number, '')}",
+        )
+    wanted = "working_day wd n working_day_number"
+    if work.has(wanted):
+        work.put("date", _working_day(work, after, work.integer(wanted)).isoformat(), "", also="deadline day")
+
+
+def _working_day(work: Work, month: date, number: int) -> date:
+    if not 1 <= number <= 60:
+        work.bad(work.here("working_day"), f"is {number}", "1 to 60")
+    if not work.given(
+        "holidays public_holidays make_up_days make_up_working_days makeup_workdays makeup_working_days extra_workdays"
+    ):
+        try:
+            return daytypes.working_day(month, number)
+        except daytypes.NoCalendar:
+            work.bad(work.here("holidays"), "is missing", "the holidays of the year")
+    off = _days(work, "holidays public_holidays")
+    extra = _days(
+        work,
+        "make_up_days make_up_working_days makeup_workdays makeup_working_days extra_workdays make_up_workdays",
+    )
+    day = month
+    left = number
+    while True:
+        is_work = day in extra or (day not in off and day.weekday() < 5)
+        left -= is_work
+        if not left:
+            return day
+        day += timedelta(days=1)
+
+
+def _days(work: Work, names: str) -> set[date]:
+    if not work.has(names):
+        return set()
+    raw = work.raw(names)
+    try:
+        return {date.fromisoformat(str(each)) for each in raw} if isinstance(raw, list) else set()
+    except ValueError:
+        work.bad(work.here(names.split()[0]), "holds no date", "a list of dates YYYY-MM-DD")

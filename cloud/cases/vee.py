@@ -1,0 +1,402 @@
+"""Cases of meter data validation and estimation 计量数据校验与拟合. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from fractions import Fraction
+
+from cloud.cases.work import Work
+from cloud.metering import check
+from cloud.money import EXACT, total
+
+RULE = "§14"
+LIKE = "like_day_values_kwh like_day_kwh like_day_values reference_day_values_kwh like_day_shape_kwh like_day_curve_kwh"
+REGISTER = "daily_register_kwh register_difference_kwh daily_frozen_difference_kwh daily_register_difference_kwh register_kwh register_difference"
+GOOD = "sum_of_good_points_kwh good_sum_kwh good_points_sum_kwh"
+GOOD_LIST = "good_points_kwh good_values_kwh good_points"
+SUM = "interval_sum_kwh intervals_sum_kwh curve_sum_kwh sum_of_intervals_kwh"
+INTERVALS = "intervals_kwh interval_values_kwh interval_kwh curve_kwh"
+TOLERANCE = "tolerance_pct tolerance_percent limit_pct"
+SPIKE = "spike_threshold_pct spike_pct threshold_pct spike_limit_pct spike_threshold_percent limit_pct"
+CORRECTION = "correction_rate_pct correction_rate correction_pct correction_rate_percent"
+
+
+def rate(work: Work) -> None:
+    """Work a case by the check or the method that its inputs belong to."""
+    work.rule = RULE
+    if work.is_list("rows"):
+        rows = work.tables("rows")
+        for row in rows:
+            _one(row)
+        work.put_rows("rows", rows)
+    else:
+        _one(work)
+
+
+def _one(work: Work) -> None:
+    if work.has(LIKE):
+        _like_day(work)
+    elif work.has(CORRECTION) or work.has("correct_power_factor_ratio"):
+        _wrong_wiring(work)
+    elif work.has("value_before value_before_kwh before_kwh before before_value_kwh before_value"):
+        _linear(work)
+    elif work.has(f"{SUM} {INTERVALS}") and work.has(REGISTER):
+        _sum_check(work)
+    elif work.has("expected_points expected_count points_expected total_points") or work.has(
+        "coverage_threshold min_coverage"
+    ):
+        _coverage(work)
+    elif work.has(SPIKE):
+        _spike(work)
+    elif work.is_list("days_kwh reference_days_kwh history_days_kwh"):
+        _reference_days(work)
+    elif work.has("start_reading reading_start previous_reading") and work.has(
+        "end_reading reading_end current_reading"
+    ):
+        _register(work)
+    elif work.has(
+        "clock_offset_s clock_offset_seconds clock_difference_seconds clock_drift_s clock_difference_s clock_offset_min clock_difference_min clock_deviation_minutes clock_offset_minutes"
+    ):
+        _clock(work)
+    else:
+        work.decimal(SUM)
+
+
+def _like_day(work: Work) -> None:
+    """Missing energy in the shape of a like day; exact, and the completed curve sums to the register difference."""
+    shape = work.decimals(LIKE)
+    register = work.decimal(REGISTER) if work.has(REGISTER) else _by_readings(work)
+    good = total(work.decimals(GOOD_LIST)) if work.is_list(GOOD_LIST) else work.number_or(0, GOOD)
+    missing = EXACT.subtract(register, good)
+    work.put("missing_kwh", missing, "daily_register_kwh - sum_of_good_points_kwh", also="missing_energy_kwh")
+    if missing < 0:
+        work.bad(
+            work.here("sum_of_good_points_kwh"),
+            f"is above the register difference by {-missing}",
+            "at most the register difference",
+        )
+    filled = _shared(work, missing, shape)
+    work.put(
+        "filled_values_kwh",
+        list(filled),
+        "missing_kwh x like-day value / sum of like-day values",
+        kind="energy_kwh" if "energy_kwh" in work.case.quanta else "",
+        also="filled_kwh filled_points_kwh filled_values filled estimated_kwh",
+    )
+    work.put(
+        "completed_sum_kwh",
+        EXACT.add(good, total(filled)),
+        "good points + filled points",
+        also="completed_total_kwh sum_after_kwh total_kwh curve_sum_kwh",
+    )
+    weight = total(shape)
+    if weight:
+        work.put(
+            "scale_factor",
+            work.rounded(Fraction(missing) / Fraction(weight), "coefficient"),
+            "missing_kwh / sum of like-day values",
+            also="factor scaling_factor scale",
+        )
+
+
+def _by_readings(work: Work) -> Decimal:
+    start, end = (
+        work.decimal("start_reading reading_start previous_reading"),
+        work.decimal("end_reading reading_end current_reading"),
+    )
+    return EXACT.multiply(EXACT.subtract(end, start), work.number_or(1, "multiplier meter_multiplier"))
+
+
+def _shared(work: Work, whole: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:
+    """Share by weights exactly; where the case rounds energy, the last point takes the remainder. All zero: equally."""
+    if any(weight < 0 for weight in weights):
+        work.bad(work.here("like_day_values_kwh"), "has a negative value", "zero or more")
+    counted = list(weights) if any(weights) else [Decimal(1)] * len(weights)
+    if not counted:
+        work.bad(work.here("like_day_values_kwh"), "is empty", "one value per missing point")
+    exact = [Fraction(whole) * Fraction(weight) / Fraction(total(counted)) for weight in counted]
+    if "energy_kwh" not in work.case.quanta:
+        return [work.exact(each) for each in exact]
+    parts = [work.rounded(each, "energy_kwh") for each in exact]
+    parts[-1] = EXACT.subtract(whole, total(parts[:-1]))
+    return parts
+
+
+def _linear(work: Work) -> None:
+    before = work.decimal("value_before_kwh value_before before_kwh before before_value_kwh before_value")
+    after = work.decimal("value_after_kwh value_after after_kwh after after_value_kwh after_value")
+    count = work.integer("missing_points missing_count n missing points_missing number_of_missing_points")
+    if count < 1:
+        work.bad(work.here("missing_points"), f"is {count}", "at least 1")
+    step = (Fraction(after) - Fraction(before)) / (count + 1)
+    values = [work.rounded(Fraction(before) + step * number, "energy_kwh") for number in range(1, count + 1)]
+    work.put(
+        "step",
+        work.rounded(step, "energy_kwh") if "energy_kwh" in work.case.quanta else work.exact(step),
+        "(after - before) / (n + 1)",
+        also="step_kwh increment_kwh",
+    )
+    work.put(
+        "filled_values_kwh",
+        list(values),
+        "before + k x step",
+        also="filled_kwh filled_points_kwh filled_values filled estimated_kwh values_kwh interpolated_kwh",
+    )
+    work.put("filled_sum_kwh", total(values), "sum", also="sum_kwh filled_total_kwh")
+    limit = "max_gap_points linear_max_points short_gap_points max_gap_minutes"
+    if work.has(limit) and work.has("interval_minutes"):
+        work.put(
+            "linear_allowed",
+            count * work.decimal("interval_minutes") <= work.decimal(limit),
+            "gap <= limit",
+            also="allowed method_allowed",
+        )
+    elif work.has(limit):
+        work.put(
+            "linear_allowed",
+            Decimal(count) <= work.decimal(limit),
+            "n <= limit",
+            also="allowed method_allowed",
+        )
+
+
+def _sum_check(work: Work) -> None:
+    """Interval sum against register difference, by the validation's own function in whole Wh or finer."""
+    interval = total(work.decimals(INTERVALS)) if work.is_list(INTERVALS) else work.decimal(SUM)
+    register, tolerance = work.decimal(REGISTER), work.not_negative(TOLERANCE)
+    scale = max(3, *(-int(each.as_tuple().exponent) for each in (interval, register)))
+    found = check.sum_check(int(EXACT.scaleb(interval, scale)), int(EXACT.scaleb(register, scale)), tolerance)
+    difference = EXACT.scaleb(Decimal(found.difference_wh), -scale)
+    if work.is_list(INTERVALS):
+        work.put("interval_sum_kwh", interval, "sum of the intervals", also="sum_kwh")
+    work.put("difference_kwh", difference, "interval_sum_kwh - register_difference_kwh", also="difference")
+    percent = Fraction(difference) * 100 / Fraction(register) if register else None
+    shown = None if percent is None else work.rounded(percent, "percent")
+    work.put(
+        "difference_pct",
+        shown,
+        "difference_kwh / register_difference_kwh x 100",
+        also="difference_percent error_pct daily_error_pct",
+    )
+    passes = abs(percent) <= Fraction(tolerance) if percent is not None else found.passes
+    work.put(
+        "result",
+        "pass" if passes else "fail",
+        "fail when |difference_pct| > tolerance_pct",
+        also="status outcome check",
+    )
+    work.put("passes", passes, "", also="passed ok is_valid valid")
+    warning = "warning_pct warn_pct warning_threshold_pct"
+    if work.has(warning) and percent is not None:
+        work.put(
+            "warning",
+            abs(percent) > Fraction(work.decimal(warning)),
+            "|difference_pct| > warning_pct",
+            also="is_warning warn",
+        )
+
+
+def _wrong_wiring(work: Work) -> None:
+    """Correction energy = read energy x correction rate, per period; flat = total - peak - valley."""
+    raw = work.decimal(CORRECTION)
+    is_percent = (
+        any("correction" in name and name.endswith(("pct", "percent")) for name in work.names_given())
+        or abs(raw) > 20
+    )
+    factor = EXACT.scaleb(raw, -2) if is_percent else raw
+    names = "read_kwh kwh read_energy_kwh registered_kwh metered_kwh measured_kwh"
+    if not work.is_table(names):
+        flat_names = ("total", "tip", "peak", "flat", "valley", "deep")
+        given = {
+            name: work.decimal(f"read_{name}_kwh {name}_kwh {name}_read_kwh kwh_{name}")
+            for name in flat_names
+            if work.has(f"read_{name}_kwh {name}_kwh {name}_read_kwh kwh_{name}")
+        }
+        if not given:
+            _corrected_one(work, work.decimal(names), factor)
+            return
+    else:
+        given = dict(work.numbers(names))
+    whole = given.get("total")
+    corrected = {
+        name: work.rounded(EXACT.multiply(value, factor), "energy_kwh")
+        for name, value in given.items()
+        if name != "flat"
+    }
+    if "flat" in given or whole is not None:
+        others = total(value for name, value in corrected.items() if name not in ("total", "flat"))
+        if whole is not None:
+            corrected["flat"] = EXACT.subtract(corrected["total"], others)
+        else:
+            corrected["flat"] = work.rounded(EXACT.multiply(given["flat"], factor), "energy_kwh")
+    order = [name for name in (*given, "flat") if name in corrected]
+    result = {name: corrected[name] for name in dict.fromkeys(order)}
+    work.put(
+        "correction_kwh",
+        dict(result),
+        "read_kwh x correction rate; flat = total - peak - valley",
+        also="corrections correction_energy_kwh correction_kwh_by_period corrected_kwh_by_period back_billed_kwh_by_period",
+    )
+    periods = {name: value for name, value in result.items() if name != "total"}
+    work.put("correction_by_period", dict(periods), "without the total")
+    for name, value in result.items():
+        work.put(
+            f"correction_{name}_kwh",
+            value,
+            "read_kwh x correction rate",
+            also=f"{name}_correction_kwh {name} {name}_kwh correction_kwh_{name}",
+        )
+    work.put(
+        "correction_total_kwh", result.get("total", total(periods.values())), "", also="total_correction_kwh"
+    )
+    read = whole if whole is not None else total(given.values())
+    work.put(
+        "true_total_kwh",
+        EXACT.add(read, result.get("total", total(periods.values()))),
+        "read + correction",
+        also="actual_kwh true_kwh correct_total_kwh corrected_total_kwh",
+    )
+
+
+def _corrected_one(work: Work, read: Decimal, factor: Decimal) -> None:
+    correction = work.rounded(EXACT.multiply(read, factor), "energy_kwh")
+    work.put(
+        "correction_kwh",
+        correction,
+        "read_kwh x correction rate",
+        kind="energy_kwh" if "energy_kwh" in work.case.quanta else "",
+        also="correction_energy_kwh back_bill_kwh back_billed_kwh additional_kwh refund_kwh",
+    )
+    work.put(
+        "true_kwh",
+        EXACT.add(read, correction),
+        "read_kwh + correction_kwh",
+        also="actual_kwh corrected_kwh correct_kwh true_total_kwh corrected_total_kwh",
+    )
+    if work.has("price price_per_kwh"):
+        work.put_money(
+            "correction_amount",
+            EXACT.multiply(correction, work.decimal("price price_per_kwh")),
+            "correction_kwh x price",
+            also="back_bill_amount amount",
+        )
+
+
+def _coverage(work: Work) -> None:
+    """Share of the points that are there; from a threshold on the curve is used, below it the register."""
+    points = "actual_points points_present good_points valid_points received_points present_points"
+    have = work.decimal(points) if not work.is_list(points) else Decimal(len(work.decimals(points)))
+    expected = work.number_or(96, "expected_points expected_count points_expected total_points")
+    threshold = work.number_or("0.95", "coverage_threshold min_coverage threshold required_coverage")
+    if expected <= 0:
+        work.bad(work.here("expected_points"), f"is {expected}", "a number above zero")
+    ratio = Fraction(have) / Fraction(expected)
+    work.put(
+        "coverage", work.rounded(ratio, "ratio"), "points present / points expected", also="coverage_ratio"
+    )
+    work.put("coverage_pct", work.rounded(ratio * 100, "percent"), "x 100", also="coverage_percent")
+    enough = ratio >= Fraction(threshold)
+    work.put(
+        "sufficient", enough, "coverage >= threshold", also="passes ok is_sufficient coverage_ok use_curve"
+    )
+    work.put("result", "pass" if enough else "fail", "", also="status")
+    work.put("source", "curve" if enough else "register", "", also="chosen_source source_used")
+    work.put(
+        "missing_points", EXACT.subtract(expected, have), "expected - present", also="missing missing_count"
+    )
+
+
+def _spike(work: Work) -> None:
+    """(highest - third highest) / third highest, strictly above the limit (California VEE)."""
+    limit = work.decimal(SPIKE)
+    names = "values_kwh intervals_kwh interval_values_kwh curve_kwh values day_values_kwh interval_kwh"
+    if work.is_list(names):
+        values = sorted(work.decimals(names), reverse=True)
+        if len(values) < 3:
+            work.bad(work.here("values_kwh"), f"has {len(values)} values", "at least 3")
+        highest, third = values[0], values[2]
+        position = Decimal(work.decimals(names).index(highest))
+    else:
+        highest, third = (
+            work.decimal("max_kwh highest_kwh max highest max_value"),
+            work.decimal("third_kwh third_highest_kwh third third_highest third_max_kwh third_value"),
+        )
+        position = Decimal(0)
+    ratio = (Fraction(highest) - Fraction(third)) * 100 / Fraction(third) if third else None
+    work.put("highest_kwh", highest, "", also="max_kwh max highest peak_kwh")
+    work.put("third_highest_kwh", third, "", also="third_kwh third third_highest")
+    work.put(
+        "spike_pct",
+        None if ratio is None else work.rounded(ratio, "percent"),
+        "(highest - third highest) / third highest x 100",
+        also="excess_pct ratio_pct spike_percent spike_ratio_pct difference_pct",
+    )
+    work.put(
+        "spike_ratio",
+        None if ratio is None else work.rounded(ratio / 100, "ratio"),
+        "(highest - third highest) / third highest",
+        also="ratio",
+    )
+    scale = max(3, *(-int(each.as_tuple().exponent) for each in (highest, third)))
+    whole = [int(EXACT.scaleb(each, scale)) for each in (highest, highest, third)]
+    is_whole = limit == int(limit)
+    found = (
+        bool(check.spike(whole, int(limit)))
+        if is_whole
+        else ratio is not None and third > 0 and ratio > Fraction(limit)
+    )
+    work.put(
+        "is_spike", found, "spike_pct > threshold (strictly)", also="spike flagged spike_found spike_flag"
+    )
+    work.put("result", "fail" if found else "pass", "", also="status")
+    work.put("spike_index", position if found else None, "", also="index position")
+
+
+def _reference_days(work: Work) -> None:
+    """Longer gaps: the average of reference days, point by point."""
+    days = work.matrix("days_kwh reference_days_kwh history_days_kwh")
+    values = [
+        work.rounded(sum(map(Fraction, point), Fraction(0)) / len(point), "energy_kwh")
+        for point in zip(*days, strict=True)
+    ]
+    work.put(
+        "filled_values_kwh",
+        list(values),
+        "mean of the reference days",
+        also="filled_kwh filled_values average_kwh",
+    )
+    work.put("filled_sum_kwh", total(values), "sum", also="sum_kwh")
+
+
+def _register(work: Work) -> None:
+    difference = EXACT.subtract(
+        work.decimal("end_reading reading_end current_reading"),
+        work.decimal("start_reading reading_start previous_reading"),
+    )
+    modulus = work.decimal_or(None, "register_modulus rollover register_max")
+    rolled = difference < 0 and modulus is not None
+    if rolled and modulus is not None:
+        difference = EXACT.add(difference, modulus)
+    work.put(
+        "register_difference_kwh",
+        EXACT.multiply(difference, work.number_or(1, "multiplier meter_multiplier")),
+        "(end - start) x multiplier",
+        also="energy_kwh kwh",
+    )
+    work.put("rolled_over", rolled, "", also="rollover")
+    work.put("negative", difference < 0, "end < start", also="is_negative")
+
+
+def _clock(work: Work) -> None:
+    """The meter's clock may be off by so much."""
+    seconds = "clock_offset_s clock_offset_seconds clock_difference_seconds clock_drift_s clock_difference_s"
+    minutes = "clock_offset_min clock_difference_min clock_deviation_minutes clock_offset_minutes"
+    off = abs(work.decimal(seconds)) if work.has(seconds) else abs(work.decimal(minutes)) * 60
+    limit = (
+        work.decimal("limit_s tolerance_s limit_seconds tolerance_seconds max_offset_s")
+        if work.has("limit_s tolerance_s limit_seconds tolerance_seconds max_offset_s")
+        else work.number_or(3, "limit_min tolerance_min limit_minutes tolerance_minutes max_offset_min") * 60
+    )
+    work.put("passes", off <= limit, "|offset| <= limit", also="ok valid within_limit")
+    work.put("result", "pass" if off <= limit else "fail", "", also="status")
