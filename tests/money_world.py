@@ -39,8 +39,7 @@ def a_day(number: int, day: date, revision: int = 1, **wh_at: int) -> IntervalDa
     curve = [1000 * number] * 96
     for name, wh in wh_at.items():
         curve[int(name.removeprefix("slot_"))] = wh
-    wh = tuple(curve)
-    return IntervalDay(point_id(number), day, revision, wh, NO, NO, NO, quality=MEASURED)  # type: ignore[arg-type]
+    return IntervalDay(point_id(number), day, revision, tuple(curve), NO, NO, NO, quality=MEASURED)
 
 
 def put_accounts(conn: Conn, numbers: Sequence[int]) -> None:

@@ -307,7 +307,7 @@ def test_an_issued_bill_is_owed_by_section_and_the_funds_are_passed_on(conn: Con
     issued = issuing.issue(conn, drawn.bill_id, "user:7", NOW)
     as_at_commit(conn)
 
-    by_section = dict(
+    by_section: dict[str, int] = dict(
         conn.execute(
             "SELECT section, sum(amount_fen)::bigint FROM bill_line GROUP BY section HAVING sum(amount_fen) <> 0"
         ).fetchall()
