@@ -177,7 +177,8 @@ def _bill_for(visit: who.Visit, bill_id: int) -> tuple[store.BillRow, Bill, Arou
         raise NoBill("not_found", kind="bill")
     subject = Subject("bill", str(bill_id), row.party_id)
     security.allow(visit.conn, visit.actor, visit.deed, subject, visit.now)
-    return row, kept.load(visit.conn, bill_id), store.around(visit.conn, row)
+    found = kept.load(visit.conn, bill_id)
+    return row, found, store.around(visit.conn, row, found)
 
 
 def _sees_drafts(visit: who.Visit) -> bool:

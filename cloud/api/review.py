@@ -203,7 +203,7 @@ def one(
     )
     language = Language(visit.language)
     drawing = SideBySide(
-        bill_document(now, language, display.around(visit.conn, row)),
+        bill_document(now, language, display.around(visit.conn, row, now)),
         None if before is None else bill_document(before, language),
         _in_words(view.changes, language),
         tuple(HoldReason),

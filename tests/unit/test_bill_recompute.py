@@ -12,6 +12,7 @@ from cloud.billing.line import BillLine
 from cloud.billing.recompute import check
 from cloud.billing.segment import DayUse, DemandMode, Segment, Terms, Usage
 from cloud.billing.store.published import packaged_catalogue
+from cloud.markettime import days_of_month
 
 AUGUST, SEPTEMBER = date(2026, 8, 1), date(2026, 9, 1)
 CATALOGUE = packaged_catalogue()
@@ -22,7 +23,8 @@ WITHOUT_SHEET = Catalogue(tuple(each for each in CATALOGUE.files if each.head.ki
 def a_bill() -> facts.Bill:
     terms = Terms("commercial", "agency", "single_part", "lt1kV", DemandMode.NONE, None, None, None)
     wh = (1_000_000, 2_000_000, 3_000_000, 4_000_000, 0)
-    usage = Usage(wh, 0, 0, 0, (), 0, (DayUse(AUGUST, wh),))
+    others = tuple(DayUse(day, (0,) * 5) for day in days_of_month(AUGUST)[1:])
+    usage = Usage(wh, 0, 0, 0, (), 0, (DayUse(AUGUST, wh), *others))
     priced = bill.priced([(Segment(AUGUST, SEPTEMBER, terms, usage), PRICES)])
     made_at = datetime(2026, 9, 3, tzinfo=UTC)
     account = facts.Account("1300000000001", "示范", "示范")

@@ -28,6 +28,7 @@ def _asked() -> tuple[set[str], set[str]]:
     beginnings: set[str] = {
         "problem.",
         "cli.",
+        "verify.",  # steps of a proof carry theirs: cloud/billing/run/verify.py
     }  # errors carry their own key: cloud/api/app.py, cloud/__main__.py
     for path in (*TEMPLATES, *(CLOUD / "api").glob("*.py")):
         text = path.read_text("utf-8")

@@ -67,7 +67,7 @@ NOTHING = Around()
 
 def bill_file_text(bill: Bill, around: Around = NOTHING) -> str:
     """Write a bill with its surroundings as canonical JSON text: the file that is attached to its PDF."""
-    content = bill_json(bill)
+    content = {**bill_json(bill), "state": bill.state}
     if around != NOTHING:
         content = {**content, KEY: around_json(around)}
     return json.dumps(content, ensure_ascii=False, sort_keys=True, indent=1) + "\n"

@@ -13,8 +13,9 @@ from datetime import date, datetime
 from psycopg.rows import class_row
 
 from cloud.billing.document.around import PAST_MONTHS, Around, Corrects, PastMonth, Seal
+from cloud.billing.facts import Bill
 from cloud.db import Conn
-from cloud.markettime import month_after, month_bounds
+from cloud.markettime import month_after
 
 BILLS_MAX = 240  # of one list: twenty years of months
 SEEN_BY_CUSTOMERS = ("issued", "superseded")
@@ -76,7 +77,7 @@ def bills_of_month(conn: Conn, month: date, states: Sequence[str]) -> tuple[tupl
     )
 
 
-def around(conn: Conn, row: BillRow) -> Around:
+def around(conn: Conn, row: BillRow, bill: Bill) -> Around:
     """What stands around a bill."""
     known_at = row.issued_at or row.made_at
     return Around(
@@ -85,7 +86,7 @@ def around(conn: Conn, row: BillRow) -> Around:
         due_on=row.due_date,
         arrears_fen=_arrears_fen(conn, row, known_at) if row.issued_at else None,
         corrects=_corrects(conn, row),
-        seals=_seals(conn, row, known_at),
+        seals=_seals(conn, bill),
     )
 
 
@@ -120,14 +121,19 @@ def _corrects(conn: Conn, row: BillRow) -> Corrects | None:
     return None if found is None else Corrects(found[0], found[1], "rerated")
 
 
-def _seals(conn: Conn, row: BillRow, known_at: datetime) -> tuple[Seal, ...]:
-    """The keys of the gateways that read this account's meters in the month."""
-    start, end = month_bounds(row.month)
+def _seals(conn: Conn, bill: Bill) -> tuple[Seal, ...]:
+    """The keys that sealed the batches at the edges of the bill's days and registers.
+
+    A sealed batch says its key's id in its first bytes (edge_agent/wire/cose.py: 01 27 04 48, then the eight bytes).
+    """
+    named = {batch_id for each in bill.registers for batch_id in each.batch_ids}
+    for day in bill.intervals:
+        named.update(each for each in (day.first_batch_id, day.last_batch_id) if each is not None)
     rows = conn.execute(
-        """SELECT DISTINCT k.gateway_id, encode(k.public_key, 'hex') FROM supply_point s
-           JOIN installation i USING (supply_point_id) JOIN gateway_key k USING (gateway_id)
-           WHERE s.account_id = %s AND i.period && tstzrange(%s, %s) AND lower(k.valid) < %s
-             AND (upper(k.valid) IS NULL OR upper(k.valid) > %s) ORDER BY 1, 2""",
-        (row.account_id, start, end, known_at, start),
+        """SELECT DISTINCT k.gateway_id, encode(k.public_key, 'hex') FROM sealed_batch b
+           JOIN gateway_key k ON k.gateway_id = b.gateway_id AND k.key_id = substring(
+               b.body FROM position('\\x01270448'::bytea IN substring(b.body FROM 1 FOR 16)) + 4 FOR 8)
+           WHERE b.batch_id = ANY(%s) ORDER BY 1, 2""",
+        (sorted(named),),
     )
     return tuple(Seal(*each) for each in rows)
