@@ -26,9 +26,10 @@ from cloud.markettime import SLOTS_PER_DAY, SLOTS_PER_HOUR
 Wh = npt.NDArray[np.int32]
 Whole = npt.NDArray[np.int64]
 
-BLOCK_ROWS = 256  # rows summed at a time: their day sums stay in the processor's cache
+BLOCK_ROWS = 128  # rows summed at a time: their day sums stay in the processor's cache
 INT32_BELOW = 2**31
 INT64_BELOW = 2**63
+FLOAT64_WHOLE_BELOW = 2**53
 FEN_PER_YUAN = 100
 WH_PER_KWH = 1000
 
@@ -66,19 +67,40 @@ class Rated:
 
 def energy_of(import_wh: Wh, days: Days) -> Energy:
     """Sum a matrix [rows, days x 96] of non-negative Wh by period, and find each row's highest quarter-hour."""
-    rows = len(import_wh)
-    by_day = import_wh.reshape(rows, len(days.kind_of_day), SLOTS_PER_DAY)
-    masks = [_mask(kind) for kind in days.kinds]
-    sums, highest = np.empty((rows, len(PERIODS)), np.int64), np.empty(rows, np.int64)
-    for start in range(0, rows, BLOCK_ROWS):
+    sums, highest = np.empty((len(import_wh), len(PERIODS)), np.int64), np.empty(len(import_wh), np.int64)
+    for start in range(0, len(import_wh), BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)
         highest[block] = import_wh[block].view(np.uint32).max(axis=1)  # a negative number shows as a huge one
         top = int(highest[block].max())
         if top >= INT32_BELOW:
             raise ValueError("a quarter-hour's import is negative")
-        fits = top * by_day.shape[1] < INT32_BELOW
-        sums[block] = _period_sums(by_day[block], days, masks, np.int32 if fits else np.int64)
+        sums[block] = period_sums(import_wh[block], days, top)
     return Energy(sums, highest)
+
+
+def period_sums(import_wh: Wh, days: Days, highest_wh: int) -> Whole:
+    """Sum rows by period, given a bound of their quarter-hours: days of equal pattern slot by slot, then the slots.
+
+    The first sum is of int32 where the bound shows that it cannot overflow. The second is a product with a mask of
+    zeros and ones in float64, where whole numbers below 2^53 stay whole; 2^31 x 96 x 31 is below 2^43.
+    """
+    by_day = import_wh.reshape(len(import_wh), len(days.kind_of_day), SLOTS_PER_DAY)
+    if (
+        not 0 <= highest_wh < INT32_BELOW
+        or by_day.shape[1] * SLOTS_PER_DAY > FLOAT64_WHOLE_BELOW // INT32_BELOW
+    ):
+        raise BeyondWholeNumbers("beyond_whole_numbers", what="import_wh")
+    masks = [_mask(kind) for kind in days.kinds]
+    accumulator = np.int32 if highest_wh * by_day.shape[1] < INT32_BELOW else np.int64
+    result = np.empty((len(import_wh), len(PERIODS)), np.int64)
+    for start in range(0, len(import_wh), BLOCK_ROWS):
+        block = by_day[start : start + BLOCK_ROWS]
+        sums = np.zeros((len(block), len(PERIODS)))
+        for first, end in days.runs:
+            by_slot = np.add.reduce(block[:, first:end], axis=1, dtype=accumulator)
+            sums += by_slot.astype(np.float64) @ masks[days.kind_of_day[first]]
+        result[start : start + BLOCK_ROWS] = sums
+    return result
 
 
 def of_accounts(points: Energy, first_rows: Whole) -> Energy:
@@ -160,25 +182,6 @@ def _mask(kind: Sequence[int]) -> npt.NDArray[np.float64]:
     mask = np.zeros((SLOTS_PER_DAY, len(PERIODS)))
     mask[np.arange(SLOTS_PER_DAY), list(kind)] = 1
     return mask
-
-
-def _period_sums(
-    block: Wh,
-    days: Days,
-    masks: Sequence[npt.NDArray[np.float64]],
-    accumulator: type[np.int32] | type[np.int64],
-) -> Whole:
-    """Add the days of equal pattern up slot by slot, then the slots of each period.
-
-    The second sum is a product with a mask of zeros and ones in float64: whole numbers below 2^53 stay whole there.
-    """
-    sums = np.zeros((len(block), len(PERIODS)))
-    for first, end in days.runs:
-        by_slot = np.add.reduce(block[:, first:end], axis=1, dtype=accumulator)
-        sums += by_slot.astype(np.float64) @ masks[days.kind_of_day[first]]
-    if sums.size and int(sums.max()) >= 2**53:
-        raise BeyondWholeNumbers("beyond_whole_numbers", what="import_wh")
-    return sums.astype(np.int64)
 
 
 # ---- the basic charge --------------------------------------------------------------------------------------------

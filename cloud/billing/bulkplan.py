@@ -118,17 +118,18 @@ class Plan:
     power_factor: PowerFactor | None
 
 
-def shape_of(grid: str, terms: Terms) -> Shape:
-    """Take of an account what those of one group share."""
-    return Shape(
-        grid,
-        terms.category,
-        terms.purchase,
-        terms.structure,
-        terms.voltage,
-        terms.demand_mode,
-        terms.power_factor_standard,
-        terms.option,
+def terms_of(shape: Shape, capacity_kva: int | None, contract_demand_kw: int | None) -> Terms:
+    """Put the terms of an account together from its group's and its own."""
+    return Terms(
+        shape.category,
+        shape.purchase,
+        shape.structure,
+        shape.voltage,
+        shape.demand_mode,
+        capacity_kva,
+        contract_demand_kw,
+        shape.power_factor_standard,
+        shape.option,
     )
 
 
@@ -158,17 +159,7 @@ def plan_for(shape: Shape, prices: AnyPrices, month: date) -> Plan:
 
 def _probe(shape: Shape, prices: Prices, month: date, units: tuple[int, ...]) -> tuple[PricedSegment, ...]:
     unit_wh = int(EXACT.multiply(prices.energy_quantum_kwh, Decimal(WH_PER_KWH)))
-    terms = Terms(
-        shape.category,
-        shape.purchase,
-        shape.structure,
-        shape.voltage,
-        shape.demand_mode,
-        capacity_kva=sum(units),
-        contract_demand_kw=sum(units),
-        power_factor_standard=shape.power_factor_standard,
-        option=shape.option,
-    )
+    terms = terms_of(shape, sum(units), sum(units))
     usage = Usage(
         import_wh=tuple(each * unit_wh for each in units),
         export_wh=0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from cloud.billing import bulk
 from cloud.billing.bill import priced, rate
-from cloud.billing.bulkplan import Days, Plan, Shape, shape_of
-from cloud.billing.segment import Segment, Terms, usage_from
+from cloud.billing.bulkplan import Days, Plan, terms_of
+from cloud.billing.segment import Segment, usage_from
 from cloud.errors import Conflict
 from cloud.markettime import SLOTS_PER_DAY, days_of_month, month_after
 from cloud.metering.block import MEASURED, MonthRows
@@ -29,18 +29,13 @@ class BulkDiffers(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account of the shard: its rows `[preceding_rows, preceding_rows + rows)` and its terms of the whole month."""
+    """An account of a group: its rows `[preceding_rows, preceding_rows + rows)` in the shard, and its own terms."""
 
     account_id: str
     preceding_rows: int
     rows: int
-    grid: str
-    terms: Terms
-
-    @property
-    def shape(self) -> Shape:
-        """Say which group it belongs to."""
-        return shape_of(self.grid, self.terms)
+    capacity_kva: int | None
+    contract_demand_kw: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,34 +56,36 @@ class Outcome:
     left_over: tuple[tuple[str, str], ...]  # account, reason
 
 
-def rate_shard(month: MonthRows, accounts: Sequence[Account], plans: Mapping[Shape, Plan]) -> Outcome:
-    """Rate the accounts whose shape has a plan. Accounts stand in the order of their rows and cover all they own.
+def rate_shard(month: MonthRows, groups: Sequence[tuple[Plan, Sequence[Account]]]) -> Outcome:
+    """Rate the groups of a shard; an account stands with all its supply points, one after the other.
 
     Raises BeyondWholeNumbers, and BulkDiffers when one account, drawn by the single path too, comes out different.
     """
-    if not accounts:
-        return Outcome((), ())
-    figures = _Figures(month, accounts)
-    groups: dict[Shape, list[int]] = {}
+    energies: dict[Days, bulk.Energy] = {}
+    drafts: list[Drafts] = []
     left_over: list[tuple[str, str]] = []
-    for number, each in enumerate(accounts):
-        if not figures.is_complete[number] or (
-            each.terms.power_factor_standard is not None and not figures.is_reactive[number]
-        ):
-            left_over.append((each.account_id, "intervals_not_complete"))
-        else:
-            groups.setdefault(each.shape, []).append(number)
-    drafts = tuple(_drafts(plans[shape], accounts, figures, numbers) for shape, numbers in groups.items())
+    for plan, accounts in groups:
+        if plan.days not in energies:
+            energies[plan.days] = bulk.energy_of(month.import_wh, plan.days)
+        known = _known(month, accounts, is_reactive=plan.shape.power_factor_standard is not None)
+        left_over += [
+            (accounts[number].account_id, "intervals_not_complete")
+            for number in np.flatnonzero(~known).tolist()
+        ]
+        own = [accounts[number] for number in np.flatnonzero(known).tolist()]
+        if own:
+            drafts.append(_drafts(plan, own, month, energies[plan.days]))
     if drafts:
         check(drafts[0], month)
-    return Outcome(drafts, tuple(left_over))
+    return Outcome(tuple(drafts), tuple(left_over))
 
 
 def check(drafts: Drafts, month: MonthRows, number: int = 0) -> None:
     """Draw one account of a group by the single path, from its quarter-hours on. Raises BulkDiffers."""
     plan, account = drafts.plan, drafts.accounts[number]
     usage = usage_from(_interval_days(month, account, plan), plan.prices.calendar)
-    segment = Segment(plan.month, month_after(plan.month), account.terms, usage)
+    terms = terms_of(plan.shape, account.capacity_kva, account.contract_demand_kw)
+    segment = Segment(plan.month, month_after(plan.month), terms, usage)
     lines = rate(priced([(segment, plan.prices)]), plan.month)
     single = [line.amount_fen for line in lines]
     many = drafts.rated.amounts_fen[number].tolist()
@@ -98,70 +95,51 @@ def check(drafts: Drafts, month: MonthRows, number: int = 0) -> None:
 
 def input_hashes(drafts: Drafts, plan_sha256: bytes) -> tuple[bytes, ...]:
     """Hash what decides each account's amounts: plan, account, its own terms and usage. Equal hash, equal draft."""
-    own_terms = [_own(each.terms.capacity_kva, each.terms.contract_demand_kw) for each in drafts.accounts]
-    figures = np.hstack([np.array(own_terms, np.int64), drafts.usage]).astype(">i8")
+    figures = np.hstack([_own_terms(drafts.accounts), drafts.usage]).astype(">i8")
     return tuple(
         hashlib.sha256(plan_sha256 + account.account_id.encode() + row.tobytes()).digest()
         for account, row in zip(drafts.accounts, figures, strict=True)
     )
 
 
-class _Figures:
-    """Sums of all accounts of a shard, by number; energy by period once for each pattern of days."""
-
-    def __init__(self, month: MonthRows, accounts: Sequence[Account]) -> None:
-        self.month = month
-        self.first_rows = np.array([each.preceding_rows for each in accounts], np.int64)
-        self.ends = self.first_rows + np.array([each.rows for each in accounts], np.int64)
-        self.sums = np.stack(
-            [
-                self._add(each)
-                for each in (month.export_wh, month.import_varh, month.export_varh, month.estimated_slots)
-            ],
-            axis=1,
-        )
-        self.reactive_varh = np.abs(self.sums[:, 1]) + np.abs(self.sums[:, 2])
-        self.is_complete = self._all(month.is_complete)
-        self.is_reactive = self._all(month.is_reactive)
-        self._energy: dict[Days, bulk.Energy] = {}
-
-    def energy(self, days: Days) -> bulk.Energy:
-        """Sum the matrix by period, once."""
-        if days not in self._energy:
-            points = bulk.energy_of(self.month.import_wh, days)
-            self._energy[days] = bulk.Energy(self._add(points.import_wh), self._add(points.highest_wh))
-        return self._energy[days]
-
-    def _add(self, values: bulk.Whole) -> bulk.Whole:
-        """Add up the rows of each account; rows of nobody stand between some."""
-        running = np.zeros((len(values) + 1, *values.shape[1:]), np.int64)
-        np.cumsum(values, axis=0, out=running[1:])
-        result: bulk.Whole = running[self.ends] - running[self.first_rows]
-        return result
-
-    def _all(self, claims: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        result: npt.NDArray[np.bool_] = self._add(claims.astype(np.int64)) == self.ends - self.first_rows
-        return result
+def _known(month: MonthRows, accounts: Sequence[Account], *, is_reactive: bool) -> npt.NDArray[np.bool_]:
+    """Say of which accounts every quarter-hour of the month is known, reactive energy too where it is billed."""
+    claims = month.is_complete & month.is_reactive if is_reactive else month.is_complete
+    result: npt.NDArray[np.bool_] = _added(claims.astype(np.int64), accounts) == _rows(accounts)[1]
+    return result
 
 
-def _drafts(plan: Plan, accounts: Sequence[Account], figures: _Figures, numbers: list[int]) -> Drafts:
-    own = tuple(accounts[number] for number in numbers)
-    at = np.array(numbers, np.int64)
-    energy = figures.energy(plan.days)
-    terms = np.array([_own(each.terms.capacity_kva, each.terms.contract_demand_kw) for each in own], np.int64)
-    usages = bulk.Usages(
-        bulk.Energy(energy.import_wh[at], energy.highest_wh[at]),
-        figures.reactive_varh[at],
-        terms[:, 0],
-        terms[:, 1],
+def _drafts(plan: Plan, accounts: Sequence[Account], month: MonthRows, points: bulk.Energy) -> Drafts:
+    energy = bulk.Energy(_added(points.import_wh, accounts), _added(points.highest_wh, accounts))
+    exported, varh_in, varh_out, estimated = (
+        _added(each, accounts)
+        for each in (month.export_wh, month.import_varh, month.export_varh, month.estimated_slots)
     )
-    sums = figures.sums[at]
-    usage = np.hstack([usages.energy.import_wh, sums[:, :3], usages.energy.highest_wh[:, None], sums[:, 3:]])
-    return Drafts(plan, own, usage, bulk.rate_group(plan, usages))
+    terms = _own_terms(accounts)
+    usages = bulk.Usages(energy, np.abs(varh_in) + np.abs(varh_out), terms[:, 0], terms[:, 1])
+    others = np.stack([exported, varh_in, varh_out, energy.highest_wh, estimated], axis=1)
+    usage = np.hstack([energy.import_wh, others])
+    return Drafts(plan, tuple(accounts), usage, bulk.rate_group(plan, usages))
 
 
-def _own(capacity_kva: int | None, contract_demand_kw: int | None) -> tuple[int, int]:
-    return capacity_kva or 0, contract_demand_kw or 0
+def _added(values: bulk.Whole, accounts: Sequence[Account]) -> bulk.Whole:
+    """Add up the rows of each account."""
+    first, counts = _rows(accounts)
+    if int(counts.max(initial=1)) == 1:
+        return values[first]
+    running = np.zeros((len(values) + 1, *values.shape[1:]), np.int64)
+    np.cumsum(values, axis=0, out=running[1:])
+    result: bulk.Whole = running[first + counts] - running[first]
+    return result
+
+
+def _rows(accounts: Sequence[Account]) -> tuple[bulk.Whole, bulk.Whole]:
+    places = np.array([(each.preceding_rows, each.rows) for each in accounts], np.int64)
+    return places[:, 0], places[:, 1]
+
+
+def _own_terms(accounts: Sequence[Account]) -> bulk.Whole:
+    return np.array([(each.capacity_kva or 0, each.contract_demand_kw or 0) for each in accounts], np.int64)
 
 
 def _interval_days(month: MonthRows, account: Account, plan: Plan) -> list[IntervalDay]:

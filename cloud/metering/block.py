@@ -11,6 +11,7 @@ that the high bytes of small numbers cost nothing. In order, for every row:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -126,7 +127,7 @@ def _unpack(body: bytes, import_wh: Int32) -> tuple[Int32, Flags, Int64]:
     if len(raw) != _ROW_BYTES * rows:
         raise ValueError(f"{len(raw)} bytes, {rows} rows are {_ROW_BYTES * rows}")
     first, second, third = 4 * rows, 5 * rows, (5 + 8 * SUMS) * rows
-    revisions, sums = np.empty(rows, np.int32), np.empty((SUMS, rows), np.int64)
+    revisions, sums = np.zeros(rows, np.int32), np.zeros((SUMS, rows), np.int64)
     _join(raw[:first], revisions)
     _join(raw[second:third], sums)
     _join(memoryview(raw)[third:], import_wh)
@@ -139,11 +140,12 @@ def _planes(values: Int32 | Int64) -> bytes:
 
 
 def _join(raw: bytes | memoryview, out: Int32 | Int64) -> None:
+    """Put byte planes together; `out` holds zeros, and its last axis is contiguous."""
     planes = np.frombuffer(raw, np.uint8).reshape(out.itemsize, *out.shape)
-    np.copyto(out, planes[0])
-    for number in range(1, out.itemsize):
+    for number in range(out.itemsize):
         if planes[number].any():
-            out |= planes[number].astype(out.dtype) << (8 * number)
+            at = number if sys.byteorder == "little" else out.itemsize - 1 - number
+            out.view(np.uint8)[..., at :: out.itemsize] = planes[number]
 
 
 def _lay_down(rows: DayRows, number: int, day: IntervalDay) -> None:

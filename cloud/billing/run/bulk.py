@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from cloud.billing import bulkrow, bulkshard, evidence
-from cloud.billing.bulkplan import PURCHASES, NotInBulk, Plan, Shape, plan_content, plan_for, shape_of
+from cloud.billing.bill import RATING_VERSION
+from cloud.billing.bulkplan import PURCHASES, NotInBulk, Plan, Shape, plan_content, plan_for, terms_of
 from cloud.billing.bulkshard import Account, Drafts
 from cloud.billing.catalogue import AmbiguousPrices, Catalogue, NoSuchPrice, UnpricedMonth
 from cloud.billing.facts import Bill
-from cloud.billing.segment import Terms
 from cloud.billing.store import bulk, published
-from cloud.billing.store.bulk import ShardAccount
+from cloud.billing.store.bulk import ShardAccounts
 from cloud.db import Conn
 from cloud.errors import Conflict, NotFound, NotNow
 from cloud.markettime import month_after, month_bounds
@@ -55,18 +55,24 @@ class Done:
 
 @dataclass(slots=True)
 class Run:
-    """What the shards of one run share: the price files, and the plan of every shape of customers met so far."""
+    """What the shards of one run share: price files, the plan of every group met so far, accounts that stand apart."""
 
     month: date
     now: datetime
     catalogue: Catalogue
+    scattered: frozenset[str]
     plans: dict[Shape, Plan | str] = field(default_factory=dict)  # or the reason why there is none
+    contents: dict[Shape, tuple[dict[str, object], bytes]] = field(
+        default_factory=dict
+    )  # of the plans, and their hash
 
-    def plan(self, grid: str, terms: Terms) -> Plan | str:
-        """Find the plan of customers of a grid with such terms, or say why the single path must do."""
-        shape = shape_of(grid, terms)
+    def plan(self, shape: Shape) -> Plan | str:
+        """Find the plan of a group, or say why the single path must do."""
         if shape not in self.plans:
-            self.plans[shape] = _plan(self, shape, terms)
+            self.plans[shape] = plan = _plan(self, shape)
+            if isinstance(plan, Plan):
+                content = plan_content(plan)
+                self.contents[shape] = (content, _sha256(content))
         return self.plans[shape]
 
 
@@ -76,7 +82,7 @@ def begin(conn: Conn, month: date, now: datetime) -> Run:
     if now < end:
         raise MonthNotOver("month_not_over", account="*", month=month.strftime("%Y-%m"), ends=end.isoformat())
     published.keep(conn, published.packaged_texts(), now)
-    return Run(month, now, published.catalogue(conn))
+    return Run(month, now, published.catalogue(conn), bulk.scattered(conn))
 
 
 def run_all(opened: Opened, run: Run, told: Callable[[Done], None]) -> tuple[Done, ...]:
@@ -96,19 +102,24 @@ def run_shard(conn: Conn, run: Run, shard_id: int, *, wait: bool = True) -> Done
     """Draft one shard in the caller's transaction; None when another process does and we do not wait."""
     if not bulk.try_lock(conn, run.month, shard_id, wait=wait):
         return None
-    known = bulk.shard_accounts(conn, shard_id, *month_bounds(run.month))
-    accounts, left_over = _sorted_out(run, known)
-    plans = {
-        each.shape: plan for each in accounts if isinstance(plan := run.plan(each.grid, each.terms), Plan)
-    }
-    hashes = {shape: _sha256(plan_content(plan)) for shape, plan in plans.items()}
     end = month_after(run.month)
-    inputs_sha256 = _inputs_sha256(known, hashes.values(), blocks.state(conn, shard_id, run.month, end))
-    if bulk.is_done(conn, run.month, shard_id, inputs_sha256):
-        return Done(shard_id, len(accounts), 0, len(left_over), is_passed_over=True)
-    outcome = bulkshard.rate_shard(blocks.load(conn, shard_id, run.month, end), accounts, plans)
+    known = bulk.shard_accounts(conn, shard_id, *month_bounds(run.month))
+    inputs_sha256 = _sha256(
+        [
+            RATING_VERSION,
+            sorted(each.head.sha256 for each in run.catalogue.files),
+            sorted(run.scattered),
+            known.sha256,
+            blocks.state(conn, shard_id, run.month, end),
+        ]
+    )
+    before = bulk.done(conn, run.month, shard_id, inputs_sha256)
+    if before is not None:
+        return Done(shard_id, before[0], 0, before[1], is_passed_over=True)
+    groups, left_over = _sorted_out(run, known)
+    outcome = bulkshard.rate_shard(blocks.load(conn, shard_id, run.month, end), groups)
     left_over |= dict(outcome.left_over)
-    packed, added = _packed(conn, run, outcome.groups, hashes)
+    packed, added = _packed(conn, run, outcome.groups)
     if packed:
         bulk.copy_drafts(conn, packed)
     drafts = sum(len(each.accounts) for each in outcome.groups)
@@ -161,31 +172,29 @@ def _pass(
     return tuple(busy)
 
 
-def _sorted_out(run: Run, known: Iterable[ShardAccount]) -> tuple[list[Account], dict[str, str]]:
-    """Split the accounts into those the bulk path covers and the others with the reason."""
-    start, end = month_bounds(run.month)
-    accounts: list[Account] = []
-    left: dict[str, str] = {}
-    for each in known:
-        first, last, terms = each.terms[0]
-        reason = ""
-        if not each.is_whole:
-            reason = "supply_points_elsewhere"
-        elif len(each.terms) > 1 or (first and first > start) or (last and last < end):
-            reason = "terms_change"
-        elif isinstance(plan := run.plan(each.grid, terms), str):
-            reason = plan
-        if reason:
-            left[each.account_id] = reason
-        else:
-            accounts.append(Account(each.account_id, each.preceding_rows, each.rows, each.grid, terms))
-    return accounts, left
+def _sorted_out(run: Run, known: ShardAccounts) -> tuple[list[tuple[Plan, list[Account]]], dict[str, str]]:
+    """Split the accounts into the groups that the bulk path covers and the others with the reason."""
+    left = dict.fromkeys(known.changing, "terms_change")
+    groups = []
+    for shape, accounts in known.groups:
+        plan = run.plan(shape)
+        left |= {
+            each.account_id: "supply_points_elsewhere"
+            for each in accounts
+            if each.account_id in run.scattered
+        }
+        here = [each for each in accounts if each.account_id not in run.scattered]
+        if isinstance(plan, str):
+            left |= dict.fromkeys((each.account_id for each in here), plan)
+        elif here:
+            groups.append((plan, here))
+    return groups, left
 
 
-def _plan(run: Run, shape: Shape, terms: Terms) -> Plan | str:
-    whole = evidence.Stretch(run.month, month_after(run.month), terms)
+def _plan(run: Run, shape: Shape) -> Plan | str:
     if shape.purchase not in PURCHASES:
         return "purchase"
+    whole = evidence.Stretch(run.month, month_after(run.month), terms_of(shape, None, None))
     try:
         stretches = evidence.priced_stretches([whole], run.catalogue, shape.grid)
         if len(stretches) != 1:
@@ -197,15 +206,12 @@ def _plan(run: Run, shape: Shape, terms: Terms) -> Plan | str:
         return problem.key
 
 
-def _packed(
-    conn: Conn, run: Run, groups: Iterable[Drafts], hashes: dict[Shape, bytes]
-) -> tuple[list[bytes], int]:
+def _packed(conn: Conn, run: Run, groups: Sequence[Drafts]) -> tuple[list[bytes], int]:
     """Pack the drafts whose inputs are not those of the account's latest one."""
     packed, added = [], 0
-    every = tuple(groups)
-    before = bulk.latest(conn, run.month, [each.account_id for group in every for each in group.accounts])
-    for group in every:
-        plan_sha256 = hashes[group.plan.shape]
+    before = bulk.latest(conn, run.month, [each.account_id for group in groups for each in group.accounts])
+    for group in groups:
+        content, plan_sha256 = run.contents[group.plan.shape]
         inputs = bulkshard.input_hashes(group, plan_sha256)
         wanted = []
         for number, each in enumerate(group.accounts):
@@ -213,15 +219,10 @@ def _packed(
             if sha256 != inputs[number]:
                 wanted.append((number, revision + 1))
         if wanted:
-            plan_id = bulk.keep_plan(conn, plan_sha256, run.month, plan_content(group.plan), run.now)
+            plan_id = bulk.keep_plan(conn, plan_sha256, run.month, content, run.now)
             packed.append(bulkrow.rows(group, plan_id, wanted, inputs))
             added += len(wanted)
     return packed, added
-
-
-def _inputs_sha256(known: object, plans: Iterable[bytes], state: object) -> bytes:
-    text = repr((known, sorted(plans), state))
-    return hashlib.sha256(text.encode()).digest()
 
 
 def _sha256(content: object) -> bytes:

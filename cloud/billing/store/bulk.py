@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from psycopg.types.json import Jsonb
 
 from cloud.billing import bulkrow
-from cloud.billing.segment import DemandMode, Terms
+from cloud.billing.bulkplan import Shape
+from cloud.billing.bulkshard import Account
+from cloud.billing.segment import DemandMode
 from cloud.db import Conn
 
 
 @dataclass(frozen=True, slots=True)
-class ShardAccount:
-    """An account with supply points in a shard, and its terms that touch the month."""
+class ShardAccounts:
+    """The accounts of a shard with terms in a month: by group those whose terms are the same all month, and the others."""
 
-    account_id: str
-    preceding_rows: int
-    rows: int
-    grid: str
-    is_whole: bool  # all its supply points stand here, one after the other
-    terms: tuple[tuple[datetime | None, datetime | None, Terms], ...]
+    groups: tuple[tuple[Shape, tuple[Account, ...]], ...]
+    changing: tuple[str, ...]
+    sha256: str  # of all this
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +50,47 @@ def try_lock(conn: Conn, month: date, shard_id: int, *, wait: bool) -> bool:
     return bool(row and row[0])
 
 
-def shard_accounts(conn: Conn, shard_id: int, start: datetime, end: datetime) -> tuple[ShardAccount, ...]:
+def shard_accounts(conn: Conn, shard_id: int, start: datetime, end: datetime) -> ShardAccounts:
     """List the accounts of a shard that have terms in `[start, end)`, in the order of their rows."""
     found = conn.execute(
-        """WITH own AS (
-               SELECT s.account_id, min(m.row_no) AS first_row, count(*)::integer AS points,
-                      max(m.row_no) - min(m.row_no) + 1 AS span
-               FROM block_member m JOIN supply_point s USING (supply_point_id)
-               WHERE m.shard_id = %(shard)s GROUP BY 1),
-           every AS (SELECT s.account_id, count(*) AS points FROM supply_point s JOIN own USING (account_id) GROUP BY 1)
-           SELECT account_id, first_row, own.points, grid, own.points = span AND own.points = every.points,
-                  lower(effective), upper(effective), category, purchase, structure, voltage, demand_mode,
-                  capacity_kva, contract_demand_kw, power_factor_standard, option
-           FROM own JOIN every USING (account_id) JOIN account USING (account_id) JOIN account_terms USING (account_id)
-           WHERE effective && tstzrange(%(start)s, %(end)s) ORDER BY first_row, lower(effective)""",
+        """SELECT grid, category, purchase, structure, voltage, demand_mode, power_factor_standard::text, option,
+                  account_id, own.first_row, own.points, capacity_kva, contract_demand_kw,
+                  coalesce(lower(effective) <= %(start)s, true) AND coalesce(upper(effective) >= %(end)s, true)
+           FROM (SELECT s.account_id, min(m.row_no) AS first_row, count(*)::integer AS points
+                 FROM block_member m JOIN supply_point s USING (supply_point_id)
+                 WHERE m.shard_id = %(shard)s GROUP BY 1) own
+           JOIN account USING (account_id) JOIN account_terms USING (account_id)
+           WHERE effective && tstzrange(%(start)s, %(end)s) ORDER BY first_row""",
         {"shard": shard_id, "start": start, "end": end},
+    ).fetchall()
+    groups: dict[tuple[str, ...], list[Account]] = {}
+    changing: dict[str, None] = {}
+    for *shape, account_id, first_row, points, capacity, contract, whole_month in found:
+        if whole_month:
+            account = Account(account_id, first_row, points, capacity, contract)
+            groups.setdefault(tuple(shape), []).append(account)
+        else:
+            changing[account_id] = None
+    by_shape = tuple((_shape(*shape), tuple(accounts)) for shape, accounts in groups.items())
+    return ShardAccounts(by_shape, tuple(changing), hashlib.sha256(repr(found).encode()).hexdigest())
+
+
+def scattered(conn: Conn) -> frozenset[str]:
+    """List the accounts whose supply points are not all in one shard, one after the other."""
+    rows = conn.execute(
+        """SELECT s.account_id FROM supply_point s LEFT JOIN block_member m USING (supply_point_id) GROUP BY 1
+           HAVING count(m.shard_id) > 0 AND (count(*) <> count(m.shard_id) OR count(DISTINCT m.shard_id) > 1
+                                             OR max(m.row_no) - min(m.row_no) + 1 <> count(*))"""
     )
-    by_account: dict[str, ShardAccount] = {}
-    for account_id, first_row, points, grid, is_whole, lower, upper, *facts in found:
-        category, purchase, structure, voltage, mode, *amounts = facts
-        terms = (lower, upper, Terms(category, purchase, structure, voltage, DemandMode(mode), *amounts))
-        before = by_account[account_id].terms if account_id in by_account else ()
-        by_account[account_id] = ShardAccount(account_id, first_row, points, grid, is_whole, (*before, terms))
-    return tuple(by_account.values())
+    return frozenset(account_id for (account_id,) in rows)
+
+
+def _shape(  # the columns of a group, as they come
+    grid: str, category: str, purchase: str, structure: str, voltage: str, mode: str, *rest: str | None
+) -> Shape:
+    standard, option = rest
+    known = None if standard is None else Decimal(standard)
+    return Shape(grid, category, purchase, structure, voltage, DemandMode(mode), known, option or "")
 
 
 def accounts_elsewhere(conn: Conn, start: datetime, end: datetime) -> tuple[str, ...]:
@@ -124,13 +143,14 @@ def copy_drafts(conn: Conn, packed: Iterable[bytes]) -> None:
         copy.write(bulkrow.TRAILER)
 
 
-def is_done(conn: Conn, month: date, shard_id: int, inputs_sha256: bytes) -> bool:
-    """Tell whether the shard was drafted with exactly these inputs, and nothing else since."""
+def done(conn: Conn, month: date, shard_id: int, inputs_sha256: bytes) -> tuple[int, int] | None:
+    """Tell how many drafts and left over the shard's latest run had, if it was with exactly these inputs."""
     row = conn.execute(
-        """SELECT inputs_sha256 FROM bulk_done WHERE month = %s AND shard_id = %s ORDER BY done_no DESC LIMIT 1""",
+        """SELECT inputs_sha256, drafts, (SELECT count(*) FROM jsonb_object_keys(left_over))
+           FROM bulk_done WHERE month = %s AND shard_id = %s ORDER BY done_no DESC LIMIT 1""",
         (month, shard_id),
     ).fetchone()
-    return row is not None and bytes(row[0]) == inputs_sha256
+    return (row[1], row[2]) if row is not None and bytes(row[0]) == inputs_sha256 else None
 
 
 def add_done(
