@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from cloud import markettime
-from cloud.billing.run import bench, correct, issue, review
+from cloud.billing.run import bench, collect, correct, issue, review
 from cloud.billing.run import bill as billing
 from cloud.billing.store import review as review_store
 from cloud.config import CloudConfig
@@ -27,6 +27,7 @@ from cloud.errors import Refused, Unavailable
 from cloud.metering.run import blocks
 from cloud.metering.run.validate import note_silent, validate_stale
 from cloud.metering.store import intervals, partitions, readings, timetable
+from cloud.outside.payments import errands, offered
 
 log = logging.getLogger(__name__)
 
@@ -217,6 +218,20 @@ def _review(pool: Pool, config: CloudConfig, now: datetime) -> None:
         log.info("work.review assessed=%d rerated=%d", assessed, len(asked))
 
 
+def _payments(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    """Offer orders, ask about those that nobody called about, send refunds; prepaid balances meet new bills."""
+    errands.look(pool, offered(config), config.public_url, now)
+    collect.use_prepaid(pool, now)
+
+
+def _collection(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    collect.collect(pool, now)
+
+
+def _statements(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    errands.reconcile_lately(pool, offered(config), now)
+
+
 def _now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - jobs is where the worker's clock is read
 
@@ -230,5 +245,8 @@ ENTRIES = (
     Entry("corrections", timedelta(hours=1), timedelta(minutes=37), _corrections),
     Entry("bench", timedelta(seconds=20), timedelta(0), _bench),
     Entry("blocks", timedelta(days=1), timedelta(hours=19), _blocks),  # 03:00 market time
+    Entry("payments", timedelta(seconds=30), timedelta(0), _payments),
+    Entry("collection", timedelta(days=1), timedelta(hours=17), _collection),  # 01:00 market time
+    Entry("statements", timedelta(hours=1), timedelta(minutes=12), _statements),
     Entry("expiry", timedelta(hours=1), timedelta(minutes=7), _expiry),
 )

@@ -30,11 +30,14 @@ from cloud.api import (
     billing,
     corrections,
     devices,
+    hooks,
     ledger,
     live,
     metering,
     offers,
+    payments,
     questions,
+    receivables,
     reply,
     review,
     security,
@@ -44,6 +47,7 @@ from cloud.api import (
 from cloud.billing.store.published import packaged_catalogue
 from cloud.config import CloudConfig
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound, NotNow, Refused, Unavailable
+from cloud.outside.payments import offered
 from cloud.security import run as security_run
 from cloud.security.access import Deed
 
@@ -102,6 +106,7 @@ def make_app(config: CloudConfig) -> FastAPI:
     app.state.config = config
     app.state.hub = live.Hub(config.dsn)
     app.state.catalogue = packaged_catalogue()
+    app.state.payments = offered(config)
     for router in (security.router, metering.router, billing.router, devices.router, live.router):
         app.include_router(router)
     app.include_router(review.router)
@@ -110,6 +115,8 @@ def make_app(config: CloudConfig) -> FastAPI:
     app.include_router(tariffs.router)
     app.include_router(ledger.router)
     app.include_router(corrections.router)
+    for money in (hooks.router, payments.router, receivables.router):
+        app.include_router(money)
     _add_own_routes(app)
     app.mount("/static", StaticFiles(directory=str(resources.files("cloud.api") / "static")), name="static")
     app.add_middleware(_Headers, secure=config.http_secure_cookies)

@@ -21,6 +21,7 @@ from cloud.markettime import day_of, month_after, month_of
 
 SUSPENSE = "suspense/payments"
 AMOUNT_FEN_MAX = 100_000_000  # one order; larger sums go by bank transfer
+_YUAN = re.compile(r"(\d{1,9})(?:\.(\d{1,2}))?", re.ASCII)
 LATE_SUFFIX = "/late"  # of the item of a month's late fee, so that fees never bear fees
 
 
@@ -184,6 +185,14 @@ def check_amount(amount_fen: int) -> None:
     """Raise BadAmount for an amount that no order can have."""
     if not 1 <= amount_fen <= AMOUNT_FEN_MAX:
         raise BadAmount("bad_amount", lowest_fen=1, highest_fen=AMOUNT_FEN_MAX)
+
+
+def fen_from(text: str) -> int:
+    """Read an amount in yuan as a person types it. Raises BadAmount."""
+    found = _YUAN.fullmatch(text.replace(",", "").replace("，", "").strip())
+    if found is None:
+        raise BadAmount("bad_yuan", found=text[:20])
+    return int(found[1]) * 100 + int((found[2] or "0").ljust(2, "0"))
 
 
 def allocate(amount_fen: int, opened: Iterable[Open], first_month: date | None = None) -> Allocation:

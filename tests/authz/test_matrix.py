@@ -43,6 +43,7 @@ OWNED: Final = {
     "/bills/{bill_id}/pdf",
     "/bills/{bill_id}/questions",
     "/accounts/{account_id}/packages",
+    "/accounts/{account_id}/payments",
 }
 BY_ROLE: Final = {
     "/": {"customer", "other_customer", "technician", "staff"},
@@ -82,6 +83,26 @@ BY_ROLE |= {
     "/tariffs/benches/{bench_id}": {"staff"},
     "/tariffs/benches/{bench_id}/accounts/{account_id}": {"staff"},
 }
+BY_ROLE |= {
+    "/payments/{order_no}": {"customer", "other_customer", "staff"},
+    "/receipts/{receipt_id}/{part_no}": {"customer", "other_customer", "staff"},
+    "/receipts/{receipt_id}/{part_no}/pdf": {"customer", "other_customer", "staff"},
+    "/receivables": {"staff"},
+    "/receivables.csv": {"staff"},
+    "/accounts/{account_id}/timeline": {"staff"},
+    "/receivables/unplaced": {"staff"},
+    "/receivables/unplaced/{receipt_id}/place": {"staff"},
+    "/receivables/bank-files": {"staff"},
+    "/receivables/statements": {"staff"},
+    "/receivables/statements/resolve": {"staff"},
+    "/receivables/requests": {"staff"},
+    "/receivables/requests/{request_id}/{decision}": {"staff"},
+    "/receivables/dunning": {"staff"},
+    "/receivables/dunning/{notice_id}/{decision}": {"staff"},
+}
+UPLOADS: Final = {"/receivables/bank-files"}
+# A provider proves itself by its signature, not by a session: tests/integration/test_pay_calls.py. None is configured here.
+HOOKS: Final = {"/hooks/{provider}"}
 # Where a deed of the same path is for others than its page: by method, the roles that are not answered 403.
 BY_METHOD: Final = {"POST /bills/{bill_id}/questions": {"customer", "other_customer"}}
 # What else a form carries; and what a deed may be answered that is allowed but not possible on this object.
@@ -96,6 +117,20 @@ FORMS |= {
     "/corrections/{correction_id}": {},
     "/corrections/{correction_id}/bills/{bill_id}": {},
     "/corrections/{correction_id}/{deed}": {"reason": "重复"},
+}
+FORMS |= {
+    "/accounts/{account_id}/payments": {"provider": "wechat", "purpose": "top_up", "amount_yuan": "1.00"},
+    "/payments/{order_no}": {},
+    "/receipts/{receipt_id}/{part_no}": {},
+    "/receipts/{receipt_id}/{part_no}/pdf": {},
+    "/receivables/unplaced/{receipt_id}/place": {"account_id": world.WORKSHOP, "amount_yuan": ""},
+    "/receivables/bank-files": {},
+    "/receivables/statements/resolve": {"provider": "wechat", "day": "2026-09-01", "resolution": "已核实"}
+    | {"kind": "missing_here", "what": "payment", "reference": "nothing"},
+    "/receivables/requests": {"kind": "waiver", "amount_yuan": "1", "reason": "试验"}
+    | {"account_id": world.WORKSHOP, "item": f"{world.WORKSHOP}/2026-08"},
+    "/receivables/requests/{request_id}/{decision}": {},
+    "/receivables/dunning/{notice_id}/{decision}": {},
 }
 FORMS |= {
     "/tariffs/files/{sheet_id}/{version}": {},
@@ -158,7 +193,7 @@ def test_a_route_without_a_deed_would_be_seen() -> None:
 def test_the_table_of_this_test_names_every_route(site: Site) -> None:
     paths = {route.path for route in routes_of(site.app) if isinstance(route, APIRoute)}
 
-    assert paths == EVERYBODY | OWNED | set(BY_ROLE)
+    assert paths == EVERYBODY | HOOKS | OWNED | set(BY_ROLE)
 
 
 def test_every_role_gets_what_is_its_own_and_nothing_else(site: Site) -> None:
@@ -236,6 +271,8 @@ def _asks(site: Site) -> list[tuple[str, str]]:
 def _expected(method: str, path: str, name: str) -> set[int]:
     if path in EVERYBODY:
         return GOOD | {422}  # POST /login without a form
+    if path in HOOKS:
+        return {404}
     if name == "nobody":
         return {401}
     if name not in BY_METHOD.get(f"{method} {path}", ROLES):
@@ -243,6 +280,8 @@ def _expected(method: str, path: str, name: str) -> set[int]:
     if path in OWNED:
         return GOOD if name in ("customer", "staff") else {403} if name == "technician" else {404}
     possible = GOOD | NOT_POSSIBLE if path in FORMS else GOOD
+    if path in UPLOADS:
+        possible |= {422}  # without its file
     return possible if name in BY_ROLE[path] else {403}
 
 
@@ -260,6 +299,13 @@ def _status(client: httpx.Client, method: str, path: str, site: Site) -> int:
         draft_id=999_999,
         bench_id=999_999,
         sheet_id="nothing",
+        provider="wechat",
+        order_no="P00000000X",
+        receipt_id=999_999,
+        part_no=1,
+        request_id=999_999,
+        notice_id=999_999,
+        decision="approve",
         version=1,
     )
     form = dict(FORMS.get(path, {})) if method == "POST" else {}

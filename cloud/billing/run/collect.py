@@ -46,6 +46,7 @@ def collect(pool: Pool, now: datetime) -> Collected:
     """Do the day's collection, each customer in a transaction of its own. Raises NoCollectionRules."""
     today = day_of(now)
     with db.transaction(pool, SCOPE) as conn:
+        published.keep(conn, published.packaged_texts(), now)
         rules = arrears.rules_on(published.catalogue(conn).files, today)
     moved = use_prepaid(pool, now)
     with db.transaction(pool, SCOPE) as conn:
