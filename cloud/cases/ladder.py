@@ -15,7 +15,7 @@ UPTO = "upto_kwh_year upto_kwh_month upto_kwh upto limit_kwh limit threshold_kwh
 PRICE = "price price_per_kwh flat_price"
 BEFORE = "cumulative_kwh_before cumulative_before_kwh kwh_before cumulative_kwh year_to_date_kwh_before used_before_kwh"
 KWH = "kwh month_kwh energy_kwh kwh_by_period consumption_kwh total_kwh year_kwh annual_kwh"
-TOU = "tou_prices tier_1_tou_prices tou_base_prices period_prices tier1_tou_prices first_tier_tou_prices tou_price prices"
+TOU = "tou_prices tou tier1_tou tier_1_tou tou_tier_1 base_tou_prices tier_1_tou_prices tou_base_prices period_prices tier1_tou_prices first_tier_tou_prices tou_price prices"
 INCREMENTS = "tier_increments increments increment_prices tier_increment_prices"
 COMBINED = "combined_price combined_meter_price shared_meter_price non_ladder_price joint_meter_price flat_rate_price he_biao_price collective_price 合表"
 EXTRA = "extra_kwh_per_tier_month household_extra_kwh_month extra_kwh_per_month large_household_extra_kwh_month extra_kwh_per_tier_per_month extra_kwh_month additional_kwh_per_tier_month"
@@ -93,11 +93,12 @@ def _periods(work: Work) -> dict[str, Decimal]:
         found = work.numbers(KWH)
         found.pop("total", None)
         return found
-    if work.has("peak_kwh valley_kwh") and not work.own("kwh"):
+    if work.has("peak_kwh valley_kwh kwh_peak") and not work.own("kwh"):
+        names = ("tip", "peak", "flat", "valley", "deep")
         return {
-            name: work.number_or(0, f"{name}_kwh")
-            for name in ("peak", "flat", "valley")
-            if work.has(f"{name}_kwh")
+            name: work.decimal(f"{name}_kwh kwh_{name}")
+            for name in names
+            if work.has(f"{name}_kwh kwh_{name}")
         }
     return {}
 
@@ -267,6 +268,9 @@ def _plain(work: Work, tiers: list[Work], split: tuple[Decimal, ...]) -> Decimal
     charges = [
         tier.money(EXACT.multiply(part, tier.decimal(PRICE))) for tier, part in zip(tiers, split, strict=True)
     ]
+    for number, charge in enumerate(charges, 1):
+        also = f"tier{number}_charge charge_tier_{number}"
+        work.put(f"tier_{number}_charge", charge, "tier_kwh x tier price", kind="money", also=also)
     work.put(
         "tier_charge",
         list(charges),
@@ -328,6 +332,14 @@ def _with_tou(work: Work, tiers: list[Work], split: tuple[Decimal, ...]) -> Deci
         also="increment_charges tier_increment_charges increment_charge_by_tier",
     )
     work.put("tier_increments", list(increments), "", also="increments")
+    for number, charge in enumerate(added, 2):
+        work.put(
+            f"tier_{number}_increment_charge",
+            charge,
+            "tier_kwh x increment",
+            kind="money",
+            also=f"tier{number}_increment_charge increment_charge_tier_{number} tier_{number}_increment increment_charge_tier{number}",
+        )
     return EXACT.add(total(charges.values()), total(added))
 
 

@@ -106,6 +106,22 @@ def _table_points(work: Work, rules: Rules) -> None:
     work.put("coefficient", [EXACT.scaleb(each, -2) for each in percents], "pf_percent / 100")
 
 
+def _every_standard(work: Work, rules: Rules, power_factor: Decimal) -> None:
+    """A point of the table without a standard: the percentage of every one."""
+    part = work.part("percent_by_standard")
+    for table in rules.power_factor.tables:
+        name, percent = f"{table.standard:f}", table.percent_at(power_factor)
+        part.put(name, percent, "table(pf, standard)", rule=RULE)
+        digits = name.replace(".", "")
+        names = " ".join(
+            f"{word}_{each} {word}_standard_{each}"
+            for word in ("percent", "pct", "pf_percent", "standard", "table", "std", "pf")
+            for each in (name, digits, digits.lstrip("0") or "0", name.replace(".", "_"))
+        )
+        work.put(f"pf_percent_{name}", percent, "table(pf, standard)", rule=RULE, also=names)
+    work.put_parts("percent_by_standard", part)
+
+
 def _rounded(work: Work, power_factor: Decimal) -> Decimal:
     return work.rounded(power_factor, "pf", "0.01")
 
@@ -149,6 +165,9 @@ def _adjusted(work: Work, rules: Rules) -> None:
         percent = work.decimal(PERCENT) if work.has(PERCENT) else EXACT.scaleb(work.decimal("coefficient"), 2)
         put_percent(work, percent)
         _put_amounts(work, percent)
+        return
+    if work.has(POWER_FACTOR) and not work.given(STANDARD) and not work.has(BASE):
+        _every_standard(work, rules, _rounded(work, work.decimal(POWER_FACTOR)))
         return
     standard = standard_of(work, STANDARD)
     found: Decimal | None = None

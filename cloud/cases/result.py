@@ -21,7 +21,10 @@ _SAME: Final = {
     "consumed": "consumption", "usage": "consumption", "used": "consumption", "cap": "cap", "capped": "cap",
 }  # fmt: skip
 _PRICE_UNITS: Final = frozenset({"per", "kwh", "mwh", "kw", "kva", "month", "money", "in"})
-_FILLERS: Final = frozenset({"the", "of", "for", "per"})
+_UNITS: Final = frozenset(
+    {"money", "kwh", "mwh", "kw", "kva", "kvarh", "percent", "total", "final", "result", "computed", "mwhs"}
+)
+_FILLERS: Final = frozenset({"the", "of", "for", "per", "energy", "quantity", "value"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class Results:
         wanted = words_of(name)
         found = {other for other in self.named if words_of(other) == wanted}
         found |= {own for other, own in self.also.items() if words_of(other) == wanted}
+        if not found and (bare := _bare(wanted)):
+            found = {other for other in self.named if _bare(words_of(other)) == bare}
         return self.named[found.pop()] if len(found) == 1 else None
 
 
@@ -70,6 +75,12 @@ def words_of(name: str) -> tuple[str, ...]:
     if "price" in words:
         words = [word for word in words if word not in _PRICE_UNITS]
     return tuple(sorted(word for word in words if word not in _FILLERS))
+
+
+@cache
+def _bare(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The words that say which quantity it is, without those that say in what it is counted."""
+    return tuple(word for word in words if word not in _UNITS)
 
 
 def plain(results: Results) -> dict[str, Value]:

@@ -155,8 +155,9 @@ def _steps(work: Work) -> tuple[Step, ...]:
                 if row.own("fixed_amount fixed amount guarantee fixed_yuan")
                 and row.has("fixed_amount fixed amount guarantee fixed_yuan")
                 else None,
-                row.decimal("rate_per_kwh rate yuan_per_kwh")
-                if row.own("rate_per_kwh rate yuan_per_kwh") and row.has("rate_per_kwh rate yuan_per_kwh")
+                row.decimal("rate_per_kwh rate yuan_per_kwh per_kwh price_per_kwh")
+                if row.own("rate_per_kwh rate yuan_per_kwh per_kwh price_per_kwh")
+                and row.has("rate_per_kwh rate yuan_per_kwh per_kwh price_per_kwh")
                 else None,
             )
             for row in work.tables(names)
@@ -194,12 +195,12 @@ FACTOR_TABLE = "rating_factors factors rating_adjustments factor_by_rating ratin
 
 
 def _has_unsecured(work: Work) -> bool:
-    return work.has(UNSECURED) or work.is_table(UNSECURED_TABLE)
+    return work.has(f"{UNSECURED} {UNSECURED_TABLE}")
 
 
 def _unsecured(work: Work) -> Decimal:
-    if work.is_table(UNSECURED_TABLE):
-        return work.numbers(UNSECURED_TABLE).get(work.text_or("", RATING), Decimal(0))
+    if work.is_table(f"{UNSECURED_TABLE} {UNSECURED}"):
+        return work.numbers(f"{UNSECURED_TABLE} {UNSECURED}").get(work.text_or("", RATING), Decimal(0))
     return (
         EXACT.scaleb(work.decimal("unsecured_ratio_pct"), -2)
         if "unsecured_ratio_pct" in work.names_given()
@@ -208,13 +209,14 @@ def _unsecured(work: Work) -> Decimal:
 
 
 def _has_factor(work: Work) -> bool:
-    return work.has(f"{FACTOR} rating_factor_pct") or work.is_table(f"{FACTOR_TABLE} rating_factors_pct")
+    return work.has(f"{FACTOR} rating_factor_pct {FACTOR_TABLE} rating_factors_pct")
 
 
 def _factor(work: Work) -> Decimal:
     """The factor of a rating; unrated counts as A."""
-    if work.is_table(f"{FACTOR_TABLE} rating_factors_pct"):
-        table = work.numbers(f"{FACTOR_TABLE} rating_factors_pct")
+    tables = f"{FACTOR_TABLE} rating_factors_pct {FACTOR}"
+    if work.is_table(tables):
+        table = work.numbers(tables)
         rating = work.text_or(work.text_or("A", "unrated_as"), RATING)
         if rating.lower() in ("unrated", "none", "未评级"):
             rating = work.text_or("A", "unrated_as")

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
-from cloud import daytypes
+from cloud.cases.settlement_shares import SURPLUS, WEIGHTS, allocated, calendar
+from cloud.cases.settlement_spot import ACTUAL, CONTRACTS, DAY_AHEAD, MWH, PRICE, put_spot, spot, spot_parts
 from cloud.cases.work import Work
-from cloud.market.allocation import NobodyToShare, allocate
 from cloud.market.deviation import PricePick, SideRule, Tier, deviation_amount
-from cloud.market.spot import SpotPeriod, difference_parts, quantity_parts
 from cloud.money import EXACT, total, yuan
 
 RULE = "发改能源规〔2025〕976号 · §10"
-MWH = "mwh quantity_mwh energy_mwh quantity contract_mwh"
-PRICE = "price price_yuan_per_mwh unit_price contract_price"
-DAY_AHEAD = "day_ahead_mwh da_mwh day_ahead_quantity_mwh"
-REAL_TIME_PRICE = "real_time_price rt_price realtime_price"
-ACTUAL = "actual_mwh metered_mwh consumption_mwh generation_mwh actual_generation_mwh actual_consumption_mwh"
-SURPLUS = "surplus surplus_amount amount_to_allocate allocation_amount shared_amount total_surplus amount_to_share difference_to_allocate named_surplus"
-WEIGHTS = "weights participants users shares_by weight allocation_weights consumption_mwh_list allocation_keys weights_mwh weights_kwh"
-CONTRACTS = "contracts contract_lines"
-MONTH_DAYS_MAX = 31
 
 
 def rate(work: Work) -> None:
     """Work a case by the inputs it has."""
     work.rule = RULE
     if work.has(SURPLUS) and work.has(WEIGHTS):
-        _allocated(work)
+        allocated(work)
     elif work.is_list(
         "user_side user_side_lines user_lines user_amounts payers user_side_amounts"
     ) or work.is_table("user_side user_side_amounts user_amounts"):
@@ -39,13 +28,13 @@ def rate(work: Work) -> None:
     elif work.is_list("rows periods hours intervals time_periods"):
         _by_period(work)
     elif work.has(DAY_AHEAD):
-        _spot(work)
+        spot(work)
     elif work.has("mechanism_mwh") and not work.has(CONTRACTS):
         _mechanism(work)
     elif work.is_table("charges bill_lines components") or work.has("energy_charge"):
         _user_bill(work)
     elif work.has("month settlement_month") and not work.has(ACTUAL):
-        _calendar(work)
+        calendar(work)
     elif work.is_list("lines settlement_lines items"):
         _lines(work)
     else:
@@ -113,125 +102,6 @@ def _contract_lines(work: Work) -> tuple[Decimal, Decimal | None, list[Decimal]]
     return energy, amount, [amount]
 
 
-def _reference_is_real_time(work: Work) -> bool:
-    spelled = {
-        "day-ahead": "da",
-        "day_ahead": "da",
-        "dayahead": "da",
-        "da": "da",
-        "日前": "da",
-        "real-time": "rt",
-        "real_time": "rt",
-        "realtime": "rt",
-        "rt": "rt",
-        "实时": "rt",
-    }
-    return work.choice("da", spelled, "reference_point reference reference_market") == "rt"
-
-
-def _spot_parts(work: Work) -> tuple[Fraction, Fraction, dict[str, Fraction]]:
-    """Both forms of one period, exact: several contracts enter as their sum of energy and of money."""
-    contracts = work.tables(CONTRACTS) if work.is_list(CONTRACTS) else []
-    quantities = [(row.decimal(MWH), row.decimal(PRICE)) for row in contracts] or [
-        (work.number_or(0, "contract_mwh contract_quantity_mwh"), work.number_or(0, "contract_price"))
-    ]
-    real_time = _reference_is_real_time(work)
-    first = Fraction(0)
-    second = Fraction(0)
-    parts: dict[str, Fraction] = {
-        name: Fraction(0)
-        for name in (
-            "contract",
-            "day_ahead",
-            "real_time",
-            "contract_difference",
-            "day_ahead_difference",
-            "actual_at_real_time",
-        )
-    }
-    whole = total(quantity for quantity, _ in quantities)
-    for number, (quantity, price) in enumerate(quantities):
-        # Day-ahead and actual energy belong to the whole; they enter once, with the first contract.
-        rest = EXACT.subtract(whole, quantity) if not number else Decimal(0)
-        ahead = (
-            EXACT.subtract(work.decimal(DAY_AHEAD), rest if not real_time else Decimal(0))
-            if not number
-            else quantity
-            if not real_time
-            else Decimal(0)
-        )
-        actual = EXACT.subtract(work.decimal(ACTUAL), rest) if not number else quantity
-        period = SpotPeriod(
-            quantity,
-            price,
-            ahead,
-            work.decimal("day_ahead_price da_price"),
-            actual,
-            work.decimal(REAL_TIME_PRICE),
-            real_time,
-        )
-        by_quantity, by_difference = quantity_parts(period), difference_parts(period)
-        first += sum(map(Fraction, by_quantity))
-        second += sum(map(Fraction, by_difference))
-        for name, value in zip(("contract", "day_ahead", "real_time"), by_quantity, strict=True):
-            parts[name] += Fraction(value)
-        for name, value in zip(
-            ("contract_difference", "day_ahead_difference", "actual_at_real_time"), by_difference, strict=True
-        ):
-            parts[name] += Fraction(value)
-    return first, second, parts
-
-
-def _spot(work: Work) -> None:
-    """差量 and 差价: two forms of one amount."""
-    work.rule = "发改能源规〔2025〕1656号 arts 73, 74 · §10.3"
-    first, second, parts = _spot_parts(work)
-    _put_spot(work, first, second)
-    for name, formula, also in (
-        ("contract", "Qc x Pc", "contract_charge contract_part"),
-        ("day_ahead", "(Qda - Qc) x Pda", "day_ahead_deviation_amount day_ahead_charge"),
-        ("real_time", "(Qact - Qda) x Prt", "real_time_deviation_amount real_time_charge"),
-        ("contract_difference", "Qc x (Pc - Pda)", "contract_difference_charge contract_for_difference_part"),
-        ("day_ahead_difference", "Qda x (Pda - Prt)", "day_ahead_difference_charge"),
-        (
-            "actual_at_real_time",
-            "Qact x Prt",
-            "real_time_full_amount real_time_energy_amount energy_at_real_time",
-        ),
-    ):
-        work.put_money(f"{name}_amount", parts[name], formula, also=also)
-    actual = work.decimal(ACTUAL)
-    if actual:
-        work.put(
-            "average_price",
-            work.rounded(first / Fraction(actual), "price", "0.001"),
-            "amount / actual_mwh",
-            also="average_cost",
-        )
-
-
-def _put_spot(work: Work, first: Fraction, second: Fraction) -> None:
-    by_quantity = work.put_money(
-        "quantity_difference_amount",
-        first,
-        "Qc x Pc + (Qda - Qc) x Pda + (Qact - Qda) x Prt",
-        also="amount total quantity_difference settlement_amount total_amount",
-    )
-    by_difference = work.put_money(
-        "contract_for_difference_amount",
-        second,
-        "Qact x Prt + Qda x (Pda - Prt) + Qc x (Pc - Pda)",
-        also="cfd_amount price_difference_amount contract_for_difference",
-    )
-    work.put(
-        "forms_equal",
-        by_quantity == by_difference,
-        "both forms",
-        also="equal identical methods_equal both_equal",
-    )
-    work.put("difference", EXACT.subtract(by_quantity, by_difference), "one form - the other")
-
-
 def _by_period(work: Work) -> None:
     names = "rows periods hours intervals time_periods"
     rows = work.tables(names)
@@ -253,12 +123,12 @@ def _by_period(work: Work) -> None:
     first = second = Fraction(0)
     rounded_sum = Decimal(0)
     for row in rows:
-        one, other, _ = _spot_parts(row)
-        _put_spot(row, one, other)
+        one, other, _ = spot_parts(row)
+        put_spot(row, one, other)
         first, second = first + one, second + other
         rounded_sum = EXACT.add(rounded_sum, row.money(one))
     work.put_rows("rows", rows, also=names)
-    _put_spot(work, Fraction(rounded_sum), Fraction(total(row.money(_spot_parts(row)[1]) for row in rows)))
+    put_spot(work, Fraction(rounded_sum), Fraction(total(row.money(spot_parts(row)[1]) for row in rows)))
     work.put("total", rounded_sum, "sum of the periods", also="total_amount")
 
 
@@ -460,95 +330,6 @@ def _mechanism(work: Work) -> Decimal:
     return found
 
 
-def _allocated(work: Work) -> None:
-    """A named surplus by weights, rounded to the fen; the last in the listed order takes the remainder."""
-    work.rule = "889号 art. 110 · §10.4"
-    names, weights = _weights(work)
-    scale = max((0, *(-int(each.as_tuple().exponent) for each in weights)))
-    whole = [int(EXACT.scaleb(each, scale)) for each in weights]
-    surplus = work.decimal(SURPLUS)
-    fen = EXACT.scaleb(surplus, 2)
-    if fen != int(fen):
-        work.bad(work.here(SURPLUS.split()[0]), f"is {surplus}", "a whole number of fen")
-    if any(each < 0 for each in whole):
-        work.bad(work.here("weights"), "has a negative weight", "zero or more")
-    order = list(range(len(whole)))
-    first = work.choice(
-        "last",
-        {
-            "last": "last",
-            "first": "first",
-            "last_participant": "last",
-            "first_participant": "first",
-            "largest": "largest",
-        },
-        "remainder_to remainder remainder_participant",
-    )
-    if first == "first":
-        order.reverse()
-    elif first == "largest":
-        order.sort(key=lambda index: whole[index])
-    try:
-        shared = allocate("surplus", int(fen), [(str(index), whole[index]) for index in order])
-    except NobodyToShare:
-        work.bad(work.here("weights"), "add up to zero", "at least one weight above zero")
-    by_index = {int(each.name): yuan(each.amount_fen) for each in shared}
-    amounts = [by_index[index] for index in range(len(whole))]
-    work.put(
-        "shares",
-        list(amounts),
-        "round(surplus x weight / sum of weights); the last takes the remainder",
-        kind="money",
-        also="allocation allocations amounts allocated allocated_amounts share_amounts allocated_shares",
-    )
-    work.put(
-        "share_by_participant",
-        dict(zip(names, amounts, strict=True)),
-        "",
-        also="shares_by_participant allocation_by_participant",
-    )
-    rows = []
-    for name, amount in zip(names, amounts, strict=True):
-        row = work.part("share")
-        row.put("share", amount, "", also="amount allocated allocation allocated_amount share_amount")
-        row.put("participant", name, "", also="name id user")
-        rows.append(row)
-    work.put_rows("rows", rows, also="participants users share_rows")
-    plain = [work.money(Fraction(surplus) * each / sum(whole)) for each in whole]
-    work.put(
-        "sum_of_shares",
-        total(amounts),
-        "sum",
-        also="total shares_sum sum allocated_total total_allocated sum_check",
-    )
-    work.put(
-        "remainder",
-        EXACT.subtract(surplus, total(plain)),
-        "surplus - sum of the rounded shares",
-        also="rounding_remainder remainder_amount",
-    )
-    work.put(
-        "balanced", total(amounts) == surplus, "sum of shares = surplus", also="sum_matches conserved exact"
-    )
-
-
-def _weights(work: Work) -> tuple[list[str], list[Decimal]]:
-    if work.is_table(WEIGHTS):
-        numbers = work.numbers(WEIGHTS)
-        return list(numbers), list(numbers.values())
-    raw = work.raw(WEIGHTS)
-    if isinstance(raw, list) and all(isinstance(each, dict) for each in raw):
-        rows = work.tables(WEIGHTS)
-        return [row.text_or(str(n), "participant name id user") for n, row in enumerate(rows, 1)], [
-            row.decimal(
-                "weight mwh kwh energy_mwh consumption_mwh quantity_mwh energy_kwh consumption_kwh used_mwh weight_mwh weight_kwh"
-            )
-            for row in rows
-        ]
-    weights = work.decimals(WEIGHTS)
-    return [str(number) for number in range(1, len(weights) + 1)], weights
-
-
 def _amounts(work: Work, names: str) -> list[Decimal]:
     if not work.has(names):
         return []
@@ -640,69 +421,3 @@ def _user_bill(work: Work) -> None:
         "pf_base + GF + PF + ENV + ADJ",
         also="total_amount bill_total",
     )
-
-
-def _calendar(work: Work) -> None:
-    """The settlement calendar: working day n of the month after (976号 · §10.1)."""
-    work.rule = "发改能源规〔2025〕976号 · §10.1"
-    text = work.text("month settlement_month")
-    try:
-        month = date.fromisoformat(f"{text}-01")
-    except ValueError:
-        work.bad(work.here("month"), f"is {text!r}"[:40], "a month YYYY-MM")
-    after = (month + timedelta(days=MONTH_DAYS_MAX)).replace(day=1)
-    names = {
-        1: "meter_readings user_meter_readings",
-        2: "deregistered_users",
-        3: "ancillary_services",
-        5: "draft_statement draft_deadline draft",
-        6: "confirmation_deadline confirmation",
-        8: "final_statement final_deadline final",
-        10: "bill_deadline bills bill",
-    }
-    for number in range(1, 11):
-        found = _working_day(work, after, number)
-        work.put(
-            f"wd{number}",
-            found.isoformat(),
-            f"working day {number} of the month after",
-            also=f"WD{number} {names.get(number, '')}",
-        )
-    wanted = "working_day wd n working_day_number"
-    if work.has(wanted):
-        work.put("date", _working_day(work, after, work.integer(wanted)).isoformat(), "", also="deadline day")
-
-
-def _working_day(work: Work, month: date, number: int) -> date:
-    if not 1 <= number <= 60:
-        work.bad(work.here("working_day"), f"is {number}", "1 to 60")
-    if not work.given(
-        "holidays public_holidays make_up_days make_up_working_days makeup_workdays makeup_working_days extra_workdays"
-    ):
-        try:
-            return daytypes.working_day(month, number)
-        except daytypes.NoCalendar:
-            work.bad(work.here("holidays"), "is missing", "the holidays of the year")
-    off = _days(work, "holidays public_holidays")
-    extra = _days(
-        work,
-        "make_up_days make_up_working_days makeup_workdays makeup_working_days extra_workdays make_up_workdays",
-    )
-    day = month
-    left = number
-    while True:
-        is_work = day in extra or (day not in off and day.weekday() < 5)
-        left -= is_work
-        if not left:
-            return day
-        day += timedelta(days=1)
-
-
-def _days(work: Work, names: str) -> set[date]:
-    if not work.has(names):
-        return set()
-    raw = work.raw(names)
-    try:
-        return {date.fromisoformat(str(each)) for each in raw} if isinstance(raw, list) else set()
-    except ValueError:
-        work.bad(work.here(names.split()[0]), "holds no date", "a list of dates YYYY-MM-DD")

@@ -13,34 +13,29 @@ from cloud.billing.charges import Transmission, TransmissionRow
 from cloud.billing.line import BillLine
 from cloud.billing.segment import DemandMode, Terms
 from cloud.cases.rules import Rules
+from cloud.cases.two_part_inputs import (
+    CAPACITY_PRICE,
+    CONTRACT,
+    CONTRACT_KVA,
+    DAY_BASE,
+    DAYS,
+    DEMAND,
+    DEMAND_PRICE,
+    KVA,
+    KWH,
+    LINES,
+    PARTS,
+    PER_KVA,
+    days,
+    demand,
+    kva,
+    mode,
+    two_part,
+)
 from cloud.cases.work import Work
 from cloud.money import EXACT, total, yuan
 
 RULE = "发改办价格〔2016〕1583号 · §3"
-MODES = {
-    "capacity": "capacity", "transformer_capacity": "capacity", "by_capacity": "capacity", "kva": "capacity",
-    "contract_max_demand": "contracted", "contract_demand": "contracted", "contracted": "contracted",
-    "contract_maximum_demand": "contracted", "contracted_demand": "contracted", "contract": "contracted",
-    "actual_max_demand": "actual", "actual_demand": "actual", "actual": "actual", "actual_maximum_demand": "actual",
-    "max_demand": "actual", "none": "none", "single_part": "none",
-}  # fmt: skip
-KVA = "transformer_kva capacity_kva kva installed_kva running_kva total_kva"
-CAPACITY_PRICE = (
-    "capacity_price_per_kva_month capacity_price price_per_kva_month capacity_price_yuan_per_kva_month"
-)
-DEMAND = "max_demand_kw demand_kw actual_demand_kw actual_max_demand_kw md_kw kw measured_demand_kw"
-DEMAND_PRICE = "demand_price_per_kw_month demand_price price_per_kw_month demand_price_yuan_per_kw_month"
-CONTRACT = "contract_demand_kw contract_max_demand_kw contract_kw requested_contract_demand_kw contracted_demand_kw requested_demand_kw requested_kw"
-FLOOR = "floor_ratio contract_floor_ratio min_ratio minimum_ratio contract_demand_floor_ratio floor"
-DAYS = "days service_days days_in_service days_of_service"
-DAY_BASE = "day_base days_of_month days_per_month month_days days_base"
-LINES = "incoming_lines lines supply_lines supply_points circuits feeders"
-PARTS = "parts sub_meters demand_parts allocated_demand_kw demand_split_kw split_demand_kw meters"
-KWH = "month_kwh total_kwh kwh energy_kwh kwh_total monthly_kwh"
-CONTRACT_KVA = f"contract_kva contract_capacity_kva contract_transformer_kva {KVA}"
-PER_KVA = "kwh_per_contract_kva kwh_per_kva month_kwh_per_kva"
-THRESHOLD = "load_factor_threshold_kwh_per_kva threshold_kwh_per_kva load_discount_from_kwh_per_kva threshold"
-DISCOUNT = "load_factor_discount discount_factor load_factor_discount_factor demand_price_factor discount_ratio load_discount_price_factor discount_price_factor discount_multiplier discounted_price_ratio"
 
 
 def rate(work: Work, rules: Rules) -> None:
@@ -58,7 +53,7 @@ def rate(work: Work, rules: Rules) -> None:
 
 def basic_charge(work: Work, rules: Rules) -> Decimal:
     """The basic charge of a case that contains one; noted as `basic_charge`."""
-    mode = _mode(work)
+    mode = mode(work)
     if mode == "none":
         work.put("basic_charge", Decimal(0), "0 (single-part)")
         return Decimal(0)
@@ -91,80 +86,17 @@ def _charge_or_structure(work: Work, rules: Rules) -> None:
     if work.has(CAPACITY_PRICE) and work.has(DEMAND_PRICE) and not work.has("billing_mode mode"):
         _compared(work, rules)
     elif has_price:
-        _charge(work, rules, _mode(work))
+        _charge(work, rules, mode(work))
     elif work.has(PER_KVA) or work.has(KWH):
-        _load_discount(work, _two_part(work, rules))
+        _load_discount(work, two_part(work, rules))
     elif work.has(CONTRACT):
-        _effective_contract(work, _two_part(work, rules))
+        _effective_contract(work, two_part(work, rules))
     else:
         _structure(work)
 
 
-def _mode(work: Work) -> str:
-    default = "capacity" if work.has(CAPACITY_PRICE) else "contracted" if work.has(CONTRACT) else "actual"
-    return work.choice(default, MODES, "billing_mode mode demand_mode basic_charge_mode")
-
-
-def _two_part(work: Work, rules: Rules) -> TwoPartRules:
-    """The published rules with what the case says otherwise."""
-    own = rules.two_part
-    base = work.number_or(own.days_of_month_charge, DAY_BASE)
-    if base <= 0 or base != int(base):
-        work.bad(work.here(DAY_BASE[0]), f"is {base}", "a whole number of days")
-    in_force = work.flag(
-        own.load_discount_in_force,
-        "load_factor_rule_in_force load_discount_in_force discount_in_force load_factor_discount_in_force",
-    )
-    return replace(
-        own,
-        days_of_month_charge=int(base),
-        contract_limit_ratio=work.number_or(
-            own.contract_limit_ratio, "limit_ratio contract_limit_ratio overrun_limit_ratio"
-        ),
-        contract_floor_ratio=work.number_or(own.contract_floor_ratio, FLOOR),
-        overrun_multiplier=work.number_or(own.overrun_multiplier, "overrun_multiplier overrun_factor k"),
-        overrun_variant=Overrun(
-            work.choice(own.overrun_variant, {"a": "A", "b": "B"}, "variant overrun_variant")
-        ),
-        load_discount_in_force=in_force,
-        load_discount_from_kwh_per_kva=work.number_or(own.load_discount_from_kwh_per_kva, THRESHOLD),
-        load_discount_price_factor=work.number_or(own.load_discount_price_factor, DISCOUNT),
-    )
-
-
-def _kva(work: Work) -> Decimal:
-    """Transformers, one or a list, and high-voltage motors that are connected directly."""
-    if work.is_list(f"transformers_kva transformers {KVA}"):
-        raw = work.raw(f"transformers_kva transformers {KVA}")
-        if isinstance(raw, list) and all(isinstance(each, dict) for each in raw):
-            sizes = [
-                each.decimal(f"kva {KVA}") for each in work.tables(f"transformers_kva transformers {KVA}")
-            ]
-        else:
-            sizes = work.decimals(f"transformers_kva transformers {KVA}")
-    else:
-        sizes = [work.not_negative(KVA)]
-    motors = [
-        work.number_or(0, name)
-        for name in (
-            "hv_motor_kw",
-            "hv_motors_kw",
-            "direct_hv_motors_kw",
-            "high_voltage_motor_kw",
-            "motor_kw",
-            "hv_motor_kva",
-            "direct_motor_kw",
-            "direct_hv_motor_kw",
-        )
-    ]
-    found = total((*sizes, *motors))
-    if len(sizes) + sum(1 for each in motors if each) > 1:
-        work.put("capacity_total_kva", found, "transformers + directly connected high-voltage motors")
-    return found
-
-
 def _charge(work: Work, rules: Rules, mode: str) -> None:
-    two_part = _two_part(work, rules)
+    two_part = two_part(work, rules)
     if mode == "capacity":
         line = _line(work, two_part, DemandMode.CAPACITY, Decimal(0))
         work.put(
@@ -176,7 +108,7 @@ def _charge(work: Work, rules: Rules, mode: str) -> None:
     elif mode == "contracted":
         _contracted(work, two_part)
     elif mode == "actual":
-        demand = _demand(work)
+        demand = demand(work)
         _load_discount(work, two_part)
         line = _line(work, two_part, DemandMode.ACTUAL, demand)
         _put_demand_charge(
@@ -201,7 +133,7 @@ def _put_discount_difference(work: Work, two_part: TwoPartRules, line: BillLine,
 
 
 def _contracted(work: Work, two_part: TwoPartRules) -> None:
-    demand = _demand(work)
+    demand = demand(work)
     _effective_contract(work, two_part)
     _load_discount(work, two_part)
     price = work.decimal(DEMAND_PRICE)
@@ -253,39 +185,16 @@ def _contract(work: Work, two_part: TwoPartRules) -> Decimal:
     requested = work.not_negative(CONTRACT)
     if not work.has(f"transformers_kva transformers {KVA}"):
         return requested
-    return max(requested, EXACT.multiply(two_part.contract_floor_ratio, _kva(work)))
+    return max(requested, EXACT.multiply(two_part.contract_floor_ratio, kva(work)))
 
 
 def _effective_contract(work: Work, two_part: TwoPartRules) -> None:
     requested, effective = work.not_negative(CONTRACT), _contract(work, two_part)
     if work.has(f"transformers_kva transformers {KVA}"):
-        floor = EXACT.multiply(two_part.contract_floor_ratio, _kva(work))
+        floor = EXACT.multiply(two_part.contract_floor_ratio, kva(work))
         work.put("floor_kw", floor, "floor_ratio x (transformers + directly connected motors)")
         work.put("floor_applied", effective > requested, "contract_demand_kw < floor_kw")
     work.put("effective_contract_demand_kw", effective, "max(contract_demand_kw, floor_kw)")
-
-
-def _demand(work: Work) -> Decimal:
-    if work.is_list(DEMAND):
-        found = total(work.decimals(DEMAND))
-    else:
-        found = work.not_negative(DEMAND) if work.has(DEMAND) else _read_demand(work)
-    return found
-
-
-def _read_demand(work: Work) -> Decimal:
-    """Demand = the meter's maximum x its multiplier, or the largest quarter-hour's energy x 4."""
-    if work.is_list("quarter_hour_kwh interval_kwh"):
-        highest = EXACT.multiply(max(work.decimals("quarter_hour_kwh interval_kwh")), Decimal(4))
-    elif work.is_list("quarter_hour_kw interval_kw"):
-        highest = max(work.decimals("quarter_hour_kw interval_kw"))
-    elif work.has("demand_reading register_demand demand_register max_demand_reading"):
-        highest = work.decimal("demand_reading register_demand demand_register max_demand_reading")
-    else:
-        return work.decimal(DEMAND)
-    demand = EXACT.multiply(highest, work.number_or(1, "multiplier meter_multiplier"))
-    work.put("max_demand_kw", demand, "demand_reading x multiplier")
-    return demand
 
 
 def _load_discount(work: Work, two_part: TwoPartRules) -> None:
@@ -296,7 +205,7 @@ def _load_discount(work: Work, two_part: TwoPartRules) -> None:
             two_part.load_discount_from_kwh_per_kva
         )
     elif work.has(KWH) and work.has(CONTRACT_KVA):
-        kva = work.positive(CONTRACT_KVA) if not work.is_list(CONTRACT_KVA) else _kva(work)
+        kva = work.positive(CONTRACT_KVA) if not work.is_list(CONTRACT_KVA) else kva(work)
         per_kva = Fraction(work.decimal(KWH)) / Fraction(kva)
         applied = two_part.load_discount_in_force and per_kva >= Fraction(
             two_part.load_discount_from_kwh_per_kva
@@ -319,7 +228,7 @@ def _is_discounted(work: Work) -> bool:
 
 def _line(work: Work, two_part: TwoPartRules, mode: DemandMode, demand: Decimal) -> BillLine:
     """The line a bill would have; all kW and kVA scaled to whole numbers, which the charge is linear in."""
-    kva = _kva(work) if work.has(f"transformers_kva transformers {KVA}") else Decimal(0)
+    kva = kva(work) if work.has(f"transformers_kva transformers {KVA}") else Decimal(0)
     contract = work.not_negative(CONTRACT) if mode is DemandMode.CONTRACTED else Decimal(0)
     scale = max(0, *(-int(each.as_tuple().exponent) for each in (kva, contract)))
     terms = Terms(
@@ -327,7 +236,7 @@ def _line(work: Work, two_part: TwoPartRules, mode: DemandMode, demand: Decimal)
         capacity_kva=int(EXACT.scaleb(kva, scale)), contract_demand_kw=int(EXACT.scaleb(contract, scale)),
         power_factor_standard=None,
     )  # fmt: skip
-    days = _days(work)
+    days = days(work)
     first = date(2026, 1, 1)
     factor = two_part.load_discount_price_factor if _is_discounted(work) else Decimal(1)
     row = TransmissionRow(
@@ -362,21 +271,12 @@ def _amount(work: Work, line: BillLine) -> Decimal:
 
 
 def _prorated(work: Work, amount: Decimal, two_part: TwoPartRules) -> Fraction:
-    days = _days(work)
+    days = days(work)
     return Fraction(amount) if days is None else Fraction(amount) * days / two_part.days_of_month_charge
 
 
-def _days(work: Work) -> int | None:
-    if not work.has(DAYS):
-        return None
-    days = work.integer(DAYS)
-    if not 0 <= days <= 3660:
-        work.bad(work.here(DAYS[0]), f"is {days}", "0 to 3660 days")
-    return days
-
-
 def _by_days(work: Work) -> str:
-    return " x days / day_base" if _days(work) is not None else ""
+    return " x days / day_base" if days(work) is not None else ""
 
 
 def _by_discount(work: Work) -> str:
@@ -392,7 +292,7 @@ def _several(work: Work, rules: Rules, parts: list[Work], name: str) -> None:
     charges: list[Decimal] = []
     for part in parts:
         part.rule = work.rule
-        _charge(part, rules, _mode(part))
+        _charge(part, rules, mode(part))
         found = part.results.named["basic_charge"].value
         charges.append(found if isinstance(found, Decimal) else Decimal(0))
     work.put(
@@ -463,7 +363,7 @@ def _compared(work: Work, rules: Rules) -> None:
 def _penalty(work: Work, rules: Rules) -> None:
     """Suspended equipment started without permission: the charge due and a penalty of a multiple of it (§16)."""
     part = work.part("due")
-    _charge(part, rules, _mode(work))
+    _charge(part, rules, mode(work))
     due = part.results.named["basic_charge"].value
     charge = due if isinstance(due, Decimal) else Decimal(0)
     work.put("basic_charge_due", charge, f"kVA or kW x price{_by_days(work)}", kind="money")
@@ -486,7 +386,7 @@ def _loss(work: Work) -> None:
 
 def _structure(work: Work) -> None:
     """Which tariff structures a capacity may have: up to 100 kVA single, to 315 a choice, from 315 two-part (§3.1)."""
-    kva = _kva(work)
+    kva = kva(work)
     choice_from = work.number_or(100, "single_part_max_kva choice_from_kva single_part_limit_kva")
     two_part_from = work.number_or(315, "two_part_from_kva two_part_min_kva two_part_limit_kva")
     existing = work.flag(False, "existing_single_part is_existing_single_part existing_user is_existing")
