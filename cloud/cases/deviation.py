@@ -13,9 +13,9 @@ from cloud.cases.deviation_inputs import (
     PENALTY,
     UP,
     UP_ELSE,
-    band,
-    contract,
+    band_of,
     contract_charge,
+    contract_of,
     has_band,
 )
 from cloud.cases.work import Work
@@ -89,7 +89,7 @@ def _is_generator(work: Work) -> bool:
 def _regulated(work: Work) -> None:
     """889号: over-use at the up-regulation average x U1, under-use at the down-regulation average x U2; K1, K2 mirrored."""
     work.rule = RULE
-    contract, actual = contract(work), work.not_negative(ACTUAL)
+    contract, actual = contract_of(work), work.not_negative(ACTUAL)
     generator = _is_generator(work)
     over_tiers, under_tiers = _tiers(work, "over", generator), _tiers(work, "under", generator)
     deviation_mwh = EXACT.subtract(actual, contract)
@@ -238,8 +238,8 @@ def _assessments(work: Work) -> tuple[Assessment, ...]:
         return ()
     return (
         Assessment(
-            band(work, "over"),
-            band(work, "under"),
+            band_of(work, "over"),
+            band_of(work, "under"),
             PricePick(("assessment",), "first"),
             work.decimal(PENALTY),
         ),

@@ -12,8 +12,8 @@ from cloud.cases.deviation_inputs import (
     CONTRACT_PRICE,
     PENALTY,
     REFERENCE,
-    band,
-    contract,
+    band_of,
+    contract_of,
 )
 from cloud.cases.work import Work
 from cloud.market.deviation import Assessment, PassOnTerms, PricePick, SideRule, deviation_amount, pass_on
@@ -54,11 +54,11 @@ def side_price(work: Work, kind: str) -> Decimal | None:
 def banded(work: Work) -> None:
     """A free band around the contract; the excess is assessed at a share of a price (福建, 宁夏, 四川, 广东 forms)."""
     work.rule = "§8.2"
-    contract, actual = contract(work), work.not_negative(ACTUAL)
+    contract, actual = contract_of(work), work.not_negative(ACTUAL)
     deviation = EXACT.subtract(actual, contract)
     over = deviation > 0
     kind = "over" if over else "under"
-    band = band(work, kind)
+    band = band_of(work, kind)
     own_rate = " ".join(
         f"{word}_penalty_rate penalty_rate_{word} {word}_rate {word}_assessment_rate"
         for word in (
@@ -208,7 +208,7 @@ def _compensation(work: Work, bid: Decimal) -> Decimal:
 def recovered(work: Work) -> None:
     """中长期偏差收益回收: contracts outside a band of the actual energy give their gain back."""
     work.rule = "§8.2"
-    contract, actual = contract(work), work.not_negative(ACTUAL)
+    contract, actual = contract_of(work), work.not_negative(ACTUAL)
     low, high = (
         work.decimal("band_low low_band recovery_low_ratio lower_ratio"),
         work.decimal("band_high high_band recovery_high_ratio upper_ratio"),

@@ -32,7 +32,7 @@ REFERENCE = "reference_price auction_price monthly_auction_price monthly_clearin
 PENALTY = "penalty_rate assessment_rate rate penalty_ratio assessment_ratio"
 
 
-def contract(work: Work) -> Decimal:
+def contract_of(work: Work) -> Decimal:
     """Contracts bought less contracts sold on."""
     if work.is_list("contracts"):
         found = Decimal(0)
@@ -120,7 +120,7 @@ def has_band(work: Work) -> bool:
     )
 
 
-def band(work: Work, kind: str) -> Decimal | None:
+def band_of(work: Work, kind: str) -> Decimal | None:
     own = OVER_BAND if kind == "over" else UNDER_BAND
     side = ("upper", "over", "up", "above") if kind == "over" else ("lower", "under", "low", "below")
     percent = " ".join(

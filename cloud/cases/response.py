@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 
-from cloud.cases.response_baseline import adjusted, baseline
+from cloud.cases.response_baseline import adjusted, baseline_of
 from cloud.cases.work import Work
 from cloud.market import response
 from cloud.market.response import Band, Shortfall
@@ -59,7 +59,7 @@ def _one(work: Work) -> None:
     ):
         _pool(work, list(_claims(work)))
         return
-    baseline = baseline(work)
+    baseline = baseline_of(work)
     baseline = adjusted(work, baseline)
     reduced = _reduction(work, baseline)
     quantity = _eligible(work, reduced)

@@ -30,7 +30,7 @@ BEFORE_BASE = "pre_event_baseline_kw pre_baseline_kw before_baseline_kw pre_even
 BASELINE = "baseline_kw raw_baseline_kw baseline unadjusted_baseline_kw event_baseline_kw"
 
 
-def baseline(work: Work) -> tuple[Fraction, ...]:
+def baseline_of(work: Work) -> tuple[Fraction, ...]:
     if work.has(DAYS_KW) and work.is_list(DAYS_KW):
         days = work.matrix(DAYS_KW)
         days = _chosen(work, days)

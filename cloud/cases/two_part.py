@@ -26,11 +26,11 @@ from cloud.cases.two_part_inputs import (
     LINES,
     PARTS,
     PER_KVA,
-    days,
-    demand,
-    kva,
-    mode,
-    two_part,
+    days_of,
+    demand_of,
+    kva_of,
+    mode_of,
+    rules_of,
 )
 from cloud.cases.work import Work
 from cloud.money import EXACT, total, yuan
@@ -53,7 +53,7 @@ def rate(work: Work, rules: Rules) -> None:
 
 def basic_charge(work: Work, rules: Rules) -> Decimal:
     """The basic charge of a case that contains one; noted as `basic_charge`."""
-    mode = mode(work)
+    mode = mode_of(work)
     if mode == "none":
         work.put("basic_charge", Decimal(0), "0 (single-part)")
         return Decimal(0)
@@ -86,17 +86,17 @@ def _charge_or_structure(work: Work, rules: Rules) -> None:
     if work.has(CAPACITY_PRICE) and work.has(DEMAND_PRICE) and not work.has("billing_mode mode"):
         _compared(work, rules)
     elif has_price:
-        _charge(work, rules, mode(work))
+        _charge(work, rules, mode_of(work))
     elif work.has(PER_KVA) or work.has(KWH):
-        _load_discount(work, two_part(work, rules))
+        _load_discount(work, rules_of(work, rules))
     elif work.has(CONTRACT):
-        _effective_contract(work, two_part(work, rules))
+        _effective_contract(work, rules_of(work, rules))
     else:
         _structure(work)
 
 
 def _charge(work: Work, rules: Rules, mode: str) -> None:
-    two_part = two_part(work, rules)
+    two_part = rules_of(work, rules)
     if mode == "capacity":
         line = _line(work, two_part, DemandMode.CAPACITY, Decimal(0))
         work.put(
@@ -108,7 +108,7 @@ def _charge(work: Work, rules: Rules, mode: str) -> None:
     elif mode == "contracted":
         _contracted(work, two_part)
     elif mode == "actual":
-        demand = demand(work)
+        demand = demand_of(work)
         _load_discount(work, two_part)
         line = _line(work, two_part, DemandMode.ACTUAL, demand)
         _put_demand_charge(
@@ -133,7 +133,7 @@ def _put_discount_difference(work: Work, two_part: TwoPartRules, line: BillLine,
 
 
 def _contracted(work: Work, two_part: TwoPartRules) -> None:
-    demand = demand(work)
+    demand = demand_of(work)
     _effective_contract(work, two_part)
     _load_discount(work, two_part)
     price = work.decimal(DEMAND_PRICE)
@@ -185,13 +185,13 @@ def _contract(work: Work, two_part: TwoPartRules) -> Decimal:
     requested = work.not_negative(CONTRACT)
     if not work.has(f"transformers_kva transformers {KVA}"):
         return requested
-    return max(requested, EXACT.multiply(two_part.contract_floor_ratio, kva(work)))
+    return max(requested, EXACT.multiply(two_part.contract_floor_ratio, kva_of(work)))
 
 
 def _effective_contract(work: Work, two_part: TwoPartRules) -> None:
     requested, effective = work.not_negative(CONTRACT), _contract(work, two_part)
     if work.has(f"transformers_kva transformers {KVA}"):
-        floor = EXACT.multiply(two_part.contract_floor_ratio, kva(work))
+        floor = EXACT.multiply(two_part.contract_floor_ratio, kva_of(work))
         work.put("floor_kw", floor, "floor_ratio x (transformers + directly connected motors)")
         work.put("floor_applied", effective > requested, "contract_demand_kw < floor_kw")
     work.put("effective_contract_demand_kw", effective, "max(contract_demand_kw, floor_kw)")
@@ -205,7 +205,7 @@ def _load_discount(work: Work, two_part: TwoPartRules) -> None:
             two_part.load_discount_from_kwh_per_kva
         )
     elif work.has(KWH) and work.has(CONTRACT_KVA):
-        kva = work.positive(CONTRACT_KVA) if not work.is_list(CONTRACT_KVA) else kva(work)
+        kva = work.positive(CONTRACT_KVA) if not work.is_list(CONTRACT_KVA) else kva_of(work)
         per_kva = Fraction(work.decimal(KWH)) / Fraction(kva)
         applied = two_part.load_discount_in_force and per_kva >= Fraction(
             two_part.load_discount_from_kwh_per_kva
@@ -228,7 +228,7 @@ def _is_discounted(work: Work) -> bool:
 
 def _line(work: Work, two_part: TwoPartRules, mode: DemandMode, demand: Decimal) -> BillLine:
     """The line a bill would have; all kW and kVA scaled to whole numbers, which the charge is linear in."""
-    kva = kva(work) if work.has(f"transformers_kva transformers {KVA}") else Decimal(0)
+    kva = kva_of(work) if work.has(f"transformers_kva transformers {KVA}") else Decimal(0)
     contract = work.not_negative(CONTRACT) if mode is DemandMode.CONTRACTED else Decimal(0)
     scale = max(0, *(-int(each.as_tuple().exponent) for each in (kva, contract)))
     terms = Terms(
@@ -236,7 +236,7 @@ def _line(work: Work, two_part: TwoPartRules, mode: DemandMode, demand: Decimal)
         capacity_kva=int(EXACT.scaleb(kva, scale)), contract_demand_kw=int(EXACT.scaleb(contract, scale)),
         power_factor_standard=None,
     )  # fmt: skip
-    days = days(work)
+    days = days_of(work)
     first = date(2026, 1, 1)
     factor = two_part.load_discount_price_factor if _is_discounted(work) else Decimal(1)
     row = TransmissionRow(
@@ -271,12 +271,12 @@ def _amount(work: Work, line: BillLine) -> Decimal:
 
 
 def _prorated(work: Work, amount: Decimal, two_part: TwoPartRules) -> Fraction:
-    days = days(work)
+    days = days_of(work)
     return Fraction(amount) if days is None else Fraction(amount) * days / two_part.days_of_month_charge
 
 
 def _by_days(work: Work) -> str:
-    return " x days / day_base" if days(work) is not None else ""
+    return " x days / day_base" if days_of(work) is not None else ""
 
 
 def _by_discount(work: Work) -> str:
@@ -292,7 +292,7 @@ def _several(work: Work, rules: Rules, parts: list[Work], name: str) -> None:
     charges: list[Decimal] = []
     for part in parts:
         part.rule = work.rule
-        _charge(part, rules, mode(part))
+        _charge(part, rules, mode_of(part))
         found = part.results.named["basic_charge"].value
         charges.append(found if isinstance(found, Decimal) else Decimal(0))
     work.put(
@@ -363,7 +363,7 @@ def _compared(work: Work, rules: Rules) -> None:
 def _penalty(work: Work, rules: Rules) -> None:
     """Suspended equipment started without permission: the charge due and a penalty of a multiple of it (§16)."""
     part = work.part("due")
-    _charge(part, rules, mode(work))
+    _charge(part, rules, mode_of(work))
     due = part.results.named["basic_charge"].value
     charge = due if isinstance(due, Decimal) else Decimal(0)
     work.put("basic_charge_due", charge, f"kVA or kW x price{_by_days(work)}", kind="money")
@@ -386,7 +386,7 @@ def _loss(work: Work) -> None:
 
 def _structure(work: Work) -> None:
     """Which tariff structures a capacity may have: up to 100 kVA single, to 315 a choice, from 315 two-part (§3.1)."""
-    kva = kva(work)
+    kva = kva_of(work)
     choice_from = work.number_or(100, "single_part_max_kva choice_from_kva single_part_limit_kva")
     two_part_from = work.number_or(315, "two_part_from_kva two_part_min_kva two_part_limit_kva")
     existing = work.flag(False, "existing_single_part is_existing_single_part existing_user is_existing")

@@ -51,12 +51,12 @@ THRESHOLD = "load_factor_threshold_kwh_per_kva threshold_kwh_per_kva load_discou
 DISCOUNT = "load_factor_discount discount_factor load_factor_discount_factor demand_price_factor discount_ratio load_discount_price_factor discount_price_factor discount_multiplier discounted_price_ratio"
 
 
-def mode(work: Work) -> str:
+def mode_of(work: Work) -> str:
     default = "capacity" if work.has(CAPACITY_PRICE) else "contracted" if work.has(CONTRACT) else "actual"
     return work.choice(default, MODES, "billing_mode mode demand_mode basic_charge_mode")
 
 
-def two_part(work: Work, rules: Rules) -> TwoPartRules:
+def rules_of(work: Work, rules: Rules) -> TwoPartRules:
     """The published rules with what the case says otherwise."""
     own = rules.two_part
     base = work.number_or(own.days_of_month_charge, DAY_BASE)
@@ -83,7 +83,7 @@ def two_part(work: Work, rules: Rules) -> TwoPartRules:
     )
 
 
-def kva(work: Work) -> Decimal:
+def kva_of(work: Work) -> Decimal:
     """Transformers, one or a list, and high-voltage motors that are connected directly."""
     if work.is_list(f"transformers_kva transformers {KVA}"):
         raw = work.raw(f"transformers_kva transformers {KVA}")
@@ -114,7 +114,7 @@ def kva(work: Work) -> Decimal:
     return found
 
 
-def demand(work: Work) -> Decimal:
+def demand_of(work: Work) -> Decimal:
     if work.is_list(DEMAND):
         found = total(work.decimals(DEMAND))
     else:
@@ -137,7 +137,7 @@ def _read_demand(work: Work) -> Decimal:
     return demand
 
 
-def days(work: Work) -> int | None:
+def days_of(work: Work) -> int | None:
     if not work.has(DAYS):
         return None
     days = work.integer(DAYS)
