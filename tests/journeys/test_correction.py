@@ -1,0 +1,499 @@
+"""A reading is corrected in a closed month: exactly the touched bills change, and the ledger stays right.
+
+Product asks E #2 (correcting a reading corrects the money), E #3 (late data after the period is closed) and E #20
+(back-dated entries do not distort periods). One database for the module; every test has accounts of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import money_world as world
+import psycopg
+import pytest
+from money_world import AUGUST, ISSUED_AT, SHELLS, account_id, point_id
+
+from cloud.billing import correction, ledger
+from cloud.billing.correction import BEYOND, DESK, Outcome
+from cloud.billing.ledger import Journal, Posting
+from cloud.billing.run import bill as billing
+from cloud.billing.run import correct
+from cloud.billing.run import issue as issuing
+from cloud.billing.store import bills, corrections, published, touched
+from cloud.billing.store import ledger as books
+from cloud.billing.store.corrections import ItemRow, SamePerson
+from cloud.db import Conn, ProcessRole, Scope, open_pool, take_scope
+from cloud.security.access import Actor
+
+JOB = Scope(ProcessRole.WORKER, actor="job:corrections")
+DAY = date(2026, 8, 20)
+SLOT = 40  # 10:00, a peak quarter-hour of the Jibei calendar in August
+LATE_AT = datetime(2026, 9, 29, 3, tzinfo=UTC)  # forty days after the day it is about
+R1_DUE = datetime(2026, 11, 2, 3, tzinfo=UTC)  # two months after the month's end
+_numbers = itertools.count(1)
+_hours = itertools.count()
+
+
+@pytest.fixture
+def conn(journey_database: str) -> Iterator[Conn]:
+    with psycopg.connect(journey_database) as connection:
+        # Every test lives through the same autumn, so each begins as if nobody had looked yet.
+        connection.execute("SET LOCAL session_replication_role = replica")
+        connection.execute("DELETE FROM correction_look")
+        connection.commit()
+        yield connection
+
+
+@pytest.fixture
+def second(conn: Conn) -> Actor:
+    actor = world.put_staff(conn, f"zhang{next(_numbers)}")
+    conn.commit()
+    return actor
+
+
+def some_accounts(conn: Conn, count: int) -> tuple[int, ...]:
+    """Accounts with August drawn up and issued."""
+    numbers = tuple(next(_numbers) for _ in range(count))
+    world.put_accounts(conn, numbers)
+    for number in numbers:
+        world.put_month(conn, number)
+        world.bill_and_issue(conn, number)
+    conn.commit()
+    return numbers
+
+
+def less(conn: Conn, number: int, at: datetime = LATE_AT, day: date = DAY, revision: int = 2) -> None:
+    """The quarter-hour of 10:00 turns out to have had one kilowatt-hour less."""
+    changed = world.a_day(number, day, revision, **{f"slot_{SLOT}": 1000 * number - 1000 * (revision - 1)})
+    world.put_revision(conn, changed, at)
+    conn.commit()
+
+
+def propose(dsn: str, now: datetime = R1_DUE) -> tuple[int, ...]:
+    with open_pool(dsn, size_max=1) as pool:
+        return correct.propose_due(pool, JOB, SHELLS, now)
+
+
+def items_of(conn: Conn, proposals: Sequence[int]) -> list[ItemRow]:
+    return [item for number in proposals for item in corrections.items(conn, number)]
+
+
+def revisions(conn: Conn, *numbers: int) -> list[tuple[str, int, str, int]]:
+    rows = conn.execute(
+        "SELECT account_id, revision, state, total_fen FROM bill WHERE account_id = ANY(%s) ORDER BY 1, 2",
+        ([account_id(number) for number in numbers],),
+    )
+    return rows.fetchall()
+
+
+def open_fen(conn: Conn, number: int) -> list[int]:
+    return [item.open_fen for item in books.open_items(conn, account_id(number))]
+
+
+def is_balanced(conn: Conn) -> bool:
+    rows = books.trial_balance(conn, None, None)
+    return bool(rows) and sum(row.balance_fen for row in rows) == 0
+
+
+def test_one_corrected_interval_of_a_closed_month_changes_exactly_its_bill(
+    conn: Conn, journey_database: str, second: Actor
+) -> None:
+    """E #2. 1 kWh of the peak less, worth what the bill's own lines say a peak kWh costs."""
+    one, *others = some_accounts(conn, 3)
+    books.lock_period(conn, AUGUST, "test", ISSUED_AT)
+    conn.commit()
+    untouched = revisions(conn, *others)
+    august = books.trial_balance(conn, date(2026, 9, 1), None)
+    september = books.trial_balance(conn, date(2026, 10, 1), None)
+    old = bills.load(conn, corrections_bill(conn, one))
+    less(conn, one)
+
+    proposals = propose(journey_database)
+
+    (item,) = items_of(conn, proposals)
+    assert (item.account_id, item.outcome) == (account_id(one), Outcome.DIFFERS)
+    assert [why.detail for why in item.whys] == [f"{point_id(one)} 2026-08-20 1 2"]
+    assert len(revisions(conn, one)) == 1  # a proposal is no bill
+    (new_id,) = correct.approve(conn, second, item.correction_id, SHELLS, R1_DUE)
+    conn.commit()
+
+    new = bills.load(conn, new_id)
+    assert [row[1:3] for row in revisions(conn, one)] == [(1, "superseded"), (2, "issued")]
+    assert new.total_fen - old.total_fen == item.change_fen < 0
+    assert sum(line.quantity for line in new.lines if line.section == "energy") == (
+        sum(line.quantity for line in old.lines if line.section == "energy") - Decimal(1)
+    )
+    changed = {(c.section, c.period) for c in correction.changes(old.lines, new.lines)}
+    assert all(period in (None, "peak") for _, period in changed)
+    assert revisions(conn, *others) == untouched
+    assert open_fen(conn, one) == [new.total_fen]
+    assert is_balanced(conn)
+    # E #20: neither the locked month nor the one in which the bill went out has moved.
+    assert books.trial_balance(conn, date(2026, 9, 1), None) == august
+    assert books.trial_balance(conn, date(2026, 10, 1), None) == september
+
+
+def corrections_bill(conn: Conn, number: int) -> int:
+    row = conn.execute(
+        "SELECT bill_id FROM bill WHERE account_id = %s AND state = 'issued'", (account_id(number),)
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_the_customer_reads_why_and_sees_both_bills(conn: Conn, journey_database: str, second: Actor) -> None:
+    one, other = some_accounts(conn, 2)
+    old_id = corrections_bill(conn, one)
+    less(conn, one)
+    (proposal,) = propose(journey_database)
+    (new_id,) = correct.approve(conn, second, proposal, SHELLS, R1_DUE)
+    conn.commit()
+    parties = dict(conn.execute("SELECT account_id, party_id FROM account").fetchall())
+
+    take_scope(conn, Scope(ProcessRole.API, "customer", parties[account_id(one)], "user:1"))
+
+    (note,) = corrections.corrections_of(conn, new_id)
+    assert corrections.corrections_of(conn, old_id) == (note,)
+    assert (note.bill_id, note.corrects, note.corrected_at) == (new_id, old_id, R1_DUE)
+    assert "电量数据更正或迟到" in note.reason
+    assert note.change_fen < 0
+    assert conn.execute("SELECT count(*) FROM correction").fetchone() == (
+        0,
+    )  # the desk is not the customer's
+    conn.rollback()
+    take_scope(conn, Scope(ProcessRole.API, "customer", parties[account_id(other)], "user:1"))
+    assert corrections.corrections_of(conn, new_id) == ()
+
+
+def test_a_correction_after_payment_leaves_the_customers_money_on_the_account(
+    conn: Conn, journey_database: str, second: Actor
+) -> None:
+    (one,) = some_accounts(conn, 1)
+    paid = bills.load(conn, corrections_bill(conn, one)).total_fen
+    item = ledger.item_of(account_id(one), AUGUST)
+    books.post(
+        conn,
+        Journal(
+            f"payment:{one}",
+            "pay",
+            date(2026, 9, 20),
+            date(2026, 9, 20),
+            (Posting("cash/bank", paid), Posting(ledger.receivable(account_id(one)), -paid, item)),
+        ),
+        LATE_AT,
+    )
+    conn.commit()
+    assert open_fen(conn, one) == []
+    less(conn, one)
+
+    (proposal,) = propose(journey_database)
+    (new_id,) = correct.approve(conn, second, proposal, SHELLS, R1_DUE)
+    conn.commit()
+
+    change = bills.load(conn, new_id).total_fen - paid
+    assert open_fen(conn, one) == [change]  # negative: we owe it
+    assert change < 0
+    assert is_balanced(conn)
+
+
+def test_late_data_goes_to_the_run_that_is_due_and_not_before(
+    conn: Conn, journey_database: str, second: Actor
+) -> None:
+    """E #3: data at D+40 finds the bill issued; R1 takes it, the others stay as they are."""
+    one, other = some_accounts(conn, 2)
+    less(conn, one)
+
+    assert propose(journey_database, datetime(2026, 9, 30, tzinfo=UTC)) == ()
+    assert propose(journey_database, datetime(2026, 10, 31, 15, tzinfo=UTC)) == ()
+    (proposal,) = propose(journey_database, datetime(2026, 10, 31, 16, tzinfo=UTC))  # 1 November, market time
+
+    row = corrections.find(conn, proposal)
+    assert row is not None
+    assert (row.run, row.differs_count, row.prepared_by) == ("r1", 1, "job:corrections")
+    correct.approve(conn, second, proposal, SHELLS, R1_DUE)
+    conn.commit()
+    assert [each[1:3] for each in revisions(conn, one, other)] == [
+        (1, "superseded"),
+        (2, "issued"),
+        (1, "issued"),
+    ]
+    less(conn, one, datetime(2026, 11, 20, tzinfo=UTC), revision=3)  # after R1: the next run is R2, in March
+    assert propose(journey_database, datetime(2027, 2, 27, tzinfo=UTC)) == ()
+    (proposal,) = propose(journey_database, datetime(2027, 3, 1, tzinfo=UTC))
+    row = corrections.find(conn, proposal)
+    assert row is not None
+    assert row.run == "r2"
+    correct.decline(conn, second, proposal, "测试到此为止", datetime(2027, 3, 1, tzinfo=UTC))
+    conn.commit()
+
+
+def test_what_is_known_after_twelve_months_is_listed_and_not_billed(
+    conn: Conn, journey_database: str, second: Actor
+) -> None:
+    one, two = some_accounts(conn, 2)
+    limit = datetime(2027, 8, 31, 16, tzinfo=UTC)  # 1 September 2027 in the market
+    less(conn, one, limit)
+    less(conn, two, datetime(2027, 8, 31, 15, 59, tzinfo=UTC))
+
+    outcomes = {item.account_id: item for item in items_of(conn, propose(journey_database, limit))}
+
+    assert outcomes[account_id(one)].outcome is Outcome.BEYOND
+    assert outcomes[account_id(one)].change_fen == 0
+    assert outcomes[account_id(two)].outcome is Outcome.DIFFERS
+    with pytest.raises(correct.NothingToCorrect):
+        correct.approve(conn, second, outcomes[account_id(one)].correction_id, SHELLS, limit)
+    conn.rollback()
+    correct.decline(conn, second, outcomes[account_id(two)].correction_id, "测试到此为止", limit)
+    conn.commit()
+
+
+def test_one_account_that_cannot_be_drawn_up_never_stops_the_others(
+    conn: Conn, journey_database: str, second: Actor
+) -> None:
+    broken, healthy = some_accounts(conn, 2)
+    gap = world.a_day(broken, DAY, 2)
+    missing = (None, *gap.import_wh[1:])
+    world.put_revision(
+        conn, type(gap)(*(gap.supply_point_id, DAY, 2, missing), *(missing,) * 3, gap.quality), LATE_AT
+    )
+    less(conn, healthy)
+
+    (proposal,) = propose(journey_database)
+
+    found = {item.account_id: item for item in corrections.items(conn, proposal)}
+    assert found[account_id(broken)].outcome is Outcome.REFUSED
+    assert found[account_id(broken)].problem.startswith("intervals_missing")
+    assert found[account_id(healthy)].outcome is Outcome.DIFFERS
+    correct.approve(conn, second, proposal, SHELLS, R1_DUE)
+    conn.commit()
+    assert [row[1:3] for row in revisions(conn, broken)] == [(1, "issued")]
+    assert [row[1:3] for row in revisions(conn, healthy)] == [(1, "superseded"), (2, "issued")]
+
+
+def test_a_bug_in_one_account_never_stops_the_others(conn: Conn, second: Actor) -> None:
+    buggy, healthy = some_accounts(conn, 2)
+    less(conn, buggy)
+    less(conn, healthy)
+
+    def draw(conn: Conn, known: billing.Inputs, revision: int, now: datetime) -> billing.Bill:
+        if known.account.account_id == account_id(buggy):
+            raise ZeroDivisionError("planted")
+        return billing.draw(conn, known, revision, now)
+
+    shells = correct.Shells(billing.inputs, draw, issuing.issue)
+    touched.look(conn, R1_DUE)
+    notes = [
+        each
+        for each in correction.by_bill(touched.waiting(conn))
+        if each.account_id in (account_id(buggy), account_id(healthy))
+    ]
+    proposal = correct.prepare(conn, notes, correct.Order("r1", "测试", "job:x"), shells, R1_DUE)
+
+    outcomes = {item.account_id: (item.outcome, item.problem) for item in corrections.items(conn, proposal)}
+    assert outcomes[account_id(buggy)] == (Outcome.REFUSED, "bug: ZeroDivisionError")
+    assert outcomes[account_id(healthy)][0] is Outcome.DIFFERS
+    assert len(correct.approve(conn, second, proposal, SHELLS, R1_DUE)) == 1
+    conn.commit()
+
+
+def test_a_change_that_moves_no_fen_makes_no_bill(conn: Conn, journey_database: str) -> None:
+    """Half a kilowatt-hour of 2,976 quarter-hours: whole kWh are billed, so the bill stays right."""
+    (one,) = some_accounts(conn, 1)
+    world.put_revision(conn, world.a_day(one, DAY, 2, **{f"slot_{SLOT}": 1000 * one - 400}), LATE_AT)
+    conn.commit()
+
+    (item,) = (
+        each for each in items_of(conn, propose(journey_database)) if each.account_id == account_id(one)
+    )
+
+    assert item.outcome is Outcome.SAME
+    assert corrections.find(conn, item.correction_id) not in corrections.newest(conn, is_open=True)
+
+
+def test_a_superseding_price_file_is_proposed_at_once_to_every_bill_that_names_it(
+    conn: Conn, journey_database: str, second: Actor
+) -> None:
+    numbers = some_accounts(conn, 2)
+    now = datetime(2026, 9, 30, 2, tzinfo=UTC)
+    publish_next(conn, "jibei-funds", now)
+    found = touched.bills_of_file(conn, "jibei-funds", [1])
+    assert {corrections_bill(conn, number) for number in numbers} <= set(found)
+
+    proposals = propose(journey_database, now)
+
+    mine = [item for item in items_of(conn, proposals) if item.account_id in map(account_id, numbers)]
+    assert [item.outcome for item in mine] == [Outcome.DIFFERS] * 2
+    assert {why.detail for item in mine for why in item.whys} == {"jibei-funds@2"}
+    assert all(corrections.find(conn, number).run == DESK for number in proposals)  # type: ignore[union-attr]
+    after = corrections.proposed_bill(conn, mine[0].correction_id, mine[0].bill_id)
+    assert after is not None
+    changed = correction.changes(bills.load(conn, mine[0].bill_id).lines, after.lines)
+    assert "funds" in {each.section for each in changed}
+    for number in proposals:
+        correct.approve(conn, second, number, SHELLS, now)
+    conn.commit()
+    assert is_balanced(conn)
+    assert propose(journey_database, now) == ()  # and nothing is left to do
+
+
+def publish_next(conn: Conn, sheet_id: str, now: datetime) -> None:
+    """The next version of a published file: every price a tenth higher where it is the water fund's."""
+    row = conn.execute("SELECT body FROM price_sheet WHERE sheet_id = %s", (sheet_id,)).fetchone()
+    assert row is not None
+    body = str(row[0]).replace("version = 1", "version = 2", 1)
+    prices = [line for line in body.splitlines() if line.startswith("price_yuan_per_kwh = ")]
+    assert prices
+    changed = body.replace(prices[0], 'price_yuan_per_kwh = "0.05"', 1)
+    published.keep(conn, [published.PublishedText(f"{sheet_id}.toml", changed)], now)
+    conn.commit()
+
+
+def test_changed_terms_are_proposed_at_once(conn: Conn, journey_database: str, second: Actor) -> None:
+    one, other = some_accounts(conn, 2)
+    conn.execute("UPDATE account_terms SET voltage = '35kV' WHERE account_id = %s", (account_id(one),))
+    conn.commit()
+    now = datetime(2026, 9, 30, 4, tzinfo=UTC)
+
+    (proposal,) = propose(journey_database, now)
+
+    (item,) = corrections.items(conn, proposal)
+    assert (item.account_id, item.outcome, item.whys[0].cause) == (account_id(one), Outcome.DIFFERS, "terms")
+    correct.approve(conn, second, proposal, SHELLS, now)
+    conn.commit()
+    assert [row[1:3] for row in revisions(conn, other)] == [(1, "issued")]
+
+
+def test_terms_that_end_later_do_not_touch_the_months_before(conn: Conn, journey_database: str) -> None:
+    (one,) = some_accounts(conn, 1)
+    conn.execute(
+        """UPDATE account_terms SET effective = tstzrange(lower(effective), '2026-11-01 00:00+08')
+           WHERE account_id = %s""",
+        (account_id(one),),
+    )
+    conn.commit()
+
+    assert propose(journey_database, datetime(2026, 9, 30, 5, tzinfo=UTC)) == ()
+
+
+# ---- two persons --------------------------------------------------------------------------------------------
+
+
+def a_proposal_of(conn: Conn, number: int, actor: str) -> int:
+    less(conn, number)
+    touched.look(conn, R1_DUE)
+    notes = correction.by_bill(touched.waiting(conn, account_id(number)))
+    proposal = correct.prepare(conn, notes, correct.Order(DESK, "表计更换漏录", actor), SHELLS, R1_DUE)
+    conn.commit()
+    return proposal
+
+
+def test_who_prepared_a_correction_cannot_approve_it_in_code_or_in_sql(conn: Conn, second: Actor) -> None:
+    (one,) = some_accounts(conn, 1)
+    proposal = a_proposal_of(conn, one, f"user:{second.user_id}")
+
+    with pytest.raises(SamePerson):
+        correct.approve(conn, second, proposal, SHELLS, R1_DUE)
+    conn.rollback()
+    with pytest.raises(SamePerson):
+        corrections.decide(conn, proposal, "approve", "", (f"user:{second.user_id}", R1_DUE))
+    conn.rollback()
+    third = world.put_staff(conn, f"li{next(_numbers)}")
+    assert len(correct.approve(conn, third, proposal, SHELLS, R1_DUE)) == 1
+    conn.commit()
+
+
+@pytest.mark.parametrize("actor", ["cli:correct", "job:corrections", "user:", ""])
+def test_no_command_and_no_job_approves(conn: Conn, actor: str) -> None:
+    (one,) = some_accounts(conn, 1)
+    proposal = a_proposal_of(conn, one, "job:corrections")
+
+    with pytest.raises((psycopg.errors.CheckViolation, SamePerson)):
+        corrections.decide(conn, proposal, "approve", "", (actor, R1_DUE))
+    conn.rollback()
+
+
+def test_a_page_decides_in_the_name_of_who_is_signed_in(conn: Conn, second: Actor) -> None:
+    (one,) = some_accounts(conn, 1)
+    proposal = a_proposal_of(conn, one, "job:corrections")
+
+    take_scope(conn, Scope(ProcessRole.API, "staff", None, f"user:{second.user_id}"))
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        corrections.decide(conn, proposal, "approve", "", ("user:999", R1_DUE))
+    conn.rollback()
+    take_scope(conn, Scope(ProcessRole.API, "staff", None, f"user:{second.user_id}"))
+    assert len(correct.approve(conn, second, proposal, SHELLS, R1_DUE)) == 1
+    conn.commit()
+    with pytest.raises(correct.Decided):
+        correct.approve(conn, second, proposal, SHELLS, R1_DUE)
+    conn.rollback()
+
+
+def test_what_changed_since_it_was_shown_is_not_issued(
+    conn: Conn, journey_database: str, second: Actor
+) -> None:
+    """What the approver saw is what is issued, or nothing is."""
+    one, two = some_accounts(conn, 2)
+    less(conn, one)
+    less(conn, two)
+    (proposal,) = propose(journey_database)
+    less(conn, two, R1_DUE, revision=3)
+
+    with pytest.raises(correct.Outdated):
+        correct.approve(conn, second, proposal, SHELLS, R1_DUE)
+    conn.rollback()
+
+    assert [row[1:3] for row in revisions(conn, one, two)] == [(1, "issued"), (1, "issued")]
+    assert conn.execute(
+        "SELECT count(*) FROM correction_bill WHERE correction_id = %s", (proposal,)
+    ).fetchone() == (0,)
+    correct.withdraw(conn, second, proposal, "数据又有变化", R1_DUE)
+    conn.commit()
+    later = datetime(2027, 3, 2, tzinfo=UTC)
+    anew = propose(journey_database, later)  # R1 takes the one, R2 the other
+    for number in anew:
+        correct.approve(conn, second, number, SHELLS, later)
+    conn.commit()
+    assert {row[2] for row in revisions(conn, one, two)} == {"superseded", "issued"}
+    assert is_balanced(conn)
+
+
+def test_a_declined_correction_is_not_proposed_again(
+    conn: Conn, journey_database: str, second: Actor
+) -> None:
+    (one,) = some_accounts(conn, 1)
+    less(conn, one)
+    (proposal,) = propose(journey_database)
+    with pytest.raises(correct.NeedsReason):
+        correct.decline(conn, second, proposal, " ", R1_DUE)
+    correct.decline(conn, second, proposal, "读数已核实无误", R1_DUE)
+    conn.commit()
+
+    assert propose(journey_database) == ()
+    assert [row[1:3] for row in revisions(conn, one)] == [(1, "issued")]
+
+
+def test_looking_twice_proposes_once(conn: Conn, journey_database: str) -> None:
+    (one,) = some_accounts(conn, 1)
+    less(conn, one)
+
+    assert len(propose(journey_database)) == 1
+    assert propose(journey_database) == ()
+    assert corrections_bill(conn, one) in touched.bills_of_day(conn, point_id(one), DAY)
+    assert touched.bills_of_day(conn, point_id(one), date(2026, 9, 1)) == ()
+
+
+def test_a_second_correction_reverses_the_first(conn: Conn, journey_database: str, second: Actor) -> None:
+    """The same bill twice: at every step the customer owes exactly the bill that stands."""
+    (one,) = some_accounts(conn, 1)
+    for revision, known, due in ((2, LATE_AT, R1_DUE), (3, R1_DUE, datetime(2027, 3, 2, tzinfo=UTC))):
+        less(conn, one, known, revision=revision)
+        (proposal,) = propose(journey_database, due)
+        (bill_id,) = correct.approve(conn, second, proposal, SHELLS, due)
+        conn.commit()
+        assert open_fen(conn, one) == [bills.load(conn, bill_id).total_fen]
+        assert is_balanced(conn)
+    assert [row[1:3] for row in revisions(conn, one)] == [(1, "superseded"), (2, "superseded"), (3, "issued")]
+    assert BEYOND not in {row.run for row in corrections.newest(conn, is_open=True)}
