@@ -16,6 +16,7 @@ from itertools import pairwise
 
 from cloud.billing.line import PERIODS, BillLine, Derivation, Input, Section
 from cloud.billing.tariff import Calendar, Energy, Head
+from cloud.markettime import days_of_month, month_of
 from cloud.money import EXACT, fen_for, quotient
 
 MONTHS_OF_YEAR = 12
@@ -69,8 +70,8 @@ class Position:
     """Where in the cycle a stretch begins: kWh counted before it, and the part of the cycle that counts."""
 
     before_kwh: Decimal = Decimal(0)
-    part: int = 1  # of `whole` months or days
-    whole: int = 1
+    part_count: int = 1  # of `whole_count` months or days
+    whole_count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +95,9 @@ def tier_kwh(limits_kwh: Sequence[Decimal], before_kwh: Decimal, kwh: Decimal) -
 
 def limits_at(ladder: Ladder, position: Position) -> tuple[Decimal, ...]:
     """Compute the limits that hold for a part of the cycle, rounded to the ladder's energy quantum."""
-    if position.part == position.whole:
+    if position.part_count == position.whole_count:
         return ladder.limits_kwh
-    part, whole = Decimal(position.part), Decimal(position.whole)
+    part, whole = Decimal(position.part_count), Decimal(position.whole_count)
     return tuple(
         quotient(EXACT.multiply(limit, part), whole, ladder.energy_quantum_kwh) for limit in ladder.limits_kwh
     )
@@ -111,13 +112,8 @@ def position_of(ladder: Ladder, first_day: date, end_day: date, before: Before) 
     if ladder.cycle is Cycle.MONTH:
         if ladder.pro_rata is ProRata.NONE:
             return Position(before.month_kwh)
-        start = first_day.replace(day=1)
-        month_end = (
-            start.replace(month=start.month + 1)
-            if start.month < MONTHS_OF_YEAR
-            else date(start.year + 1, 1, 1)
-        )
-        return Position(part=(end_day - first_day).days, whole=(month_end - start).days)
+        month_days = len(days_of_month(month_of(first_day)))
+        return Position(part_count=(end_day - first_day).days, whole_count=month_days)
     counted = EXACT.add(before.year_kwh, before.month_kwh)
     new_year, year_end = date(first_day.year, 1, 1), date(first_day.year + 1, 1, 1)
     since = max(before.service_from or new_year, new_year)

@@ -56,7 +56,7 @@ def price_sheet(table: FileTable, head: Head) -> PriceSheet:
         components=components,
         printed=tuple(_printed(each) for each in table.optional_tables("printed")),
         transmission_floats=table.optional_flag("transmission_floats"),
-        price_quantum=_price_quantum(table),
+        price_quantum_yuan_per_kwh=_price_quantum(table),
     )
 
 

@@ -136,7 +136,7 @@ class PriceSheet:
     """The monthly price table of one way of purchase and one customer category.
 
     `transmission_floats`: the T&D energy price belongs to what floats with the time of use (Shanghai).
-    `price_quantum`: decimals of the all-in prices; None: they are exact.
+    `price_quantum_yuan_per_kwh`: decimals of the all-in prices; None: they are exact.
     """
 
     head: Head
@@ -146,14 +146,14 @@ class PriceSheet:
     components: tuple[Component, ...]
     printed: tuple[PrintedRow, ...]
     transmission_floats: bool = False
-    price_quantum: Decimal | None = None
+    price_quantum_yuan_per_kwh: Decimal | None = None
 
     def paid_under(self, purchase: str) -> PriceSheet:
         """Keep what customers of a way of purchase pay; the printed prices are those of the sheet's own."""
         if purchase == self.purchase:
             return self
         parts = tuple(part for part in self.components if purchase in part.paid_by)
-        return replace(self, components=parts, printed=(), price_quantum=None)
+        return replace(self, components=parts, printed=(), price_quantum_yuan_per_kwh=None)
 
     def components_of(self, section: Section) -> tuple[Component, ...]:
         """List the components of one section of the bill."""
@@ -261,7 +261,11 @@ def item_findings(sheet: PriceSheet) -> tuple[Finding, ...]:
 
 
 def _as_printed(exact: Decimal, sheet: PriceSheet) -> Decimal:
-    return exact if sheet.price_quantum is None else rounded(exact, sheet.price_quantum)
+    return (
+        exact
+        if sheet.price_quantum_yuan_per_kwh is None
+        else rounded(exact, sheet.price_quantum_yuan_per_kwh)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,7 @@ def test_a_yearly_ladder_by_days_counts_the_days_left() -> None:
     assert isinstance(ladder, Ladder)
 
     position = position_of(ladder, MONTHS[5], MONTHS[6], Before(service_from=date(2026, 7, 2)))
-    assert (position.part, position.whole) == (183, 365)
+    assert (position.part_count, position.whole_count) == (183, 365)
     assert limits_at(ladder, position) == (Decimal(1384), Decimal(2407))  # 2760, 4800 x 183 / 365
 
 
