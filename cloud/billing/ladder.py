@@ -141,7 +141,11 @@ def ladder_lines(energy: Energy, ladder: Ladder, row: LadderRow, position: Posit
     document = ladder.head.document_for("row.tiers")
     by_tier = tuple(
         _line(
-            (f"tier_{number}" if row.periods is None else f"tier_{number}_increment", None, kwh),
+            (
+                f"catalogue_tier_{number}" if row.periods is None else f"catalogue_tier_{number}_increment",
+                None,
+                kwh,
+            ),
             Input("tier_price", price, "yuan/kWh", ladder.head.origin, document),
             energy,
             notes,

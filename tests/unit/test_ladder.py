@@ -82,7 +82,7 @@ def test_a_month_that_crosses_the_first_threshold_is_split() -> None:
     lines = lines_of(home(), {Period.FLAT: 200}, Given(Decimal(2700)), catalogue, "zhejiang")
 
     assert [line.quantity for line in lines] == [60, 140, 0]
-    assert [line.item for line in lines] == ["tier_1", "tier_2", "tier_3"]
+    assert [line.item for line in lines] == ["catalogue_tier_1", "catalogue_tier_2", "catalogue_tier_3"]
     assert yuan(sum(line.amount_fen for line in lines)) == Decimal("114.60")
 
 
@@ -123,7 +123,7 @@ def test_time_of_use_adds_the_increment_of_the_tier(before: int, peak: int, vall
 
     assert yuan(sum(line.amount_fen for line in lines)) == Decimal(amount)
     assert [line.item for line in lines] == [
-        "catalogue_energy", "catalogue_energy", "tier_2_increment", "tier_3_increment",
+        "catalogue_energy", "catalogue_energy", "catalogue_tier_2_increment", "catalogue_tier_3_increment",
     ]  # fmt: skip
 
 
