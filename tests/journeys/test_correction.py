@@ -18,6 +18,7 @@ from money_world import AUGUST, ISSUED_AT, SHELLS, account_id, point_id
 
 from cloud.billing import correction, ledger
 from cloud.billing.correction import BEYOND, DESK, Outcome
+from cloud.billing.facts import Bill
 from cloud.billing.ledger import Journal, Posting
 from cloud.billing.run import bill as billing
 from cloud.billing.run import correct
@@ -278,7 +279,7 @@ def test_a_bug_in_one_account_never_stops_the_others(conn: Conn, second: Actor) 
     less(conn, buggy)
     less(conn, healthy)
 
-    def draw(conn: Conn, known: billing.Inputs, revision: int, now: datetime) -> billing.Bill:
+    def draw(conn: Conn, known: billing.Inputs, revision: int, now: datetime) -> Bill:
         if known.account.account_id == account_id(buggy):
             raise ZeroDivisionError("planted")
         return billing.draw(conn, known, revision, now)
