@@ -80,24 +80,14 @@ def _auction(work: Work) -> None:
         "form clearing_form mode method matching_form",
     )
     volume = scale.mwh(cleared.volume_kwh)
-    work.put(
-        "total_mwh",
-        volume,
-        "sum of the matches",
-        also="volume_mwh matched_mwh total_volume_mwh cleared_mwh matched_total_mwh",
-    )
+    work.put("total_mwh", volume, "sum of the matches")
     _prices(work, cleared, rule, scale)
     _averages(work, pairs, scale)
     _fills(work, cleared, orders, names, scale)
     if "clearing_price" in work.results.named and isinstance(
         price := work.results.named["clearing_price"].value, Decimal
     ):
-        work.put_money(
-            "total_amount",
-            EXACT.multiply(price, volume),
-            "clearing_price x total_mwh",
-            also="amount turnover total_money",
-        )
+        work.put_money("total_amount", EXACT.multiply(price, volume), "clearing_price x total_mwh")
 
 
 def _within_limits(work: Work, orders: list[Order], names: dict[str, str], scale: Scale) -> list[Order]:
@@ -119,12 +109,7 @@ def _within_limits(work: Work, orders: list[Order], names: dict[str, str], scale
         or (high is not None and scale.price(each.price_ticks) > high)
     ]
     if low is not None or high is not None:
-        work.put(
-            "rejected_orders",
-            [names[each.id] for each in out],
-            "price outside the limits",
-            also="rejected rejected_participants",
-        )
+        work.put("rejected_orders", [names[each.id] for each in out], "price outside the limits")
     return [each for each in orders if each not in out]
 
 
@@ -132,57 +117,39 @@ def _matched(work: Work, pairs: Sequence[auction.Pair], names: dict[str, str], s
     rows = []
     for pair in pairs:
         row = work.part("matched")
-        row.put("buyer", names[pair.buy_id], "", also="buy buy_participant")
-        row.put("seller", names[pair.sell_id], "", also="sell sell_participant")
-        row.put(
-            "mwh",
-            scale.mwh(pair.quantity_kwh),
-            "the smaller rest of the two",
-            also="quantity_mwh quantity energy_mwh matched_mwh volume_mwh",
-        )
+        row.put("buyer", names[pair.buy_id], "")
+        row.put("seller", names[pair.sell_id], "")
+        row.put("mwh", scale.mwh(pair.quantity_kwh), "the smaller rest of the two")
         price = work.rounded(scale.price(pair.price_ticks), "price", "0.001")
-        row.put(
-            "price", price, "(buy_price + sell_price) / 2", kind="price_mwh", also="pair_price clearing_price"
-        )
-        row.put("buy_price", scale.price(pair.bid_ticks), "", also="bid_price bid")
-        row.put("sell_price", scale.price(pair.ask_ticks), "", also="ask_price ask")
+        row.put("price", price, "(buy_price + sell_price) / 2", kind="price_mwh")
+        row.put("buy_price", scale.price(pair.bid_ticks), "")
+        row.put("sell_price", scale.price(pair.ask_ticks), "")
         row.put_money("amount", EXACT.multiply(price, scale.mwh(pair.quantity_kwh)), "price x mwh")
         rows.append(row)
-    work.put_rows("matched", rows, also="matches pairs trades fills matched_pairs pair_results")
+    work.put_rows("matched", rows)
     work.put(
         "pair_prices",
         [row.results.named["price"].value for row in rows],
         "(buy_price + sell_price) / 2",
         kind="price_mwh",
-        also="prices",
     )
     amounts = [row.results.named["amount"].value for row in rows]
-    work.put(
-        "pairs_amount",
-        total(each for each in amounts if isinstance(each, Decimal)),
-        "sum of the pairs",
-        also="total_pair_amount total_pairs_amount",
-    )
-    work.put("match_count", Decimal(len(rows)), "", also="number_of_matches pairs_count number_of_pairs")
+    work.put("pairs_amount", total(each for each in amounts if isinstance(each, Decimal)), "sum of the pairs")
+    work.put("match_count", Decimal(len(rows)), "")
 
 
 def _prices(work: Work, cleared: auction.Clearing, rule: str, scale: Scale) -> None:
     if cleared.last_bid_ticks is None or cleared.last_ask_ticks is None:
         work.put("last_pair", None, "no match")
-        work.put(
-            "clearing_price",
-            None,
-            "no match",
-            also="uniform_price price marginal_price market_clearing_price",
-        )
+        work.put("clearing_price", None, "no match")
         return
     last = work.part("last_pair")
-    last.put("buy_price", scale.price(cleared.last_bid_ticks), "", also="bid_price buy bid buyer_price")
-    last.put("sell_price", scale.price(cleared.last_ask_ticks), "", also="ask_price sell ask seller_price")
-    work.put_parts("last_pair", last, also="last_matched_pair marginal_pair")
+    last.put("buy_price", scale.price(cleared.last_bid_ticks), "")
+    last.put("sell_price", scale.price(cleared.last_ask_ticks), "")
+    work.put_parts("last_pair", last)
     interval = cleared.interval_ticks
     if interval is not None:
-        work.put("price_interval", [scale.price(each) for each in interval], "", also="interval")
+        work.put("price_interval", [scale.price(each) for each in interval], "")
     words = {
         "mid_last": "(buy_price + sell_price) / 2 of the last pair",
         "seller": "sell_price of the last pair",
@@ -200,33 +167,21 @@ def _prices(work: Work, cleared: auction.Clearing, rule: str, scale: Scale) -> N
         }.get(each, "")
         work.put(f"price_{each}", price, words[each], kind="price_mwh", also=extra)
     if rule != "pair":
-        work.put(
-            "clearing_price",
-            work.results.named[f"price_{rule}"].value,
-            words[rule],
-            kind="price_mwh",
-            also="uniform_price price marginal_price market_clearing_price uniform_clearing_price",
-        )
+        work.put("clearing_price", work.results.named[f"price_{rule}"].value, words[rule], kind="price_mwh")
 
 
 def _averages(work: Work, pairs: Sequence[auction.Pair], scale: Scale) -> None:
     """The average of the pair prices, weighted by energy."""
     volume = sum(pair.quantity_kwh for pair in pairs)
     if not volume:
-        work.put("average_price", None, "no match", also="weighted_average_price")
+        work.put("average_price", None, "no match")
         return
     prices = [work.rounded(scale.price(pair.price_ticks), "price", "0.001") for pair in pairs]
     money = sum(
         (Fraction(price) * pair.quantity_kwh for price, pair in zip(prices, pairs, strict=True)), Fraction(0)
     )
     average = work.rounded(money / volume, "price", "0.001")
-    work.put(
-        "average_price",
-        average,
-        "sum(pair price x mwh) / total_mwh",
-        kind="price_mwh",
-        also="weighted_average_price energy_weighted_average_price average_pair_price volume_weighted_average_price energy_weighted_average weighted_average",
-    )
+    work.put("average_price", average, "sum(pair price x mwh) / total_mwh", kind="price_mwh")
 
 
 def _fills(
@@ -271,16 +226,7 @@ def _limits(work: Work) -> None:
         else work.number_or("0.2", "band band_ratio")
     )
     low, high = EXACT.multiply(base, 1 - band), EXACT.multiply(base, 1 + band)
-    work.put(
-        "lower_limit", low, "benchmark x (1 - band)", also="price_lower_limit lower_price min_price floor"
-    )
-    work.put(
-        "upper_limit", high, "benchmark x (1 + band)", also="price_upper_limit upper_price max_price ceiling"
-    )
+    work.put("lower_limit", low, "benchmark x (1 - band)")
+    work.put("upper_limit", high, "benchmark x (1 + band)")
     if work.has("price"):
-        work.put(
-            "within_limits",
-            low <= work.decimal("price") <= high,
-            "lower <= price <= upper",
-            also="allowed valid within_band",
-        )
+        work.put("within_limits", low <= work.decimal("price") <= high, "lower <= price <= upper")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from decimal import Decimal
-
 from cloud.cases.clearing_scale import MWH, Scale, names_of, order_of_time
 from cloud.cases.work import Work
 from cloud.market import listing
 from cloud.market.auction import Side
-from cloud.market.listing import Listing, Refusal, Remainder, Sharing, Take, Withdrawal
+from cloud.market.listing import Listing, Refusal, Remainder, Sharing, Take
 from cloud.money import EXACT, total
 
+ASKED = f"{MWH} ask_mwh asked_mwh"
+FORMULAS = {Sharing.TIME: "in order of time", Sharing.PRORATA: "offer x ask / sum of asks"}
 OFFER_TABLE = "listing offer listed_order listing_order listed_offer"
 
 OFFER_MWH = (
@@ -34,88 +33,54 @@ REMAINDER = {
 
 
 def rate_listing(work: Work) -> None:
+    """Takers accept a listed price; the shares are in the takers' order of the case."""
     takers = _takers(work)
     offer = work.table(OFFER_TABLE) if work.is_table(OFFER_TABLE) else work
     quantity = offer.not_negative(f"{OFFER_MWH} {MWH}")
+    asked = [row.not_negative(ASKED) for row in takers]
     price = offer.decimal_or(None, "price listed_price offer_price price_yuan_per_mwh listing_price")
-    scale = Scale(
-        [price or Decimal(0)], [quantity, *(row.not_negative(f"{MWH} ask_mwh asked_mwh") for row in takers)]
-    )
-    sharing = Sharing(
-        work.choice(
-            "time",
-            SHARING,
-            "allocation allocation_rule mode rule_of_allocation sharing allocation_method method",
-        )
-    )
-    remainder = Remainder(work.choice("last", REMAINDER, "remainder remainder_rule remainder_to"))
-    listed = Listing(
-        "",
-        Side.SELL,
-        0,
-        scale.kwh(quantity),
-        scale.kwh(work.number_or(0, "min_take_mwh minimum_take_mwh")),
-        work.flag(False, "all_or_none"),
-        sharing,
-        remainder,
-    )
-    order = order_of_time(takers)
-    people = names_of(takers)
-    takes = [
-        Take(str(index), people[index], scale.kwh(takers[index].not_negative(f"{MWH} ask_mwh asked_mwh")))
-        for index in sorted(range(len(takers)), key=lambda index: order[index])
-    ]
-    events: list[Take | Withdrawal] = list(takes)
-    result = listing.taken(replace(listed, lister="\0"), events)
-    got = {each.take_id: each for each in result.takes}
+    scale = Scale([], [quantity, *asked])
+    listed = _listing(work, scale.kwh(quantity), scale)
+    order, people = order_of_time(takers), names_of(takers)
+    in_time = sorted(range(len(takers)), key=lambda index: order[index])
+    takes = [Take(str(index), people[index], scale.kwh(asked[index])) for index in in_time]
+    result = listing.taken(listed, takes)
+    got = {int(each.take_id): each for each in result.takes}
     rows = []
     for index, person in enumerate(people):
         row = work.part("allocation")
-        mine = got[str(index)]
-        row.put(
-            "mwh",
-            scale.mwh(mine.quantity_kwh),
-            "in order of time" if sharing is Sharing.TIME else "offer x ask / sum of asks",
-            also="allocated_mwh quantity_mwh quantity fill_mwh allocation_mwh",
-        )
-        row.put("participant", person, "", also="taker name buyer")
-        row.put(
-            "unfilled_mwh",
-            EXACT.subtract(
-                takers[index].not_negative(f"{MWH} ask_mwh asked_mwh"), scale.mwh(mine.quantity_kwh)
-            ),
-            "ask - allocated",
-            also="unallocated_mwh",
-        )
-        row.put(
-            "rejected",
-            mine.refusal is not None and mine.refusal is not Refusal.LISTING_CLOSED,
-            "",
-            also="refused",
-        )
+        mwh = scale.mwh(got[index].quantity_kwh)
+        row.put("mwh", mwh, FORMULAS[listed.sharing])
+        row.put("participant", person)
+        row.put("unfilled_mwh", EXACT.subtract(asked[index], mwh), "ask - allocated")
+        row.put("rejected", got[index].refusal not in (None, Refusal.LISTING_CLOSED))
         if price is not None:
-            row.put_money("amount", EXACT.multiply(price, scale.mwh(mine.quantity_kwh)), "listed price x mwh")
+            row.put_money("amount", EXACT.multiply(price, mwh), "listed price x mwh")
         rows.append(row)
-    work.put_rows("allocations", rows, also="allocation allocated fills shares takers matched rows")
-    each_mwh = [row.results.named["mwh"].value for row in rows]
-    work.put("allocated_mwh", list(each_mwh), "", also="allocation_mwh quantities allocations_mwh")
-    work.put(
-        "allocation_by_taker",
-        dict(zip(people, each_mwh, strict=True)),
-        "",
-        also="allocation_by_participant allocated_by_participant fills_by_taker",
-    )
-    whole = total(value for value in each_mwh if isinstance(value, Decimal))
-    work.put("total_mwh", whole, "sum", also="allocated_total_mwh total_allocated_mwh sold_mwh")
-    work.put(
-        "remaining_mwh",
-        scale.mwh(result.remaining_kwh),
-        "offer - allocated",
-        also="unsold_mwh rest_mwh unfilled_mwh remaining unallocated_mwh",
-    )
+    work.put_rows("allocations", rows)
+    each_mwh = [scale.mwh(got[index].quantity_kwh) for index in range(len(people))]
+    work.put("allocated_mwh", list(each_mwh), FORMULAS[listed.sharing])
+    work.put("allocation_by_taker", dict(zip(people, each_mwh, strict=True)), FORMULAS[listed.sharing])
+    work.put("total_mwh", total(each_mwh), "sum")
+    work.put("remaining_mwh", scale.mwh(result.remaining_kwh), "offer - allocated")
     if price is not None:
-        work.put("price", price, "the listed price", also="trade_price")
-        work.put_money("total_amount", EXACT.multiply(price, whole), "price x total_mwh", also="amount")
+        work.put("price", price, "the listed price")
+        work.put_money("total_amount", EXACT.multiply(price, total(each_mwh)), "price x total_mwh")
+
+
+def _listing(work: Work, quantity_kwh: int, scale: Scale) -> Listing:
+    """The listing with its rule of sharing; its lister is none of the takers."""
+    names = "allocation allocation_rule mode rule_of_allocation sharing allocation_method method"
+    return Listing(
+        "\0",
+        Side.SELL,
+        0,
+        quantity_kwh,
+        scale.kwh(work.number_or(0, "min_take_mwh minimum_take_mwh")),
+        work.flag(False, "all_or_none"),
+        Sharing(work.choice("time", SHARING, names)),
+        Remainder(work.choice("last", REMAINDER, "remainder remainder_rule remainder_to")),
+    )
 
 
 def _takers(work: Work) -> list[Work]:

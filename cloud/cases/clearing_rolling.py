@@ -65,13 +65,8 @@ def rate_rolling(work: Work) -> None:
     _rolled(work, trades, people, scale)
     asked = total(row.not_negative(MWH) for row, _ in incoming)
     filled = scale.mwh(sum(trade.quantity_kwh for trade, _ in trades))
-    work.put("filled_mwh", filled, "sum of the fills", also="total_mwh matched_mwh")
-    work.put(
-        "unfilled_mwh",
-        EXACT.subtract(asked, filled),
-        "incoming - filled",
-        also="remaining_mwh rest_mwh unmatched_mwh resting_mwh unfilled",
-    )
+    work.put("filled_mwh", filled, "sum of the fills")
+    work.put("unfilled_mwh", EXACT.subtract(asked, filled), "incoming - filled")
     _left_in_book(work, book, people, scale)
 
 
@@ -130,13 +125,8 @@ def _rolled(
             if order.side is Side.BUY
             else "counterparty resting buyer order",
         )
-        row.put("price", price, "price of the resting order", also="trade_price")
-        row.put(
-            "mwh",
-            scale.mwh(trade.quantity_kwh),
-            "the smaller rest of the two",
-            also="quantity_mwh quantity filled_mwh",
-        )
+        row.put("price", price, "price of the resting order")
+        row.put("mwh", scale.mwh(trade.quantity_kwh), "the smaller rest of the two")
         row.put(
             "incoming", people[order.id], "", also="taker buyer" if order.side is Side.BUY else "taker seller"
         )
@@ -144,22 +134,11 @@ def _rolled(
         rows.append(row)
         money += Fraction(price) * trade.quantity_kwh
         volume += trade.quantity_kwh
-    work.put_rows("fills", rows, also="trades matched matches")
+    work.put_rows("fills", rows)
     average = work.rounded(money / volume, "price", "0.001") if volume else None
-    work.put(
-        "average_price",
-        average,
-        "sum(price x mwh) / sum(mwh)",
-        kind="price_mwh",
-        also="weighted_average_price average_fill_price",
-    )
+    work.put("average_price", average, "sum(price x mwh) / sum(mwh)", kind="price_mwh")
     amounts = [row.results.named["amount"].value for row in rows]
-    work.put(
-        "total_amount",
-        total(each for each in amounts if isinstance(each, Decimal)),
-        "sum of the fills",
-        also="amount turnover",
-    )
+    work.put("total_amount", total(each for each in amounts if isinstance(each, Decimal)), "sum of the fills")
 
 
 def _left_in_book(work: Work, book: Book, people: dict[str, str], scale: Scale) -> None:
@@ -169,12 +148,10 @@ def _left_in_book(work: Work, book: Book, people: dict[str, str], scale: Scale) 
         row.put("participant", people[order.id], "")
         row.put("side", "buy" if order.side is Side.BUY else "sell", "")
         row.put("price", scale.price(order.price_ticks), "")
-        row.put("mwh", scale.mwh(open_kwh), "", also="quantity_mwh remaining_mwh open_mwh")
+        row.put("mwh", scale.mwh(open_kwh), "")
         rows.append(row)
-    work.put_rows(
-        "resting_after", rows, also="remaining_orders book_after resting_orders resting_book remaining_book"
-    )
+    work.put_rows("resting_after", rows)
     sells = [row for row in rows if row.results.named["side"].value == "sell"]
-    work.put_rows("resting_sell_orders_after", sells, also="remaining_sell_orders resting_sell_orders")
+    work.put_rows("resting_sell_orders_after", sells)
     buys = [row for row in rows if row.results.named["side"].value == "buy"]
-    work.put_rows("resting_buy_orders_after", buys, also="remaining_buy_orders resting_buy_orders")
+    work.put_rows("resting_buy_orders_after", buys)

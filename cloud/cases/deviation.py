@@ -93,9 +93,7 @@ def _regulated(work: Work) -> None:
     generator = _is_generator(work)
     over_tiers, under_tiers = _tiers(work, "over", generator), _tiers(work, "under", generator)
     deviation_mwh = EXACT.subtract(actual, contract)
-    work.put(
-        "deviation_mwh", deviation_mwh, "actual_mwh - contract_mwh", also="deviation deviation_energy_mwh"
-    )
+    work.put("deviation_mwh", deviation_mwh, "actual_mwh - contract_mwh")
     over = deviation_mwh > 0
     prices = _prices(work, over, generator)
     rule = SideRule(over_tiers if over else (), under_tiers if deviation_mwh < 0 else (), _assessments(work))
@@ -109,35 +107,16 @@ def _regulated(work: Work) -> None:
     basis = "down" if generator == over else "up"
     formula = f"{basis}_regulation_average_price x {names[0] if over else names[1]}"
     if price is not None:
-        work.put(
-            "deviation_price",
-            work.rounded(price, "price"),
-            formula,
-            also="deviation_unit_price price over_price under_price over_use_price under_use_price",
-        )
+        work.put("deviation_price", work.rounded(price, "price"), formula)
     elif not parts:
         work.put("deviation_price", None, "no deviation")
     elif deviation_mwh:
         average = work.rounded(Fraction(abs(amount)) / Fraction(abs(deviation_mwh)), "price", "0.001")
-        work.put(
-            "deviation_price", average, "deviation_amount / deviation_mwh", also="average_deviation_price"
-        )
-    work.put(
-        "deviation_amount",
-        amount,
-        "deviation_mwh x deviation_price",
-        kind="money",
-        also="deviation_charge deviation_fee deviation_revenue over_use_amount under_use_amount",
-    )
+        work.put("deviation_price", average, "deviation_amount / deviation_mwh")
+    work.put("deviation_amount", amount, "deviation_mwh x deviation_price", kind="money")
     assessment = yuan(found.assessment_fen)
     if found.assessment_fen or rule.assessments:
-        work.put(
-            "penalty",
-            assessment,
-            "assessed_mwh x price x rate",
-            kind="money",
-            also="assessment assessment_amount",
-        )
+        work.put("penalty", assessment, "assessed_mwh x price x rate", kind="money")
         work.put("assessed_mwh", found.assessed_mwh, "max(0, |deviation| - band x contract)")
     charge = contract_charge(work, contract)
     if charge is not None:
@@ -145,7 +124,6 @@ def _regulated(work: Work) -> None:
             "total",
             total((charge, amount, assessment if not generator else -assessment)),
             "contract_charge + deviation_amount",
-            also="total_charge total_amount settlement_amount total_revenue revenue total_cost",
         )
         if actual:
             work.put(
@@ -160,24 +138,14 @@ def _put_pieces(work: Work, found: Deviation, over: bool) -> None:
     rows = []
     for part in parts:
         row = work.part("tier")
-        row.put("mwh", part.quantity_mwh, "", also="tier_mwh quantity_mwh energy_mwh")
-        row.put(
-            "price",
-            EXACT.multiply(part.price_yuan_per_mwh, part.price_factor),
-            "price x coefficient",
-            also="tier_price deviation_price",
-        )
+        row.put("mwh", part.quantity_mwh, "")
+        row.put("price", EXACT.multiply(part.price_yuan_per_mwh, part.price_factor), "price x coefficient")
         row.put("coefficient", part.price_factor, "")
-        row.put("amount", yuan(part.amount_fen), "mwh x price", kind="money", also="tier_amount charge")
+        row.put("amount", yuan(part.amount_fen), "mwh x price", kind="money")
         rows.append(row)
-    work.put_rows("tiers", rows, also="pieces deviation_tiers tier_results")
-    work.put("tier_mwh", [part.quantity_mwh for part in parts], "", also="tier_energy_mwh tiers_mwh")
-    work.put(
-        "tier_amount",
-        [yuan(part.amount_fen) for part in parts],
-        "",
-        also="tier_amounts tier_charges tier_charge tiers_amount",
-    )
+    work.put_rows("tiers", rows)
+    work.put("tier_mwh", [part.quantity_mwh for part in parts], "")
+    work.put("tier_amount", [yuan(part.amount_fen) for part in parts], "")
     work.put(
         "over_use_mwh" if over else "under_use_mwh",
         abs(found.deviation_mwh),

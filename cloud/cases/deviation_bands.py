@@ -78,53 +78,29 @@ def banded(work: Work) -> None:
     )
     own = side_price(work, kind)
     price = own if own is not None else work.decimal(REFERENCE) if work.has(REFERENCE) else None
-    work.put("deviation_mwh", deviation, "actual_mwh - contract_mwh", also="deviation deviation_energy_mwh")
+    work.put("deviation_mwh", deviation, "actual_mwh - contract_mwh")
     work.put(
         "deviation_pct",
         work.rounded(Fraction(deviation) * 100 / Fraction(contract), "percent") if contract else None,
         "deviation_mwh / contract_mwh x 100",
-        also="deviation_percent deviation_rate_pct",
     )
     if price is None:
         if deviation and band is None:
             work.decimal(BANDS)
         free = Decimal(0) if band is None else EXACT.multiply(band, contract)
         assessed = max(Decimal(0), EXACT.subtract(abs(deviation), free))
-        work.put(
-            "assessed_mwh",
-            assessed,
-            "max(0, |deviation| - threshold x contract_mwh)",
-            also="assessed_energy_mwh excess_mwh",
-        )
-        work.put("within_band", not assessed, "|deviation| <= threshold x contract_mwh", also="exempt free")
+        work.put("assessed_mwh", assessed, "max(0, |deviation| - threshold x contract_mwh)")
+        work.put("within_band", not assessed, "|deviation| <= threshold x contract_mwh")
         return
     terms = Assessment(
         band if over else None, band if not over else None, PricePick(("price",), "first"), rate_of
     )
     found = deviation_amount(SideRule((), (), (terms,)), contract, actual, {"price": price})
-    work.put(
-        "free_mwh",
-        EXACT.multiply(band or Decimal(0), contract),
-        "threshold x contract_mwh",
-        also="free_band_mwh threshold_mwh",
-    )
-    work.put(
-        "assessed_mwh",
-        found.assessed_mwh,
-        "max(0, |deviation| - threshold x contract_mwh)",
-        also="assessed_energy_mwh excess_mwh",
-    )
-    work.put(
-        "within_band", not found.assessed_mwh, "|deviation| <= threshold x contract_mwh", also="exempt free"
-    )
-    work.put("assessment_price", EXACT.multiply(price, rate_of), "price x rate", also="penalty_price")
-    work.put(
-        "penalty",
-        yuan(found.assessment_fen),
-        "assessed_mwh x price x rate",
-        kind="money",
-        also="assessment assessment_amount penalty_amount charge amount",
-    )
+    work.put("free_mwh", EXACT.multiply(band or Decimal(0), contract), "threshold x contract_mwh")
+    work.put("assessed_mwh", found.assessed_mwh, "max(0, |deviation| - threshold x contract_mwh)")
+    work.put("within_band", not found.assessed_mwh, "|deviation| <= threshold x contract_mwh")
+    work.put("assessment_price", EXACT.multiply(price, rate_of), "price x rate")
+    work.put("penalty", yuan(found.assessment_fen), "assessed_mwh x price x rate", kind="money")
 
 
 def passed_on(work: Work) -> None:
@@ -147,30 +123,18 @@ def passed_on(work: Work) -> None:
         assessed = work.rounded(
             EXACT.scaleb(EXACT.multiply(excess, terms.share_percent), -2), "energy_mwh", "0.01"
         )
-    work.put("deviation_mwh", found.deviation_mwh, "actual_mwh - bid_mwh", also="deviation")
-    work.put("threshold_mwh", free, "bid_mwh x threshold_pct / 100", kind="energy_mwh", also="free_mwh")
-    work.put(
-        "assessed_mwh",
-        assessed,
-        "max(0, |deviation| - threshold) x share_pct / 100",
-        kind="energy_mwh",
-        also="assessed_energy_mwh",
-    )
+    work.put("deviation_mwh", found.deviation_mwh, "actual_mwh - bid_mwh")
+    work.put("threshold_mwh", free, "bid_mwh x threshold_pct / 100", kind="energy_mwh")
+    work.put("assessed_mwh", assessed, "max(0, |deviation| - threshold) x share_pct / 100", kind="energy_mwh")
     charge = work.put_money(
         "charge",
         EXACT.multiply(assessed, over_price if over else under_price),
         f"assessed_mwh x {'price_up' if over else 'price_low'}",
-        also="assessment assessment_charge penalty assessment_amount deviation_charge",
     )
     compensation = _compensation(work, bid)
     if work.has("saving savings user_saving"):
         saving = work.decimal("saving savings user_saving")
-        work.put(
-            "user_profit",
-            total((saving, -charge, compensation)),
-            "saving - charge + compensation",
-            also="profit customer_profit net_benefit user_net",
-        )
+        work.put("user_profit", total((saving, -charge, compensation)), "saving - charge + compensation")
     work.put("net_charge", EXACT.subtract(charge, compensation), "charge - compensation")
 
 
@@ -196,12 +160,11 @@ def _compensation(work: Work, bid: Decimal) -> Decimal:
     threshold = work.number_or(0, "compensation_threshold_pct compensation_threshold_percent")
     free = work.rounded(EXACT.scaleb(EXACT.multiply(contract, threshold), -2), "energy_mwh", "0.01")
     short = max(Decimal(0), EXACT.subtract(EXACT.subtract(contract, bid), free))
-    work.put("compensated_mwh", short, "max(0, contract_mwh - bid_mwh - threshold)", also="compensation_mwh")
+    work.put("compensated_mwh", short, "max(0, contract_mwh - bid_mwh - threshold)")
     return work.put_money(
         "compensation",
         EXACT.multiply(short, work.decimal("compensation_price compensation_price_per_mwh")),
         "compensated_mwh x compensation_price",
-        also="compensation_amount",
     )
 
 
@@ -228,15 +191,9 @@ def recovered(work: Work) -> None:
         work.rounded(Fraction(contract) / Fraction(actual), "ratio") if actual else None,
         "contract_mwh / actual_mwh",
     )
-    work.put(
-        "excess_mwh",
-        over or under,
-        "energy outside the band",
-        also="deviation_mwh recovered_mwh assessed_mwh",
-    )
+    work.put("excess_mwh", over or under, "energy outside the band")
     work.put_money(
         "recovery",
         EXACT.multiply(over or under, max(Decimal(0), gain)),
         "excess_mwh x max(0, price difference)",
-        also="recovered_amount recovery_amount penalty",
     )

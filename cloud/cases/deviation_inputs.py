@@ -54,7 +54,7 @@ def contract_of(work: Work) -> Decimal:
             )
             mwh = row.decimal("mwh contract_mwh quantity_mwh")
             found = EXACT.subtract(found, mwh) if sold else EXACT.add(found, mwh)
-        work.put("net_contract_mwh", found, "bought - sold", also="contract_mwh contract_total_mwh")
+        work.put("net_contract_mwh", found, "bought - sold")
         return found
     bought = "purchased_contract_mwh bought_contract_mwh contracts_bought_mwh bought_mwh purchase_contract_mwh buy_contract_mwh purchased_mwh"
     if work.has(bought) and not work.own("contract_mwh"):
@@ -62,7 +62,7 @@ def contract_of(work: Work) -> Decimal:
             0, "sold_contract_mwh contracts_sold_mwh sold_mwh sale_contract_mwh sell_contract_mwh"
         )
         found = EXACT.subtract(work.decimal(bought), sold_mwh)
-        work.put("net_contract_mwh", found, "bought - sold", also="contract_mwh")
+        work.put("net_contract_mwh", found, "bought - sold")
         return found
     return work.not_negative(CONTRACT)
 
@@ -96,13 +96,7 @@ def contract_charge(work: Work, contract: Decimal) -> Decimal | None:
                 )
                 * (-1 if sold else 1)
             )
-        work.put(
-            "contract_charge",
-            total(amounts),
-            "sum of contract_mwh x price",
-            kind="money",
-            also="contract_amount contract_revenue",
-        )
+        work.put("contract_charge", total(amounts), "sum of contract_mwh x price", kind="money")
         return total(amounts)
     if not work.has(CONTRACT_PRICE):
         return None
@@ -110,7 +104,6 @@ def contract_charge(work: Work, contract: Decimal) -> Decimal | None:
         "contract_charge",
         EXACT.multiply(contract, work.decimal(CONTRACT_PRICE)),
         "contract_mwh x contract_price",
-        also="contract_amount contract_revenue contract_cost",
     )
 
 

@@ -74,44 +74,29 @@ def _settled(work: Work) -> None:
         work.not_negative(CONSUMPTION),
     )
     quantity = work.rounded(green.green_mwh(month), "energy_mwh")
-    work.put(
-        "green_mwh",
-        quantity,
-        "min(contract_mwh, generation_mwh - mechanism_mwh, consumption_mwh)",
-        also="settled_mwh green_quantity_mwh settled_green_mwh",
-    )
+    work.put("green_mwh", quantity, "min(contract_mwh, generation_mwh - mechanism_mwh, consumption_mwh)")
     limits = {
         "contract": month.contract_mwh,
         "generation": EXACT.subtract(month.generation_mwh, month.mechanism_mwh),
         "consumption": month.consumption_mwh,
     }
-    work.put(
-        "limiting",
-        min(limits, key=lambda name: limits[name]),
-        "the smallest",
-        also="limited_by binding binding_limit",
-    )
+    work.put("limiting", min(limits, key=lambda name: limits[name]), "the smallest")
     work.put(
         "contract_shortfall_mwh",
         max(Decimal(0), EXACT.subtract(month.contract_mwh, quantity)),
         "contract_mwh - green_mwh",
-        also="shortfall_mwh deviation_mwh unfulfilled_mwh green_deviation_mwh",
     )
     if work.has(PRICE):
         value = work.put_money(
-            "env_value",
-            EXACT.multiply(quantity, work.decimal(PRICE)),
-            "green_mwh x env_price",
-            also="environmental_value environmental_amount green_value env_amount value",
+            "env_value", EXACT.multiply(quantity, work.decimal(PRICE)), "green_mwh x env_price"
         )
         if work.has("energy_price"):
             energy = work.put_money(
                 "energy_amount",
                 EXACT.multiply(quantity, work.decimal("energy_price")),
                 "green_mwh x energy_price",
-                also="energy_charge energy_value",
             )
-            work.put("total", EXACT.add(energy, value), "energy_amount + env_value", also="total_amount")
+            work.put("total", EXACT.add(energy, value), "energy_amount + env_value")
     compensation = "compensation_price deviation_compensation_price"
     if work.has(compensation):
         short = max(Decimal(0), EXACT.subtract(month.contract_mwh, quantity))
@@ -119,21 +104,10 @@ def _settled(work: Work) -> None:
             "compensation",
             EXACT.multiply(short, work.decimal(compensation)),
             "contract_shortfall_mwh x compensation_price",
-            also="deviation_compensation",
         )
     issued = green.certificates(work.number_or(0, CARRY), quantity, work.number_or(1, SIZE))
-    work.put(
-        "gec_count",
-        Decimal(issued.issued_count),
-        "whole certificates of 1 MWh",
-        also="gec certificates issued certificate_count gecs",
-    )
-    work.put(
-        "carry_mwh",
-        issued.carry_mwh,
-        "carried to the next month",
-        also="remainder_mwh fraction_mwh carry_mwh_after",
-    )
+    work.put("gec_count", Decimal(issued.issued_count), "whole certificates of 1 MWh")
+    work.put("carry_mwh", issued.carry_mwh, "carried to the next month")
 
 
 def _issued(work: Work, rows: list[Work]) -> None:
@@ -144,24 +118,14 @@ def _issued(work: Work, rows: list[Work]) -> None:
     found = green.issued(carry, months, size)
     counts = []
     for row, each in zip(rows, found, strict=True):
-        row.put(
-            "issued",
-            Decimal(each.issued_count),
-            "integer part of (carry + month_mwh) / certificate_mwh",
-            also="gec_count certificates issued_count",
-        )
-        row.put("carry_mwh", each.carry_mwh, "balance - issued", also="carry carry_mwh_after remainder_mwh")
+        row.put("issued", Decimal(each.issued_count), "integer part of (carry + month_mwh) / certificate_mwh")
+        row.put("carry_mwh", each.carry_mwh, "balance - issued")
         counts.append(Decimal(each.issued_count))
     if rows != [work]:
-        work.put_rows("rows", rows, also="months")
-        work.put("issued_by_month", list(counts), "", also="issued")
-        work.put(
-            "carry_after",
-            found[-1].carry_mwh if found else carry,
-            "",
-            also="carry_mwh carry_mwh_after final_carry_mwh",
-        )
-    work.put("total_issued", total(counts), "sum", also="issued_total total_gec")
+        work.put_rows("rows", rows)
+        work.put("issued_by_month", list(counts), "")
+        work.put("carry_after", found[-1].carry_mwh if found else carry, "")
+    work.put("total_issued", total(counts), "sum")
 
 
 def _validity(work: Work) -> None:
@@ -170,20 +134,10 @@ def _validity(work: Work) -> None:
     months = int(work.number_or(24, "validity_months"))
     index = first.year * 12 + first.month - 1 + months - 1
     last = date(index // 12, index % 12 + 1, 1)
-    work.put(
-        "last_valid_month",
-        f"{last:%Y-%m}",
-        "production month + 24 months, inclusive",
-        also="valid_until valid_to_month last_month expires_after valid_through",
-    )
+    work.put("last_valid_month", f"{last:%Y-%m}", "production month + 24 months, inclusive")
     if work.has("use_month usage_month cancel_month claim_month month"):
         use = _month(work, "use_month usage_month cancel_month claim_month month")
-        work.put(
-            "valid",
-            first <= use <= last,
-            "production month <= use month <= last month",
-            also="is_valid usable eligible",
-        )
+        work.put("valid", first <= use <= last, "production month <= use month <= last month")
 
 
 def _month(work: Work, names: str) -> date:

@@ -34,7 +34,7 @@ def rate(work: Work) -> None:
             _in_order(work, rows)
         for row in () if runs else rows:
             _month(row)
-        work.put_rows("rows", rows, also="months")
+        work.put_rows("rows", rows)
         _sum(work, rows)
     else:
         _month(work)
@@ -51,19 +51,13 @@ def _year(work: Work) -> None:
             for n, each in enumerate(work.decimals(names))
         ]
     _in_order(work, rows)
-    work.put_rows("rows", rows, also="months monthly")
+    work.put_rows("rows", rows)
     totals = [row.results.named["total"].value for row in rows]
-    work.put(
-        "monthly_total",
-        list(totals),
-        "each month",
-        also="monthly_totals month_totals charges monthly_charge totals",
-    )
+    work.put("monthly_total", list(totals), "each month")
     work.put(
         "monthly_tier_kwh",
         [row.results.named["tier_kwh"].value for row in rows if "tier_kwh" in row.results.named],
         "",
-        also="tier_kwh_by_month tier_kwh",
     )
     _sum(work, rows)
 
@@ -79,13 +73,8 @@ def _in_order(work: Work, rows: list[Work]) -> None:
 def _sum(work: Work, rows: list[Work]) -> None:
     amounts = [row.results.named["total"].value for row in rows if "total" in row.results.named]
     if len(amounts) == len(rows):
-        work.put(
-            "total",
-            total(each for each in amounts if isinstance(each, Decimal)),
-            "sum",
-            also="year_total total_charge annual_total",
-        )
-    work.put("total_kwh", total(_whole(row) for row in rows), "sum", also="year_kwh kwh_total")
+        work.put("total", total(each for each in amounts if isinstance(each, Decimal)), "sum")
+    work.put("total_kwh", total(_whole(row) for row in rows), "sum")
 
 
 def _periods(work: Work) -> dict[str, Decimal]:
@@ -185,12 +174,7 @@ def _extra(work: Work) -> Decimal:
 
 def _month(work: Work, before_given: Decimal | None = None) -> None:
     if work.has(COMBINED) and not work.has(TIERS):
-        work.put_money(
-            "total",
-            EXACT.multiply(_whole(work), work.decimal(COMBINED)),
-            "kwh x combined_price",
-            also="charge amount",
-        )
+        work.put_money("total", EXACT.multiply(_whole(work), work.decimal(COMBINED)), "kwh x combined_price")
         return
     tiers = work.tables(TIERS)
     if not tiers:
@@ -202,56 +186,25 @@ def _month(work: Work, before_given: Decimal | None = None) -> None:
         before = Decimal(0) if before_given is not None else work.number_or(0, BEFORE)
     kwh = _whole(work)
     split = tier_kwh(limits, before, kwh) if limits else (kwh,)
-    work.put(
-        "tier_limits_kwh",
-        list(limits),
-        "upper limits of the tiers",
-        also="limits_kwh thresholds_kwh thresholds adjusted_thresholds_kwh limits effective_thresholds_kwh tier_limits adjusted_limits_kwh",
-    )
-    work.put(
-        "tier_kwh",
-        list(split),
-        "split at the limits, from cumulative_kwh_before on",
-        also="kwh_by_tier tiers_kwh",
-    )
-    work.put(
-        "cumulative_kwh_after",
-        EXACT.add(before, kwh),
-        "cumulative_kwh_before + kwh",
-        also="cumulative_after_kwh kwh_after cumulative_kwh",
-    )
+    work.put("tier_limits_kwh", list(limits), "upper limits of the tiers")
+    work.put("tier_kwh", list(split), "split at the limits, from cumulative_kwh_before on")
+    work.put("cumulative_kwh_after", EXACT.add(before, kwh), "cumulative_kwh_before + kwh")
     reached = [number for number, part in enumerate(split, 1) if part]
-    work.put(
-        "tier_reached",
-        Decimal(reached[-1] if reached else _tier_at(limits, before)),
-        "",
-        also="highest_tier tier last_tier",
-    )
+    work.put("tier_reached", Decimal(reached[-1] if reached else _tier_at(limits, before)), "")
     amount = _with_tou(work, tiers, split) if _is_tou(work, tiers) else _plain(work, tiers, split)
     amount = EXACT.subtract(amount, _free(work, tiers, kwh))
     work.put(
         "total",
         amount,
         "sum of the tiers" + (" - free_amount" if "free_amount" in work.results.named else ""),
-        also="total_charge charge amount month_charge bill",
     )
     if kwh:
-        work.put(
-            "average_price",
-            work.rounded(Fraction(amount) / Fraction(kwh), "price"),
-            "total / kwh",
-            also="average_price_per_kwh",
-        )
+        work.put("average_price", work.rounded(Fraction(amount) / Fraction(kwh), "price"), "total / kwh")
     if work.has(COMBINED):
         combined = work.put_money(
-            "combined_total",
-            EXACT.multiply(kwh, work.decimal(COMBINED)),
-            "kwh x combined_price",
-            also="combined_charge total_combined",
+            "combined_total", EXACT.multiply(kwh, work.decimal(COMBINED)), "kwh x combined_price"
         )
-        work.put(
-            "cheaper", "combined" if combined < amount else "ladder", "", also="cheaper_option better_option"
-        )
+        work.put("cheaper", "combined" if combined < amount else "ladder", "")
 
 
 def _tier_at(limits: list[Decimal], before: Decimal) -> int:
@@ -271,13 +224,7 @@ def _plain(work: Work, tiers: list[Work], split: tuple[Decimal, ...]) -> Decimal
     for number, charge in enumerate(charges, 1):
         also = f"tier{number}_charge charge_tier_{number}"
         work.put(f"tier_{number}_charge", charge, "tier_kwh x tier price", kind="money", also=also)
-    work.put(
-        "tier_charge",
-        list(charges),
-        "tier_kwh x tier price",
-        kind="money",
-        also="tier_charges charge_by_tier tier_amount charges",
-    )
+    work.put("tier_charge", list(charges), "tier_kwh x tier price", kind="money")
     return total(charges)
 
 
@@ -305,33 +252,11 @@ def _with_tou(work: Work, tiers: list[Work], split: tuple[Decimal, ...]) -> Deci
         work.money(EXACT.multiply(part, increment))
         for part, increment in zip(split[1:], increments, strict=True)
     ]
-    work.put(
-        "tou_charge_by_period",
-        dict(charges),
-        "kwh x first-tier period price",
-        kind="money",
-        also="period_charge charge_by_period tou_charges period_charges energy_charge_by_period",
-    )
-    work.put(
-        "tou_charge",
-        total(charges.values()),
-        "sum of the periods",
-        also="tier_1_tou_charge base_charge tou_base_charge energy_charge",
-    )
-    work.put(
-        "increment_charge",
-        total(added),
-        "tier_kwh x increment",
-        also="tier_increment_charge_total increment_total increments_charge increment_charge_total",
-    )
-    work.put(
-        "tier_increment_charge",
-        list(added),
-        "tier_kwh x increment",
-        kind="money",
-        also="increment_charges tier_increment_charges increment_charge_by_tier",
-    )
-    work.put("tier_increments", list(increments), "", also="increments")
+    work.put("tou_charge_by_period", dict(charges), "kwh x first-tier period price", kind="money")
+    work.put("tou_charge", total(charges.values()), "sum of the periods")
+    work.put("increment_charge", total(added), "tier_kwh x increment")
+    work.put("tier_increment_charge", list(added), "tier_kwh x increment", kind="money")
+    work.put("tier_increments", list(increments), "")
     for number, charge in enumerate(added, 2):
         work.put(
             f"tier_{number}_increment_charge",
@@ -377,11 +302,6 @@ def _free(work: Work, tiers: list[Work], kwh: Decimal) -> Decimal:
     free = min(kwh, EXACT.multiply(work.decimal(names), work.number_or(1, "free_months")))
     prices = _tier_prices(tiers[0])
     price = tiers[0].decimal(PRICE) if tiers[0].own(PRICE) else next(iter(prices.values()))
-    work.put("free_kwh", free, "min(kwh, free_kwh_per_month)", also="free_kwh_used")
-    work.put("billed_kwh", EXACT.subtract(kwh, free), "kwh - free_kwh", also="charged_kwh kwh_billed")
-    return work.put_money(
-        "free_amount",
-        EXACT.multiply(free, price),
-        "free_kwh x first tier's price",
-        also="free_kwh_amount refund exemption_amount free_charge",
-    )
+    work.put("free_kwh", free, "min(kwh, free_kwh_per_month)")
+    work.put("billed_kwh", EXACT.subtract(kwh, free), "kwh - free_kwh")
+    return work.put_money("free_amount", EXACT.multiply(free, price), "free_kwh x first tier's price")

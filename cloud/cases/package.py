@@ -119,16 +119,9 @@ def _linked(work: Work, ratio: Decimal) -> dict[str, Decimal]:
         dict(prices),
         "fixed x (1 - linked_ratio) + linked x linked_ratio",
         kind="price",
-        also="prices_before_correction uncorrected_prices mixed_prices raw_prices combined_prices prices base_prices",
     )
     if tuple(prices) == ("flat",) and not work.is_table(FIXED):
-        work.put(
-            "price",
-            prices["flat"],
-            "fixed x (1 - linked_ratio) + linked x linked_ratio",
-            kind="price",
-            also="final_price package_price",
-        )
+        work.put("price", prices["flat"], "fixed x (1 - linked_ratio) + linked x linked_ratio", kind="price")
     return prices
 
 
@@ -143,13 +136,13 @@ def _multiplied(work: Work) -> dict[str, Decimal]:
             name: work.rounded(EXACT.add(EXACT.multiply(average, ratio), spread), "price", QUANTUM)
             for name, ratio in ratios.items()
         }
-        work.put("prices", dict(prices), "average x ratio + spread", kind="price", also="period_prices")
+        work.put("prices", dict(prices), "average x ratio + spread", kind="price")
         return prices
     flat = work.decimal("flat_price base_price fixed_price fixed price average_price")
     prices = {
         name: work.rounded(EXACT.multiply(flat, ratio), "price", QUANTUM) for name, ratio in ratios.items()
     }
-    work.put("prices", dict(prices), "flat_price x ratio", kind="price", also="period_prices tou_prices")
+    work.put("prices", dict(prices), "flat_price x ratio", kind="price")
     return prices
 
 
@@ -163,28 +156,11 @@ def _shared(work: Work, ratios: dict[str, Decimal]) -> dict[str, Decimal]:
     for name, ratio in ratios.items():
         shared = retail.shared_price(reference, average, share, ratio)
         prices[name] = work.rounded(EXACT.add(shared, floating), "price", QUANTUM)
-    work.put("spread", spread, "reference - market average", also="price_spread")
-    work.put(
-        "spread_share",
-        EXACT.multiply(spread, share),
-        "spread x customer_share",
-        also="shared_spread customer_saving_per_kwh",
-    )
-    work.put(
-        "prices",
-        dict(prices),
-        "reference x ratio - spread x customer_share + floating",
-        kind="price",
-        also="period_prices",
-    )
+    work.put("spread", spread, "reference - market average")
+    work.put("spread_share", EXACT.multiply(spread, share), "spread x customer_share")
+    work.put("prices", dict(prices), "reference x ratio - spread x customer_share + floating", kind="price")
     if tuple(prices) == ("flat",):
-        work.put(
-            "price",
-            prices["flat"],
-            "reference - spread x customer_share + floating",
-            kind="price",
-            also="final_price package_price settlement_price",
-        )
+        work.put("price", prices["flat"], "reference - spread x customer_share + floating", kind="price")
     return prices
 
 
@@ -207,20 +183,14 @@ def _corrected(work: Work, prices: dict[str, Decimal]) -> dict[str, Decimal]:
         final = {name: price for name, price in zip(names, moved, strict=True) if name in prices}
         final = {name: final[name] for name in prices}
     adjusted = [name for name in prices if final[name] != prices[name]]
-    work.put(
-        "adjusted",
-        bool(adjusted),
-        "a price was moved to its limit",
-        also="is_adjusted corrected ratio_adjusted tou_adjusted",
-    )
-    work.put("adjusted_periods", [str(name) for name in adjusted], "", also="corrected_periods")
+    work.put("adjusted", bool(adjusted), "a price was moved to its limit")
+    work.put("adjusted_periods", [str(name) for name in adjusted], "")
     work.put(
         "final_prices",
         dict(final),
         "tip, peak at least, valley, deep at most ratio x flat",
         kind="price",
         rule="赣发改 463号 · §9.4",
-        also="prices_final corrected_prices prices_after_correction final_price_by_period price_by_period package_prices",
     )
     return final
 
@@ -253,13 +223,7 @@ def _fee(work: Work, prices: dict[str, Decimal]) -> None:
         if name not in prices:
             work.bad(work.here(f"prices.{name}"), "is missing", "a price for every period with energy")
     charges = {name: work.money(EXACT.multiply(energy, prices[name])) for name, energy in kwh.items()}
-    work.put(
-        "fee_by_period",
-        dict(charges),
-        "kwh x price",
-        kind="money",
-        also="charge_by_period charges fees energy_charge_by_period",
-    )
+    work.put("fee_by_period", dict(charges), "kwh x price", kind="money")
     _capped(work, total(charges.values()), total(kwh.values()), prices)
 
 
@@ -283,65 +247,33 @@ def _fee_of_one(work: Work) -> None:
 
 def _capped(work: Work, fee: Decimal, kwh: Decimal, prices: dict[str, Decimal]) -> None:
     """封顶: when the average price of the uncapped fee is above the cap, the fee is total kWh x cap."""
-    work.put("total_kwh", kwh, "sum of the periods", also="kwh_total")
-    work.put(
-        "uncapped_fee",
-        fee,
-        "sum of kwh x price",
-        kind="money",
-        also="fee_uncapped uncapped_total fee_before_cap uncapped_amount nominal_fee",
-    )
+    work.put("total_kwh", kwh, "sum of the periods")
+    work.put("uncapped_fee", fee, "sum of kwh x price", kind="money")
     average = Fraction(fee) / Fraction(kwh) if kwh else Fraction(0)
-    work.put(
-        "average_price",
-        work.rounded(average, "price", QUANTUM),
-        "uncapped_fee / kWh",
-        kind="price",
-        also="uncapped_average_price average nominal_average_price nominal_avg_price average_price_uncapped avg_price",
-    )
+    work.put("average_price", work.rounded(average, "price", QUANTUM), "uncapped_fee / kWh", kind="price")
     cap = work.decimal_or(None, CAP)
     if cap is None or not work.flag(True, "is_capped cap_enabled has_cap"):
-        work.put(
-            "fee",
-            fee,
-            "uncapped_fee",
-            kind="money",
-            also="total final_fee total_fee amount energy_fee charge",
-        )
+        work.put("fee", fee, "uncapped_fee", kind="money")
         return
     applied = average > Fraction(cap)
     final = yuan(retail.capped_fen(int(EXACT.scaleb(fee, 2)), kwh, cap))
-    work.put(
-        "cap_applied", applied, "average_price > cap_price", also="is_capped capped cap_reached was_capped"
-    )
-    work.put(
-        "fee",
-        final,
-        "kWh x cap_price" if applied else "uncapped_fee",
-        kind="money",
-        also="total final_fee capped_fee total_fee amount fee_capped energy_fee charge fee_after_cap",
-    )
-    work.put(
-        "cap_reduction", EXACT.subtract(fee, final), "uncapped_fee - fee", also="reduction saving discount"
-    )
+    work.put("cap_applied", applied, "average_price > cap_price")
+    work.put("fee", final, "kWh x cap_price" if applied else "uncapped_fee", kind="money")
+    work.put("cap_reduction", EXACT.subtract(fee, final), "uncapped_fee - fee")
     factor = Fraction(cap) / average if applied else Fraction(1)
     work.put(
         "final_average_price",
         work.rounded(Fraction(final) / Fraction(kwh), "price", QUANTUM) if kwh else None,
         "fee / kWh",
         kind="price",
-        also="capped_average_price average_price_after_cap",
     )
     work.put(
         "scaled_prices",
         {name: work.rounded(Fraction(price) * factor, "price", QUANTUM) for name, price in prices.items()},
         "price x cap / average",
         kind="price",
-        also="capped_prices prices_after_cap",
     )
-    work.put(
-        "scale_factor", work.rounded(factor, "coefficient"), "cap / average", also="scaling_factor cap_factor"
-    )
+    work.put("scale_factor", work.rounded(factor, "coefficient"), "cap / average")
 
 
 def _simple(work: Work) -> None:
@@ -351,51 +283,38 @@ def _simple(work: Work) -> None:
     fees: dict[str, Decimal] = {}
     if work.is_number(FIXED) and work.has(FIXED):
         fees["fixed"] = work.put_money(
-            "fee_fixed",
-            EXACT.multiply(energy, work.decimal(FIXED)),
-            "energy x fixed_price",
-            also="fixed_fee fee_fixed_price fixed",
+            "fee_fixed", EXACT.multiply(energy, work.decimal(FIXED)), "energy x fixed_price"
         )
     if work.has(AVERAGE) and work.has(SPREAD):
         fees["average_plus_spread"] = work.put_money(
             "fee_average_plus_spread",
             EXACT.multiply(energy, EXACT.add(work.decimal(AVERAGE), work.decimal(SPREAD))),
             "energy x (market average + spread)",
-            also="average_plus_spread_fee fee_spread fee_market_average_plus_spread",
         )
     part = work.table("share") if work.is_table("share") else work
     share = _share_of(part, SHARE_PCT, SHARE) if part is not work or not work.is_table("share") else None
     if share is not None and part.has(REFERENCE) and part.has(AVERAGE):
         price = retail.shared_price(part.decimal(REFERENCE), part.decimal(AVERAGE), share)
         price = EXACT.add(price, part.number_or(0, "floating floating_price"))
-        work.put(
-            "share_price",
-            price,
-            "reference - (reference - market average) x share",
-            also="shared_price price_share",
-        )
+        work.put("share_price", price, "reference - (reference - market average) x share")
         fees["share"] = work.put_money(
             "fee_share",
             EXACT.multiply(energy, price),
             "energy x (reference - (reference - market average) x customer share)",
-            also="share_fee fee_spread_share fee_sharing",
         )
     linked = _share_of(work, "linked_ratio_pct linked_pct", "linked_ratio lambda")
     if linked is not None and work.is_number(FIXED) and work.is_number(LINKED):
         price = retail.linked_price(work.decimal(FIXED), work.decimal(LINKED), linked)
-        work.put("linked_result_price", price, "fixed x (1 - ratio) + linked x ratio", also="mixed_price")
+        work.put("linked_result_price", price, "fixed x (1 - ratio) + linked x ratio")
         fees["fixed_linked"] = work.put_money(
-            "fee_fixed_linked",
-            EXACT.multiply(energy, price),
-            "energy x mixed price",
-            also="fee_linked linked_fee",
+            "fee_fixed_linked", EXACT.multiply(energy, price), "energy x mixed price"
         )
     if not fees:
         work.decimal(FIXED)
     cheapest = min(fees, key=lambda name: fees[name])
-    work.put("cheapest", cheapest, "the smallest fee", also="cheapest_package best cheapest_form")
+    work.put("cheapest", cheapest, "the smallest fee")
     if len(fees) == 1:
-        work.put("fee", fees[cheapest], "", kind="money", also="amount total charge")
+        work.put("fee", fees[cheapest], "", kind="money")
 
 
 def _green(work: Work) -> None:
@@ -419,8 +338,7 @@ def _green(work: Work) -> None:
         "environmental_value",
         EXACT.multiply(quantity, work.decimal(price)),
         "green energy x environmental_price",
-        also="green_fee env_value green_amount",
     )
     fee = work.results.named.get("fee")
     if fee is not None and isinstance(fee.value, Decimal):
-        work.put("total", EXACT.add(fee.value, value), "fee + environmental_value", also="total_fee")
+        work.put("total", EXACT.add(fee.value, value), "fee + environmental_value")

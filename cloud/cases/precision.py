@@ -32,28 +32,18 @@ def rate(work: Work) -> None:
         rows = work.tables("lines")
         for row in rows:
             _row(row)
-        work.put_rows("lines", rows, also="rows")
+        work.put_rows("lines", rows)
         _lines(work, rows)
     elif work.is_table(VALUES):
         found = {name: _rounded(work, name, value) for name, value in work.numbers(VALUES).items()}
-        work.put(
-            "rounded",
-            dict(found),
-            "half_up to the decimals of the kind",
-            also="rounded_values results values",
-        )
+        work.put("rounded", dict(found), "half_up to the decimals of the kind")
     elif work.is_list(VALUES):
         kind = work.text_or("money", "kind quantity type")
         values = work.decimals(VALUES)
         found_list = [_rounded(work, kind, value) for value in values]
-        work.put("rounded", list(found_list), "half_up", also="rounded_values results")
-        work.put("sum_of_rounded", total(found_list), "round, then sum", also="sum total rounded_sum")
-        work.put(
-            "rounded_sum_of_values",
-            _rounded(work, kind, total(values)),
-            "sum, then round",
-            also="rounded_total round_of_sum",
-        )
+        work.put("rounded", list(found_list), "half_up")
+        work.put("sum_of_rounded", total(found_list), "round, then sum")
+        work.put("rounded_sum_of_values", _rounded(work, kind, total(values)), "sum, then round")
         work.put(
             "half_even",
             [each.quantize(Decimal("0.01"), ROUND_HALF_EVEN) for each in values] if kind == "money" else [],
@@ -66,12 +56,7 @@ def rate(work: Work) -> None:
 def _row(row: Work) -> None:
     quantity, price = "mwh kwh quantity energy_mwh energy_kwh kw", "price price_mwh price_kwh unit_price"
     if row.own(quantity) and row.own(price):
-        row.put_money(
-            "amount",
-            EXACT.multiply(row.decimal(quantity), row.decimal(price)),
-            "quantity x price",
-            also="money charge rounded",
-        )
+        row.put_money("amount", EXACT.multiply(row.decimal(quantity), row.decimal(price)), "quantity x price")
         return
     if row.own("value raw"):
         kind = row.text_or("money", "kind quantity type")
@@ -81,7 +66,6 @@ def _row(row: Work) -> None:
             "rounded",
             row.rounded(value, "quantum", f"{quantum}") if quantum else _rounded(row, kind, value),
             "half_up",
-            also="result value",
         )
         return
     names = [name for name in row.names_given() if row.is_number(name)]
@@ -100,7 +84,6 @@ def _lines(work: Work, rows: list[Work]) -> None:
             "total",
             total(each for each in amounts if isinstance(each, Decimal)),
             "each line rounded, then summed",
-            also="sum sum_of_rounded total_of_rounded_lines",
         )
 
 

@@ -53,8 +53,8 @@ def _printed(work: Work) -> dict[str, Decimal]:
     rows = work.tables(PRINTED)
     for number, row in enumerate(rows, 1):
         lines[f"{number} {row.text_or('line', 'item name line charge component')}"] = _line(row)
-    work.put_rows("rows", rows, also="line_amounts lines")
-    work.put("amounts", list(lines.values()), "each line", also="line_amount")
+    work.put_rows("rows", rows)
+    work.put("amounts", list(lines.values()), "each line")
     return lines
 
 
@@ -63,14 +63,11 @@ def _line(row: Work) -> Decimal:
     amount = "amount printed_amount charge printed"
     if row.own(price) and row.own(quantity) and row.has(price) and row.has(quantity):
         computed = row.put_money(
-            "computed_amount",
-            EXACT.multiply(row.decimal(quantity), row.decimal(price)),
-            "quantity x price",
-            also="amount recomputed charge computed",
+            "computed_amount", EXACT.multiply(row.decimal(quantity), row.decimal(price)), "quantity x price"
         )
         if row.own(amount) and row.has(amount):
             difference = EXACT.subtract(row.decimal(amount), computed)
-            row.put("difference", difference, "printed - computed", also="printed_minus_computed")
+            row.put("difference", difference, "printed - computed")
             row.put("matches", not difference, "printed = computed")
             return row.decimal(amount)
         return computed
@@ -81,53 +78,23 @@ def _line(row: Work) -> Decimal:
 
 def _totals(work: Work, lines: dict[str, Decimal]) -> None:
     whole = total(lines.values())
-    work.put(
-        "total",
-        whole,
-        "sum of the printed lines",
-        also="sum_of_lines lines_sum sum_of_printed_lines total_of_lines bill_total sum total_amount",
-    )
-    work.put(
-        "zero_lines",
-        Decimal(sum(1 for value in lines.values() if not value)),
-        "lines of 0.00",
-        also="zero_line_count number_of_zero_lines zero_lines_count",
-    )
-    work.put(
-        "negative_lines",
-        Decimal(sum(1 for value in lines.values() if value < 0)),
-        "lines below 0",
-        also="negative_line_count negative_lines_count number_of_negative_lines",
-    )
-    work.put("line_count", Decimal(len(lines)), "lines", also="lines_count number_of_lines")
-    work.put("is_refund", whole < 0, "total < 0", also="refund is_refund_bill negative_total")
+    work.put("total", whole, "sum of the printed lines")
+    work.put("zero_lines", Decimal(sum(1 for value in lines.values() if not value)), "lines of 0.00")
+    work.put("negative_lines", Decimal(sum(1 for value in lines.values() if value < 0)), "lines below 0")
+    work.put("line_count", Decimal(len(lines)), "lines")
+    work.put("is_refund", whole < 0, "total < 0")
     printed = "printed_total total_printed bill_total total total_amount"
     if work.has(printed):
         stated = work.decimal(printed)
-        work.put("total_printed", stated, "printed", also="printed_total")
-        work.put(
-            "total_difference",
-            EXACT.subtract(stated, whole),
-            "printed total - sum of lines",
-            also="difference",
-        )
-        work.put(
-            "total_matches",
-            stated == whole,
-            "printed total = sum of lines",
-            also="matches sum_matches balanced totals_match total_check",
-        )
+        work.put("total_printed", stated, "printed")
+        work.put("total_difference", EXACT.subtract(stated, whole), "printed total - sum of lines")
+        work.put("total_matches", stated == whole, "printed total = sum of lines")
     tax = "vat_rate vat_pct vat_rate_pct"
     if work.has(tax):
         vat = work.decimal(tax)
         ratio = Fraction(vat) / 100 if vat >= 1 else Fraction(vat)
-        net = work.put_money(
-            "amount_excl_vat",
-            Fraction(whole) / (1 + ratio),
-            "total / (1 + vat_rate)",
-            also="net_amount amount_without_vat excl_vat amount_excluding_vat",
-        )
-        work.put("vat_amount", EXACT.subtract(whole, net), "total - amount_excl_vat", also="vat")
+        net = work.put_money("amount_excl_vat", Fraction(whole) / (1 + ratio), "total / (1 + vat_rate)")
+        work.put("vat_amount", EXACT.subtract(whole, net), "total - amount_excl_vat")
 
 
 def _kwh(work: Work) -> tuple[dict[str, Decimal], Decimal | None]:
@@ -156,10 +123,8 @@ def _meters(work: Work) -> tuple[Decimal | None, Decimal]:
             else value
         )
         sub = work.rounded(EXACT.multiply(whole, ratio), "energy_kwh", "1")
-        work.put(
-            "sub_meter_kwh", sub, "total_kwh x fixed_ratio", kind="energy_kwh", also="sub_kwh fixed_ratio_kwh"
-        )
-        work.put("main_meter_kwh", EXACT.subtract(whole, sub), "total_kwh - sub_meter_kwh", also="main_kwh")
+        work.put("sub_meter_kwh", sub, "total_kwh x fixed_ratio", kind="energy_kwh")
+        work.put("main_meter_kwh", EXACT.subtract(whole, sub), "total_kwh - sub_meter_kwh")
         return EXACT.subtract(whole, sub), sub
     if not work.is_table("kwh"):
         return None, Decimal(0)
@@ -172,22 +137,12 @@ def _meters(work: Work) -> tuple[Decimal | None, Decimal]:
 def _energy(work: Work) -> None:
     periods, whole = _kwh(work)
     if periods:
-        work.put(
-            "kwh_sum",
-            total(periods.values()),
-            "sum of the periods",
-            also="kwh_sum_of_periods sum_of_periods_kwh tou_kwh_sum sum_kwh periods_sum_kwh",
-        )
+        work.put("kwh_sum", total(periods.values()), "sum of the periods")
     if periods and whole is not None:
-        work.put(
-            "kwh_matches",
-            total(periods.values()) == whole,
-            "sum of the periods = total",
-            also="kwh_check tou_sum_matches kwh_balanced",
-        )
+        work.put("kwh_matches", total(periods.values()) == whole, "sum of the periods = total")
     main, sub = _meters(work)
     if main is not None and whole is not None:
-        work.put("meters_match", EXACT.add(main, sub) == whole, "main + sub = total", also="meters_check")
+        work.put("meters_match", EXACT.add(main, sub) == whole, "main + sub = total")
     readings = "registers readings meter_readings register_readings"
     if work.is_list(readings):
         rows = work.tables(readings)
@@ -195,12 +150,7 @@ def _energy(work: Work) -> None:
             _register(row)
         work.put_rows("registers", rows, also=f"{readings} rows")
         found = [row.results.named["kwh"].value for row in rows]
-        work.put(
-            "registers_total_kwh",
-            total(each for each in found if isinstance(each, Decimal)),
-            "sum",
-            also="kwh_total total_kwh",
-        )
+        work.put("registers_total_kwh", total(each for each in found if isinstance(each, Decimal)), "sum")
     elif work.has("end_reading current_reading reading_end") and work.has(
         "start_reading previous_reading reading_start"
     ):
@@ -221,14 +171,8 @@ def _register(row: Work) -> None:
         for name in ("transformer_loss_kwh", "line_loss_kwh", "adjustment_kwh", "refund_kwh")
     ]
     billed = row.rounded(total((read, *parts)), "energy_kwh", "1")
-    row.put(
-        "read_kwh",
-        row.rounded(read, "energy_kwh", "1"),
-        "(end - start) x multiplier",
-        kind="energy_kwh",
-        also="measured_kwh reading_kwh",
-    )
-    row.put("kwh", billed, "read_kwh + losses + adjustments", kind="energy_kwh", also="billed_kwh energy_kwh")
+    row.put("read_kwh", row.rounded(read, "energy_kwh", "1"), "(end - start) x multiplier", kind="energy_kwh")
+    row.put("kwh", billed, "read_kwh + losses + adjustments", kind="energy_kwh")
 
 
 def _prefixed(work: Work, prefix: str) -> Decimal | None:
@@ -281,7 +225,6 @@ def _recomputed(work: Work, lines: dict[str, Decimal]) -> None:
             "demand_charge",
             EXACT.multiply(work.decimal(demand), work.decimal(price)),
             "max_demand_kw x demand_price_per_kw_month",
-            also="basic_charge",
         )
     kva, capacity_price = "transformer_kva capacity_kva", "capacity_price_per_kva_month capacity_price"
     if work.has(kva) and work.has(capacity_price):
@@ -289,7 +232,6 @@ def _recomputed(work: Work, lines: dict[str, Decimal]) -> None:
             "capacity_charge",
             EXACT.multiply(work.decimal(kva), work.decimal(capacity_price)),
             "transformer_kva x capacity_price",
-            also="basic_charge",
         )
     contract = "contract_kva contract_capacity_kva"
     if work.has(contract) and whole is not None:
@@ -310,7 +252,6 @@ def _power_factor(work: Work, rules: Rules, lines: dict[str, Decimal]) -> None:
             "lines that take part - share of the non-assessed sub-meter",
             kind="money",
             rule="§2.3",
-            also="pf_base",
         )
     printed = "pf_base_printed printed_pf_base pf_base participating_amount"
     if work.has(printed):
@@ -339,13 +280,12 @@ def _power_factor(work: Work, rules: Rules, lines: dict[str, Decimal]) -> None:
                 rule=power_factor.RULE,
             )
     if "pf_amount" in lines:
-        work.put("pf_amount_printed", lines["pf_amount"], "printed", also="pf_amount")
+        work.put("pf_amount_printed", lines["pf_amount"], "printed")
     elif "pf_amount_on_printed_base" in work.results.named:
         work.put(
             "pf_amount_printed",
             work.results.named["pf_amount_on_printed_base"].value,
             "pf_amount_on_printed_base",
-            also="pf_amount",
         )
 
 
@@ -374,12 +314,12 @@ def _rest(work: Work) -> None:
     amount = work.results.named.get("total")
     if whole and amount is not None and isinstance(amount.value, Decimal):
         average = work.rounded(Fraction(amount.value) / Fraction(whole), "average_price", work_default(work))
-        work.put("average_price", average, "total / total_kwh", also="average_price_per_kwh average")
+        work.put("average_price", average, "total / total_kwh")
     previous = "previous_total last_month_total previous_amount"
     if work.has(previous) and amount is not None and isinstance(amount.value, Decimal):
         before = work.decimal(previous)
         change = work.rounded(Fraction(amount.value - before) * 100 / Fraction(before), "percent", "0.01")
-        work.put("change_pct", change, "(total - previous) / previous x 100", also="month_on_month_pct")
+        work.put("change_pct", change, "(total - previous) / previous x 100")
 
 
 def work_default(work: Work) -> str | None:
@@ -415,10 +355,7 @@ def late_fee(work: Work, rules: Rules) -> None:
             [Claim(due, due, fen_of(amount))], [Move(due, fen_of(amount))], paid, rates, file
         )
         work.put(
-            "late_days",
-            Decimal(sum(line.days for line in lines)),
-            "days after due_date up to paid_date",
-            also="days_late overdue_days days",
+            "late_days", Decimal(sum(line.days for line in lines)), "days after due_date up to paid_date"
         )
         for number, name in enumerate(("current_year", "later_years")[: len(lines)]):
             work.put(f"late_days_{name}", Decimal(lines[number].days), "", also=f"days_{name}")
@@ -438,15 +375,8 @@ def late_fee(work: Work, rules: Rules) -> None:
             work.money(EXACT.multiply(EXACT.multiply(amount, later), rates.later_years_rate)),
         )
         fee = total(parts)
-    work.put(
-        "late_fee",
-        fee,
-        "principal x days x daily rate",
-        kind="money",
-        rule="供电营业规则 · §16",
-        also="penalty late_payment_penalty late_fee_total fee 违约金",
-    )
-    work.put("total", EXACT.add(amount, fee), "principal + late_fee", also="total_due amount_due")
+    work.put("late_fee", fee, "principal x days x daily rate", kind="money", rule="供电营业规则 · §16")
+    work.put("total", EXACT.add(amount, fee), "principal + late_fee")
 
 
 def _date(work: Work, names: str) -> date:

@@ -102,23 +102,12 @@ def _reduction(work: Work, baseline: tuple[Fraction, ...]) -> Fraction | None:
         "reduction_kwh",
         work.rounded(found, "energy_kwh_response"),
         "sum((baseline - actual) x interval_hours)",
-        also="response_kwh reduced_kwh energy_reduction_kwh total_reduction_kwh increase_kwh",
     )
-    work.put(
-        "average_reduction_kw",
-        work.rounded(found / duration, "power_kw"),
-        "reduction_kwh / duration",
-        also="average_response_kw reduction_kw average_kw",
-    )
+    work.put("average_reduction_kw", work.rounded(found / duration, "power_kw"), "reduction_kwh / duration")
     steps = [
         work.rounded(base - Fraction(each), "power_kw") for base, each in zip(baseline, actual, strict=True)
     ]
-    work.put(
-        "reduction_by_interval_kw",
-        [-each if filling else each for each in steps],
-        "baseline - actual",
-        also="reduction_kw_by_interval interval_reduction_kw reductions_kw",
-    )
+    work.put("reduction_by_interval_kw", [-each if filling else each for each in steps], "baseline - actual")
     return found
 
 
@@ -143,18 +132,8 @@ def _eligible(work: Work, reduced: Fraction | None) -> Decimal | None:
     )
     if bid:
         ratio = Fraction(actual) / Fraction(bid)
-        work.put(
-            "response_ratio",
-            work.rounded(ratio, "ratio"),
-            "actual / bid",
-            also="completion_ratio ratio fulfilment_ratio completion_rate",
-        )
-        work.put(
-            "response_ratio_pct",
-            work.rounded(ratio * 100, "percent"),
-            "actual / bid x 100",
-            also="completion_pct completion_rate_pct response_pct",
-        )
+        work.put("response_ratio", work.rounded(ratio, "ratio"), "actual / bid")
+        work.put("response_ratio_pct", work.rounded(ratio * 100, "percent"), "actual / bid x 100")
     if not (work.has(LOW) or work.has(HIGH) or work.has("band_low_pct band_high_pct")):
         return actual
     low = (
@@ -168,13 +147,8 @@ def _eligible(work: Work, reduced: Fraction | None) -> Decimal | None:
         else work.number_or("1.2", HIGH)
     )
     found = response.eligible_kwh(actual, bid, Band(low, high))
-    work.put(
-        "eligible_kwh",
-        found,
-        "0 below low x bid; at most high x bid",
-        also="paid_kwh effective_kwh effective_response_kwh payable_kwh settled_kwh eligible paid_energy_kwh",
-    )
-    work.put("qualified", bool(found), "actual >= low x bid", also="is_eligible valid eligible_response paid")
+    work.put("eligible_kwh", found, "0 below low x bid; at most high x bid")
+    work.put("qualified", bool(found), "actual >= low x bid")
     return found
 
 
@@ -197,14 +171,9 @@ def _paid(work: Work, quantity: Decimal | None) -> None:
             work.decimal("provincial_price province_price base_price"),
         )
         price = max(Decimal(0), EXACT.subtract(full, other))
-        work.put("top_up_price", price, "top-up target - provincial price", also="topup_price paid_price")
+        work.put("top_up_price", price, "top-up target - provincial price")
         if quantity is not None:
-            work.put_money(
-                "top_up",
-                EXACT.multiply(quantity, price),
-                "kWh x top_up_price",
-                also="top_up_amount topup_amount payment topup top_up_payment",
-            )
+            work.put_money("top_up", EXACT.multiply(quantity, price), "kWh x top_up_price")
         return
     cap = _cap(work)
     price = response.paid_price(work.decimal(CLEARING), cap)
@@ -212,21 +181,10 @@ def _paid(work: Work, quantity: Decimal | None) -> None:
         "paid_price",
         price,
         "min(clearing_price, cap of the product)" if cap is not None else "clearing_price",
-        also="settlement_price price effective_price",
     )
-    work.put(
-        "capped",
-        cap is not None and work.decimal(CLEARING) > cap,
-        "clearing_price > cap",
-        also="is_capped cap_applied price_capped",
-    )
+    work.put("capped", cap is not None and work.decimal(CLEARING) > cap, "clearing_price > cap")
     if quantity is not None:
-        amount = work.put_money(
-            "energy_payment",
-            EXACT.multiply(quantity, price),
-            "kWh x paid_price",
-            also="response_payment energy_compensation energy_part",
-        )
+        amount = work.put_money("energy_payment", EXACT.multiply(quantity, price), "kWh x paid_price")
         capacity = work.results.named.get("capacity_payment")
         extra = capacity.value if capacity is not None and isinstance(capacity.value, Decimal) else Decimal(0)
         work.put(
@@ -234,7 +192,6 @@ def _paid(work: Work, quantity: Decimal | None) -> None:
             EXACT.add(amount, extra),
             "kWh x paid_price" + (" + capacity_payment" if extra else ""),
             kind="money",
-            also="total_payment amount compensation total revenue gross_payment",
         )
         if work.has("customer_share_pct user_share_pct share_pct"):
             work.put_money(
@@ -243,7 +200,6 @@ def _paid(work: Work, quantity: Decimal | None) -> None:
                     EXACT.multiply(amount, work.decimal("customer_share_pct user_share_pct share_pct")), -2
                 ),
                 "payment x customer_share_pct / 100",
-                also="user_payment",
             )
 
 
@@ -257,10 +213,9 @@ def _capacity(work: Work) -> None:
             "capacity_payment",
             EXACT.multiply(EXACT.multiply(work.decimal(kw), work.decimal(price)), months),
             "kW x capacity_price x months",
-            also="capacity_amount capacity_part capacity_compensation",
         )
         if not (work.has(CLEARING) and work.has(RESPONSE)):
-            work.put("payment", amount, "capacity_payment", kind="money", also="total_payment total")
+            work.put("payment", amount, "capacity_payment", kind="money")
 
 
 def _penalty(work: Work) -> None:
@@ -284,21 +239,10 @@ def _penalty(work: Work) -> None:
         for short, price in zip(missing, prices, strict=True)
     ]
     formula = "max(0, bid x R1 - actual) x clearing_price x M"
-    work.put(
-        "shortfall_kwh",
-        missing[0] if len(missing) == 1 else list(missing),
-        "max(0, bid x R1 - actual)",
-        also="shortfall missing_kwh assessed_kwh shortfall_kw deficit_kwh penalty_kwh shortfall_by_hour",
-    )
+    work.put("shortfall_kwh", missing[0] if len(missing) == 1 else list(missing), "max(0, bid x R1 - actual)")
     if len(penalties) > 1:
-        work.put("penalty_by_hour", list(penalties), formula, kind="money", also="penalties hourly_penalty")
-    work.put(
-        "penalty",
-        total(penalties),
-        formula,
-        kind="money",
-        also="assessment penalty_amount total_penalty assessment_amount penalty_total",
-    )
+        work.put("penalty_by_hour", list(penalties), formula, kind="money")
+    work.put("penalty", total(penalties), formula, kind="money")
 
 
 def _series(work: Work, *names: str) -> list[Decimal]:
@@ -314,12 +258,7 @@ def _net(work: Work) -> None:
         and isinstance(payment.value, Decimal)
         and isinstance(penalty.value, Decimal)
     ):
-        work.put(
-            "net_payment",
-            EXACT.subtract(payment.value, penalty.value),
-            "payment - penalty",
-            also="net net_amount net_revenue",
-        )
+        work.put("net_payment", EXACT.subtract(payment.value, penalty.value), "payment - penalty")
 
 
 def _claims(work: Work) -> list[Decimal]:
@@ -345,26 +284,14 @@ def _pool(work: Work, values: Sequence[object]) -> None:
     pool = work.not_negative("pool pool_amount annual_pool pool_limit")
     fen = [int(EXACT.scaleb(claim, 2)) for claim in claims]
     paid = [yuan(each) for each in response.from_pool(fen, int(EXACT.scaleb(pool, 2)))]
-    work.put(
-        "paid_amounts",
-        list(paid),
-        "claims, or pool x claim / sum of claims",
-        kind="money",
-        also="payments paid allocations shares amounts paid_claims allocation payments_after_pool scaled_payments",
-    )
-    work.put("claims_total", total(claims), "sum", also="total_claims total_claim")
-    work.put("total_paid", total(paid), "sum", also="paid_total total total_payment")
-    work.put(
-        "pool_exceeded",
-        total(claims) > pool,
-        "sum of claims > pool",
-        also="exceeded pro_rata is_pro_rata pro_rata_applied scaled",
-    )
+    work.put("paid_amounts", list(paid), "claims, or pool x claim / sum of claims", kind="money")
+    work.put("claims_total", total(claims), "sum")
+    work.put("total_paid", total(paid), "sum")
+    work.put("pool_exceeded", total(claims) > pool, "sum of claims > pool")
     work.put(
         "pool_ratio",
         work.rounded(min(Fraction(1), Fraction(pool) / Fraction(total(claims))), "ratio")
         if total(claims)
         else Decimal(1),
         "pool / sum of claims",
-        also="ratio pro_rata_ratio scale_factor",
     )

@@ -48,12 +48,7 @@ def baseline_of(work: Work) -> tuple[Fraction, ...]:
 
 def _put_baseline(work: Work, found: Sequence[Fraction]) -> None:
     values = [work.rounded(each, "power_kw") for each in found]
-    work.put(
-        "baseline_kw",
-        list(values),
-        "arithmetic mean of the days",
-        also="baseline raw_baseline_kw unadjusted_baseline_kw",
-    )
+    work.put("baseline_kw", list(values), "arithmetic mean of the days")
     work.put(
         "average_baseline_kw",
         work.rounded(sum(found, Fraction(0)) / len(found), "power_kw"),
@@ -89,12 +84,7 @@ def _chosen(work: Work, days: list[list[Decimal]]) -> list[list[Decimal]]:
         picked = response.selected_days([energy[number] for number in left], count, _ranking(work))
         left = [left[number] for number in picked]
     if work.has(COUNT) or excluded:
-        work.put(
-            "selected_day_indexes",
-            [Decimal(number) for number in left],
-            "days with the largest energy",
-            also="selected_days selected_indexes days_used used_day_indexes eligible_day_indexes",
-        )
+        work.put("selected_day_indexes", [Decimal(number) for number in left], "days with the largest energy")
     return [days[number] for number in left]
 
 
@@ -111,10 +101,7 @@ def _ranked(work: Work) -> tuple[Fraction, ...]:
         for number in response.selected_days([energy[number] for number in left], count, _ranking(work))
     ]
     work.put(
-        "selected_day_indexes",
-        [Decimal(number) for number in picked],
-        "days with the largest daily_kwh",
-        also="selected_days selected_indexes selected_day_index days_used",
+        "selected_day_indexes", [Decimal(number) for number in picked], "days with the largest daily_kwh"
     )
     if not work.is_list(INTERVAL):
         return ()
@@ -128,12 +115,7 @@ def _ranked(work: Work) -> tuple[Fraction, ...]:
     values = work.decimals(INTERVAL)
     _same_length(work, len(values), len(energy))
     one = response.mean([values[number] for number in picked])
-    work.put(
-        "baseline_kw",
-        work.rounded(one, "power_kw"),
-        "mean of the selected days",
-        also="baseline raw_baseline_kw",
-    )
+    work.put("baseline_kw", work.rounded(one, "power_kw"), "mean of the selected days")
     return (one,)
 
 
@@ -175,40 +157,22 @@ def adjusted(work: Work, baseline: tuple[Fraction, ...]) -> tuple[Fraction, ...]
         if work.has("adjustment_cap_kw max_adjustment_kw adjustment_limit_kw"):
             limit = Fraction(work.decimal("adjustment_cap_kw max_adjustment_kw adjustment_limit_kw"))
             shift = max(-limit, min(limit, shift))
-        work.put(
-            "adjustment_kw",
-            work.rounded(shift, "power_kw"),
-            "pre-event actual - pre-event baseline",
-            also="additive_adjustment_kw adjustment shift_kw",
-        )
+        work.put("adjustment_kw", work.rounded(shift, "power_kw"), "pre-event actual - pre-event baseline")
         found = response.shifted(baseline, before + shift, before)
     else:
         if not before:
             work.bad(work.here("pre_event_baseline_kw"), "is zero", "a baseline above zero")
         low, high = _ratio_limits(work)
-        work.put(
-            "raw_ratio",
-            work.rounded(actual / before, "ratio"),
-            "pre-event actual / pre-event baseline",
-            also="unlimited_ratio ratio_raw ratio_unlimited",
-        )
+        work.put("raw_ratio", work.rounded(actual / before, "ratio"), "pre-event actual / pre-event baseline")
         ratio = response.adjustment_ratio(actual, before, low, high)
-        work.put(
-            "adjustment_ratio",
-            work.rounded(ratio, "ratio"),
-            "limited to [low, high]",
-            also="ratio applied_ratio limited_ratio day_of_ratio adjustment_factor adjustment",
-        )
-        work.put("ratio_limited", ratio != actual / before, "", also="is_limited limited")
+        work.put("adjustment_ratio", work.rounded(ratio, "ratio"), "limited to [low, high]")
+        work.put("ratio_limited", ratio != actual / before, "")
         found = tuple(each * ratio for each in baseline)
     values = [work.rounded(each, "power_kw") for each in found]
     single = len(values) == 1 and not work.is_list(BASELINE) and not work.is_list(DAYS_KW)
     if values:
         work.put(
-            "adjusted_baseline_kw",
-            values[0] if single else list(values),
-            "baseline with day-of adjustment",
-            also="baseline_adjusted_kw final_baseline_kw adjusted_baseline baseline_after_adjustment_kw",
+            "adjusted_baseline_kw", values[0] if single else list(values), "baseline with day-of adjustment"
         )
     return found
 

@@ -29,25 +29,14 @@ def rate_guarantee(work: Work) -> None:
     if work.is_list("rows"):
         rows = by_row(work, _guarantee)
         found = [row.results.named["guarantee"].value for row in rows if "guarantee" in row.results.named]
-        work.put(
-            "total",
-            total(each for each in found if isinstance(each, Decimal)),
-            "sum of the rows",
-            also="guarantee_total",
-        )
+        work.put("total", total(each for each in found if isinstance(each, Decimal)), "sum of the rows")
     else:
         _guarantee(work)
 
 
 def _guarantee(work: Work) -> None:
     base = _base(work)
-    work.put(
-        "base_guarantee",
-        work.money(base),
-        "before credit",
-        kind="money",
-        also="guarantee_base base base_amount guarantee_before_rating",
-    )
+    work.put("base_guarantee", work.money(base), "before credit", kind="money")
     amount = work.money(base)
     if _has_unsecured(work):
         ratio = _unsecured(work)
@@ -56,31 +45,24 @@ def _guarantee(work: Work) -> None:
             "late_payment_12m late_payment late_payment_within_12_months late_payment_last_12_months has_late_payment late_payment_in_12_months paid_late",
         )
         amount = yuan(guarantee.reduced_fen(base, ratio, has_paid_late=late))
-        work.put(
-            "unsecured_ratio",
-            Decimal(0) if late else ratio,
-            "by credit rating; 0 after a late payment",
-            also="unsecured_credit_ratio applied_ratio",
-        )
+        work.put("unsecured_ratio", Decimal(0) if late else ratio, "by credit rating; 0 after a late payment")
         work.put(
             "guarantee",
             amount,
             "base_guarantee / (1 + unsecured_ratio)",
             kind="money",
             rule="广东 2024 · §9.3",
-            also="guarantee_amount amount required_guarantee",
         )
     elif _has_factor(work):
         factor = _factor(work)
         amount = yuan(guarantee.rated_fen(base, factor))
-        work.put("rating_factor", factor, "by credit rating", also="factor applied_factor")
+        work.put("rating_factor", factor, "by credit rating")
         work.put(
             "guarantee",
             amount,
             "base_guarantee x (1 + rating_factor)",
             kind="money",
             rule="湖南 2022 · §13.2",
-            also="guarantee_amount amount required_guarantee",
         )
     else:
         work.put(
@@ -90,15 +72,12 @@ def _guarantee(work: Work) -> None:
             if work.has(WHOLESALE_12)
             else "base_guarantee",
             kind="money",
-            also="guarantee_amount amount required_guarantee",
         )
     lodged = "lodged_amount lodged existing_guarantee current_guarantee posted_amount held_guarantee"
     if work.has(lodged):
         missing = max(Decimal(0), EXACT.subtract(amount, work.decimal(lodged)))
-        work.put(
-            "shortfall", missing, "max(0, guarantee - lodged)", also="missing top_up additional_guarantee"
-        )
-        work.put("sufficient", not missing, "lodged >= guarantee", also="is_sufficient covered")
+        work.put("shortfall", missing, "max(0, guarantee - lodged)")
+        work.put("sufficient", not missing, "lodged >= guarantee")
 
 
 def _base(work: Work) -> Decimal:
@@ -119,20 +98,17 @@ def _base(work: Work) -> Decimal:
             work.money(bases.twelve_months_yuan),
             "wholesale_12m_kwh x rate_12_months_per_kwh",
             kind="money",
-            also="guarantee_12_months amount_12_months guarantee_12m",
         )
         work.put(
             "by_2_months",
             work.money(bases.two_months_yuan),
             "max(wholesale_2m_kwh, retail_2m_kwh) x rate_2_months_per_kwh",
             kind="money",
-            also="guarantee_2_months amount_2_months guarantee_2m",
         )
         work.put(
             "decisive",
             "12_months" if bases.twelve_months_yuan >= bases.two_months_yuan else "2_months",
             "the larger",
-            also="binding_rule binding",
         )
         return bases.larger_yuan
     energy = work.not_negative(ENERGY)
@@ -260,44 +236,29 @@ def _admission(work: Work) -> None:
         )
         found = admission.admission(work.decimal(ASSETS), tiers, bounds_included=included)
         admitted, cap = found.is_admitted, found.annual_cap_kwh
-        work.put("tier", None if found.tier is None else Decimal(found.tier + 1), "", also="tier_number")
+        work.put("tier", None if found.tier is None else Decimal(tiers.index(found.tier) + 1), "")
     reasons = _lacking(work)
     if not admitted:
         reasons.insert(0, "assets")
-    work.put(
-        "admitted",
-        admitted and not _lacking(work),
-        "assets >= lower bound of the lowest tier",
-        also="is_admitted eligible",
-    )
+    work.put("admitted", admitted and not _lacking(work), "assets >= lower bound of the lowest tier")
     work.put(
         "annual_cap_kwh",
         cap if admitted else None,
         "cap of the highest tier reached; null = unlimited when admitted",
-        also="cap_kwh annual_limit_kwh",
     )
-    work.put("unlimited", admitted and cap is None, "", also="is_unlimited")
-    work.put("reasons", [str(each) for each in reasons], "", also="missing lacking failed_requirements unmet")
+    work.put("unlimited", admitted and cap is None, "")
+    work.put("reasons", [str(each) for each in reasons], "")
     planned = "planned_kwh annual_kwh wholesale_12m_kwh requested_kwh planned_annual_kwh annual_energy_kwh energy_kwh"
     if work.has(planned):
         energy = work.decimal(planned)
+        work.put("within_cap", admitted and (cap is None or energy <= cap), "planned_kwh <= annual_cap_kwh")
         work.put(
-            "within_cap",
-            admitted and (cap is None or energy <= cap),
-            "planned_kwh <= annual_cap_kwh",
-            also="allowed within_limit energy_allowed",
-        )
-        work.put(
-            "excess_kwh",
-            max(Decimal(0), EXACT.subtract(energy, cap)) if cap is not None else Decimal(0),
-            "",
-            also="over_kwh",
+            "excess_kwh", max(Decimal(0), EXACT.subtract(energy, cap)) if cap is not None else Decimal(0), ""
         )
         work.put(
             "remaining_kwh",
             None if cap is None else max(Decimal(0), EXACT.subtract(cap, energy)),
             "annual_cap_kwh - planned_kwh",
-            also="headroom_kwh",
         )
 
 
@@ -343,7 +304,7 @@ def _lacking(work: Work) -> list[str]:
                 "registered_capital_min_ratio min_registered_capital_ratio registered_capital_ratio_min capital_ratio_min"
             ),
         )
-        work.put("registered_capital_min", least, "ratio x assets", also="required_registered_capital")
+        work.put("registered_capital_min", least, "ratio x assets")
         if work.decimal("registered_capital") < least:
             found.append("registered_capital")
     return found

@@ -44,9 +44,9 @@ def rate(work: Work) -> None:
 def _lines(work: Work) -> None:
     names = "lines settlement_lines items"
     amounts = [_line_amount(row) for row in work.tables(names)]
-    work.put("line_amounts", list(amounts), "mwh x price, each rounded", kind="money", also="amounts charges")
-    work.put_rows("rows", work.tables(names), also="lines")
-    work.put("total", total(amounts), "sum of the lines", also="total_amount amount net sum")
+    work.put("line_amounts", list(amounts), "mwh x price, each rounded", kind="money")
+    work.put_rows("rows", work.tables(names))
+    work.put("total", total(amounts), "sum of the lines")
 
 
 def _line_amount(row: Work) -> Decimal:
@@ -63,7 +63,7 @@ def _line_amount(row: Work) -> Decimal:
         "+", {"pay": "+", "receive": "-", "+": "+", "-": "-", "buy": "+", "sell": "-"}, "direction sign"
     )
     found = -found if sign == "-" else found
-    row.put("amount", found, "mwh x price", kind="money", also="charge line_amount")
+    row.put("amount", found, "mwh x price", kind="money")
     return found
 
 
@@ -87,13 +87,7 @@ def _contract_lines(work: Work) -> tuple[Decimal, Decimal | None, list[Decimal]]
             row.money(EXACT.multiply(row.decimal(MWH), row.decimal(PRICE))) * each
             for row, each in zip(rows, sign, strict=True)
         ]
-        work.put(
-            "contract_amounts",
-            list(amounts),
-            "mwh x price",
-            kind="money",
-            also="contract_charges contract_lines",
-        )
+        work.put("contract_amounts", list(amounts), "mwh x price", kind="money")
         return energy, total(amounts), amounts
     energy = work.number_or(0, "contract_mwh contract_quantity_mwh qc_mwh")
     if not work.has("contract_price contract_average_price"):
@@ -118,7 +112,7 @@ def _by_period(work: Work) -> None:
         ]
         amounts = [each for each in found if isinstance(each, Decimal)]
         if len(amounts) == len(rows):
-            work.put("total", total(amounts), "sum of the rows", also="total_amount sum net")
+            work.put("total", total(amounts), "sum of the rows")
         return
     first = second = Fraction(0)
     rounded_sum = Decimal(0)
@@ -129,7 +123,7 @@ def _by_period(work: Work) -> None:
         rounded_sum = EXACT.add(rounded_sum, row.money(one))
     work.put_rows("rows", rows, also=names)
     put_spot(work, Fraction(rounded_sum), Fraction(total(row.money(spot_parts(row)[1]) for row in rows)))
-    work.put("total", rounded_sum, "sum of the periods", also="total_amount")
+    work.put("total", rounded_sum, "sum of the periods")
 
 
 def rate_row(row: Work) -> None:
@@ -147,20 +141,15 @@ def _retailer(work: Work) -> None:
     if work.is_list("retail_lines"):
         rows = work.tables("retail_lines")
         amounts = [_line_amount(row) for row in rows]
-        work.put("retail_line_amounts", list(amounts), "mwh x price", kind="money", also="retail_amounts")
+        work.put("retail_line_amounts", list(amounts), "mwh x price", kind="money")
         work.put_rows("retail_lines", rows)
         revenue = total(amounts)
     else:
         revenue = work.decimal("retail_revenue retail_amount")
-    work.put("retail_revenue", revenue, "sum of the retail lines", also="revenue retail_total")
+    work.put("retail_revenue", revenue, "sum of the retail lines")
     cost = _wholesale(work)
-    work.put("wholesale_cost", cost, "contracts + deviation", also="cost wholesale_total wholesale_amount")
-    work.put(
-        "net_to_retailer",
-        EXACT.subtract(revenue, cost),
-        "retail_revenue - wholesale_cost",
-        also="net retailer_net margin profit net_amount retailer_result net_result",
-    )
+    work.put("wholesale_cost", cost, "contracts + deviation")
+    work.put("net_to_retailer", EXACT.subtract(revenue, cost), "retail_revenue - wholesale_cost")
     sold = (
         [row.number_or(0, MWH) for row in work.tables("retail_lines")] if work.is_list("retail_lines") else []
     )
@@ -169,7 +158,6 @@ def _retailer(work: Work) -> None:
             "margin_per_mwh",
             work.rounded(Fraction(revenue - cost) / Fraction(total(sold)), "price", "0.001"),
             "net / retail MWh",
-            also="unit_margin",
         )
 
 
@@ -215,91 +203,51 @@ def _no_spot(work: Work) -> None:
     """A = sum of contracts + over x Pup x U1 - under x Pdn x U2; a generator mirrored with K1, K2, mechanism apart."""
     work.rule = "§10.3"
     energy, amount, _ = _contract_lines(work)
-    actual = work.decimal(ACTUAL)
-    generator = (
-        work.choice(
-            "",
-            {
-                "generator": "generator",
-                "user": "user",
-                "retailer": "user",
-                "direct_user": "user",
-                "buyer": "user",
-            },
-            "side participant_type role market_side",
-        )
-        == "generator"
-        or work.has("k1 k2")
-        or (work.has("generation_mwh actual_generation_mwh") and not work.has("u1 u2"))
-    )
+    actual, generator = work.decimal(ACTUAL), _is_generator(work)
     mechanism = work.number_or(0, "mechanism_mwh") if generator else Decimal(0)
     market = EXACT.subtract(actual, mechanism)
-    deviation = EXACT.subtract(market, energy)
-    first, second = ("k1", "k2") if generator else ("u1", "u2")
-    up, down = (
-        work.decimal_or(None, "up_regulation_average_price up_price pup price_up up_regulation_price"),
-        work.decimal_or(
-            None, "down_regulation_average_price down_price pdn price_down down_regulation_price"
-        ),
-    )
-    pick = PricePick(("price",), "first")
-    side = SideRule(
-        (Tier(Decimal(0), pick, work.number_or(1, first)),),
-        (Tier(Decimal(0), pick, work.number_or(1, second)),),
-    )
-    needs_up = (deviation > 0) != generator
-    price = up if needs_up else down
-    if price is None and deviation:
-        if work.has("deviation_price"):
-            price = work.decimal("deviation_price")
-        else:
-            work.decimal(
-                "up_regulation_average_price up_price"
-                if needs_up
-                else "down_regulation_average_price down_price"
-            )
-    found = deviation_amount(side, energy, market, {"price": price})
     if amount is not None:
-        work.put(
-            "contract_charge",
-            amount,
-            "sum of Qc x Pc",
-            kind="money",
-            also="contract_amount contract_revenue contract_total",
-        )
-    work.put("contract_mwh", energy, "sum of the contracts", also="total_contract_mwh contract_total_mwh")
-    work.put("deviation_mwh", found.deviation_mwh, "actual_mwh - contract_mwh", also="deviation")
-    if found.parts:
-        part = found.parts[0]
-        work.put(
-            "deviation_price",
-            EXACT.multiply(part.price_yuan_per_mwh, part.price_factor),
-            f"regulation average x {(first if deviation > 0 else second).upper()}",
-        )
-    work.put(
-        "deviation_amount",
-        yuan(found.amount_fen),
-        "deviation_mwh x deviation_price",
-        kind="money",
-        also="deviation_charge deviation_revenue",
-    )
-    whole = EXACT.add(amount or Decimal(0), yuan(found.amount_fen))
+        work.put("contract_charge", amount, "sum of Qc x Pc", kind="money")
+    work.put("contract_mwh", energy, "sum of the contracts")
+    whole = EXACT.add(amount or Decimal(0), _deviation(work, energy, market, generator=generator))
     work.put("market_total", whole, "contracts + deviation")
     if generator and work.has("mechanism_mwh mechanism_price"):
         whole = EXACT.add(whole, _mechanism(work))
-    work.put(
-        "total",
-        whole,
-        "contract_charge + deviation_amount",
-        also="total_amount amount total_charge total_cost settlement_amount revenue total_revenue",
-    )
+    work.put("total", whole, "contract_charge + deviation_amount")
     if actual:
-        work.put(
-            "average_price",
-            work.rounded(Fraction(whole) / Fraction(actual), "price", "0.001"),
-            "total / actual_mwh",
-            also="average_cost",
-        )
+        average = work.rounded(Fraction(whole) / Fraction(actual), "price", "0.001")
+        work.put("average_price", average, "total / actual_mwh")
+
+
+def _is_generator(work: Work) -> bool:
+    roles = {"generator": "generator"} | dict.fromkeys(("user", "retailer", "direct_user", "buyer"), "user")
+    role = work.choice("", roles, "side participant_type role market_side")
+    if role or work.has("k1 k2"):
+        return role != "user"
+    return work.has("generation_mwh actual_generation_mwh") and not work.has("u1 u2")
+
+
+def _deviation(work: Work, contract: Decimal, actual: Decimal, *, generator: bool) -> Decimal:
+    """Price what is beyond the contracts, by the settlement's own function."""
+    over = actual > contract
+    names = ("k1", "k2") if generator else ("u1", "u2")
+    up = "up_regulation_average_price up_price pup price_up up_regulation_price"
+    down = "down_regulation_average_price down_price pdn price_down down_regulation_price"
+    wanted = up if over != generator else down
+    price = work.decimal_or(None, f"{wanted} deviation_price")
+    if price is None and actual != contract:
+        work.decimal(wanted)
+    work.note(f"{up} {down} {names[0]} {names[1]}")
+    pick = PricePick(("price",), "first")
+    tiers = [(Tier(Decimal(0), pick, work.number_or(1, name)),) for name in names]
+    found = deviation_amount(SideRule(tiers[0], tiers[1]), contract, actual, {"price": price})
+    work.put("deviation_mwh", found.deviation_mwh, "actual_mwh - contract_mwh")
+    for part in found.parts:
+        factored = EXACT.multiply(part.price_yuan_per_mwh, part.price_factor)
+        work.put("deviation_price", factored, f"regulation average x {names[0 if over else 1].upper()}")
+    amount = yuan(found.amount_fen)
+    work.put("deviation_amount", amount, "deviation_mwh x deviation_price", kind="money")
+    return amount
 
 
 def _mechanism(work: Work) -> Decimal:
@@ -309,23 +257,16 @@ def _mechanism(work: Work) -> Decimal:
         "reference_price mechanism_reference_price market_average_price market_reference_price"
     )
     work.put(
-        "mechanism_price_difference",
-        EXACT.subtract(price, reference),
-        "mechanism_price - reference_price",
-        also="price_difference",
+        "mechanism_price_difference", EXACT.subtract(price, reference), "mechanism_price - reference_price"
     )
     found = work.put_money(
         "mechanism_difference",
         EXACT.multiply(quantity, EXACT.subtract(price, reference)),
         "mechanism_mwh x (mechanism_price - reference_price)",
-        also="mechanism_amount mechanism_difference_amount mechanism_settlement difference_amount amount",
     )
     if work.has("market_revenue"):
         work.put(
-            "total",
-            EXACT.add(work.decimal("market_revenue"), found),
-            "market_revenue + mechanism_difference",
-            also="total_revenue",
+            "total", EXACT.add(work.decimal("market_revenue"), found), "market_revenue + mechanism_difference"
         )
     return found
 
@@ -371,26 +312,11 @@ def _balanced(work: Work) -> None:
         for value in _amounts(work, names)
     )
     left = EXACT.subtract(users, total((generators, named, grid)))
-    work.put(
-        "user_total",
-        users,
-        "sum of the user side",
-        also="user_side_total users_total user_sum total_user_side",
-    )
-    work.put(
-        "generator_total",
-        generators,
-        "sum of the generator side",
-        also="generator_side_total generators_total generator_sum total_generator_side",
-    )
-    work.put("other_total", EXACT.add(named, grid), "differences + T&D + funds", also="differences_total")
-    work.put(
-        "imbalance",
-        left,
-        "user side - everything received",
-        also="difference unexplained residual check_difference balance",
-    )
-    work.put("balanced", not left, "imbalance = 0", also="is_balanced conserved conservation_ok conservation")
+    work.put("user_total", users, "sum of the user side")
+    work.put("generator_total", generators, "sum of the generator side")
+    work.put("other_total", EXACT.add(named, grid), "differences + T&D + funds")
+    work.put("imbalance", left, "user side - everything received")
+    work.put("balanced", not left, "imbalance = 0")
 
 
 def _user_bill(work: Work) -> None:
@@ -411,13 +337,12 @@ def _user_bill(work: Work) -> None:
         if work.has("pf_percent pf_pct")
         else EXACT.scaleb(work.number_or(0, "pf_coefficient coefficient"), 2)
     )
-    work.put("pf_base", base, "E + LL + TD + SO + BASIC", also="base")
+    work.put("pf_base", base, "E + LL + TD + SO + BASIC")
     amount = work.put_money(
-        "pf_amount", EXACT.scaleb(EXACT.multiply(base, percent), -2), "pf_base x pf_percent / 100", also="pf"
+        "pf_amount", EXACT.scaleb(EXACT.multiply(base, percent), -2), "pf_base x pf_percent / 100"
     )
     work.put(
         "total",
         total((base, values["funds"], amount, values["environment"], values["adjustment"])),
         "pf_base + GF + PF + ENV + ADJ",
-        also="total_amount bill_total",
     )

@@ -57,37 +57,19 @@ def allocated(work: Work) -> None:
         list(amounts),
         "round(surplus x weight / sum of weights); the last takes the remainder",
         kind="money",
-        also="allocation allocations amounts allocated allocated_amounts share_amounts allocated_shares",
     )
-    work.put(
-        "share_by_participant",
-        dict(zip(names, amounts, strict=True)),
-        "",
-        also="shares_by_participant allocation_by_participant",
-    )
+    work.put("share_by_participant", dict(zip(names, amounts, strict=True)), "")
     rows = []
     for name, amount in zip(names, amounts, strict=True):
         row = work.part("share")
-        row.put("share", amount, "", also="amount allocated allocation allocated_amount share_amount")
-        row.put("participant", name, "", also="name id user")
+        row.put("share", amount, "")
+        row.put("participant", name, "")
         rows.append(row)
-    work.put_rows("rows", rows, also="participants users share_rows")
+    work.put_rows("rows", rows)
     plain = [work.money(Fraction(surplus) * each / sum(whole)) for each in whole]
-    work.put(
-        "sum_of_shares",
-        total(amounts),
-        "sum",
-        also="total shares_sum sum allocated_total total_allocated sum_check",
-    )
-    work.put(
-        "remainder",
-        EXACT.subtract(surplus, total(plain)),
-        "surplus - sum of the rounded shares",
-        also="rounding_remainder remainder_amount",
-    )
-    work.put(
-        "balanced", total(amounts) == surplus, "sum of shares = surplus", also="sum_matches conserved exact"
-    )
+    work.put("sum_of_shares", total(amounts), "sum")
+    work.put("remainder", EXACT.subtract(surplus, total(plain)), "surplus - sum of the rounded shares")
+    work.put("balanced", total(amounts) == surplus, "sum of shares = surplus")
 
 
 def _weights(work: Work) -> tuple[list[str], list[Decimal]]:
@@ -135,7 +117,7 @@ def calendar(work: Work) -> None:
         )
     wanted = "working_day wd n working_day_number"
     if work.has(wanted):
-        work.put("date", _working_day(work, after, work.integer(wanted)).isoformat(), "", also="deadline day")
+        work.put("date", _working_day(work, after, work.integer(wanted)).isoformat(), "")
 
 
 def _working_day(work: Work, month: date, number: int) -> date:

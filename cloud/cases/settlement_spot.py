@@ -112,30 +112,16 @@ def spot(work: Work) -> None:
     actual = work.decimal(ACTUAL)
     if actual:
         work.put(
-            "average_price",
-            work.rounded(first / Fraction(actual), "price", "0.001"),
-            "amount / actual_mwh",
-            also="average_cost",
+            "average_price", work.rounded(first / Fraction(actual), "price", "0.001"), "amount / actual_mwh"
         )
 
 
 def put_spot(work: Work, first: Fraction, second: Fraction) -> None:
     by_quantity = work.put_money(
-        "quantity_difference_amount",
-        first,
-        "Qc x Pc + (Qda - Qc) x Pda + (Qact - Qda) x Prt",
-        also="amount total quantity_difference settlement_amount total_amount",
+        "quantity_difference_amount", first, "Qc x Pc + (Qda - Qc) x Pda + (Qact - Qda) x Prt"
     )
     by_difference = work.put_money(
-        "contract_for_difference_amount",
-        second,
-        "Qact x Prt + Qda x (Pda - Prt) + Qc x (Pc - Pda)",
-        also="cfd_amount price_difference_amount contract_for_difference",
+        "contract_for_difference_amount", second, "Qact x Prt + Qda x (Pda - Prt) + Qc x (Pc - Pda)"
     )
-    work.put(
-        "forms_equal",
-        by_quantity == by_difference,
-        "both forms",
-        also="equal identical methods_equal both_equal",
-    )
+    work.put("forms_equal", by_quantity == by_difference, "both forms")
     work.put("difference", EXACT.subtract(by_quantity, by_difference), "one form - the other")

@@ -62,9 +62,9 @@ def _outcome(verdict: Verdict, language: str) -> list[str]:
     if verdict.case.expected is None or verdict.state is State.EMPTY:
         lines.append(t("cases.nothing_expected"))
     elif verdict.state is State.PASS:
-        lines.append(f"PASS  {t('cases.agrees')}")
+        lines.append("PASS  " + t("cases.agrees"))
     else:
-        lines.append(f"FAIL  {t('cases.differs', n=len(verdict.differences))}")
+        lines.append("FAIL  " + t("cases.differs", n=len(verdict.differences)))
         for difference in verdict.differences:
             lines += _difference_lines(difference, language)
     if verdict.unused:
@@ -170,7 +170,7 @@ def _case_lines(verdict: Verdict, language: str) -> list[str]:
         said = t("cases.refused", at=facts["at"], problem=facts["problem"], allowed=facts["allowed"])
         lines += _wrapped(said, "      ")
     elif verdict.state is State.EMPTY:
-        lines.append(f"      {t('cases.empty')}")
+        lines.append("      " + t("cases.empty"))
     for difference in verdict.differences:
         lines += _difference_lines(difference, language)
     if verdict.unused:
@@ -181,23 +181,23 @@ def _case_lines(verdict: Verdict, language: str) -> list[str]:
 def _difference_lines(difference: Difference, language: str) -> list[str]:
     t = partial(say, language)
     expected, got = _short(difference.expected), _short(difference.got)
-    head = f"      {difference.at}"
+    head, wanted = f"      {difference.at}", t("cases.expected")
     match difference.kind:
         case Kind.NOT_COMPUTED:
-            return [f"{head}: {t('cases.expected')} {expected} — {t('cases.not_computed')}"]
+            missing = t("cases.not_computed")
+            return [f"{head}: {wanted} {expected} — {missing}"]
         case Kind.LENGTH:
-            return [f"{head}: {t('cases.length', expected=expected, got=got)}"]
+            return [f"{head}: " + t("cases.length", expected=expected, got=got)]
         case Kind.KEYS:
-            return [f"{head}: {t('cases.keys', expected=expected, got=got)}"]
+            return [f"{head}: " + t("cases.keys", expected=expected, got=got)]
         case Kind.TYPE:
-            return [f"{head}: {t('cases.type', expected=expected, got=got)}"]
+            return [f"{head}: " + t("cases.type", expected=expected, got=got)]
         case Kind.DIFFERS:
             off = off_by(difference)
-            by = f"   {t('cases.off')} {off}" if off else ""
-            return [
-                head,
-                f"        {t('cases.expected')} {expected}   {t('cases.got')} {got}{by}   {t('cases.tolerance')} {difference.tolerance}",
-            ]
+            said = [f"{wanted} {expected}", t("cases.got") + f" {got}"]
+            said += [t("cases.off") + f" {off}"] if off else []
+            said.append(t("cases.tolerance") + f" {difference.tolerance}")
+            return [head, "        " + "   ".join(said)]
 
 
 def off_by(difference: Difference) -> str:

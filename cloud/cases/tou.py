@@ -50,12 +50,11 @@ def rate(work: Work) -> None:
         rows = work.tables(QUERIES)
         for row in rows:
             _ask(row, seasons)
-        work.put_rows("rows", rows, also="queries times periods answers")
+        work.put_rows("rows", rows)
         work.put(
             "periods",
             [row.results.named["period"].value for row in rows if "period" in row.results.named],
             "",
-            also="period",
         )
     elif work.has("time clock at"):
         _ask(work, seasons)
@@ -156,10 +155,10 @@ def _cover(work: Work, seasons: tuple[Season, ...]) -> None:
         if season.kinds:
             row.put("day_types", [str(each) for each in season.kinds], "")
         row.put("hours", dict(hours), "sum of the lengths of the intervals")
-        row.put("hours_total", total(hours.values()), "sum", also="total_hours total hours_sum")
+        row.put("hours_total", total(hours.values()), "sum")
         _coverage(row, (season,))
         rows.append(row)
-    work.put_rows("hours_per_period", rows, also="seasons rows calendar hours_by_season hours")
+    work.put_rows("hours_per_period", rows)
     totals = [
         total(_hours(sum(1 for each in season.slots if name in each)) for name in _listed(season))
         for season in seasons
@@ -168,7 +167,6 @@ def _cover(work: Work, seasons: tuple[Season, ...]) -> None:
         "hours_total_per_season",
         totals[0] if len(set(totals)) == 1 else list(totals),
         "sum of the hours of every season",
-        also="hours_total total_hours hours_per_day",
     )
     if len(seasons) == 1:
         work.put(
@@ -178,7 +176,6 @@ def _cover(work: Work, seasons: tuple[Season, ...]) -> None:
                 for name in _listed(seasons[0])
             },
             "",
-            also="hours_by_period",
         )
     _coverage(work, seasons)
     _months_covered(work, seasons)
@@ -205,36 +202,16 @@ def _coverage(work: Work, seasons: tuple[Season, ...]) -> None:
                     for name in map(Period, _listed(season))
                 }
             )
+    work.put("covered_exactly_once", exact, "every quarter-hour is in exactly one period")
+    work.put("gaps", [list(pair) for pair in gaps], "quarter-hours in no period")
+    work.put("overlaps", [list(pair) for pair in overlaps], "quarter-hours in several periods")
+    work.put("gap_hours", _hours(sum(1 for season in seasons for each in season.slots if not each)), "")
     work.put(
-        "covered_exactly_once",
-        exact,
-        "every quarter-hour is in exactly one period",
-        also="valid is_valid covered covers_24h complete coverage_ok covered_once ok exact covers_day_once",
-    )
-    work.put(
-        "gaps", [list(pair) for pair in gaps], "quarter-hours in no period", also="gap missing uncovered"
-    )
-    work.put(
-        "overlaps",
-        [list(pair) for pair in overlaps],
-        "quarter-hours in several periods",
-        also="overlap double doubled",
-    )
-    work.put(
-        "gap_hours",
-        _hours(sum(1 for season in seasons for each in season.slots if not each)),
-        "",
-        also="uncovered_hours missing_hours hours_missing",
-    )
-    work.put(
-        "overlap_hours",
-        _hours(sum(1 for season in seasons for each in season.slots if len(each) > 1)),
-        "",
-        also="double_hours hours_overlapping",
+        "overlap_hours", _hours(sum(1 for season in seasons for each in season.slots if len(each) > 1)), ""
     )
     kinds = (["gap"] if gaps else []) + (["overlap"] if overlaps else [])
-    work.put("error", "_and_".join(kinds) if kinds else None, "", also="errors problem result_error")
-    work.put("result", "ok" if exact else "error", "", also="status")
+    work.put("error", "_and_".join(kinds) if kinds else None, "")
+    work.put("result", "ok" if exact else "error", "")
 
 
 def _runs(season: Season, is_in: object) -> list[tuple[str, str]]:
@@ -261,7 +238,6 @@ def _months_covered(work: Work, seasons: tuple[Season, ...]) -> None:
             "months_covered_once",
             sorted(counted) == list(range(1, 13)),
             "every month is in exactly one season",
-            also="all_months_covered months_complete",
         )
         work.put("missing_months", [Decimal(month) for month in range(1, 13) if month not in counted], "")
 
@@ -287,7 +263,7 @@ def _coefficients(work: Work) -> None:
             )
     if not known:
         return
-    work.put("coefficients", dict(known), "", also="period_coefficients")
+    work.put("coefficients", dict(known), "")
     if work.has(BASE):
         base_price, other = (
             work.decimal(BASE),
@@ -297,19 +273,9 @@ def _coefficients(work: Work) -> None:
             name: work.rounded(EXACT.add(EXACT.multiply(base_price, each), other), "price")
             for name, each in known.items()
         }
-        work.put(
-            "price_by_period",
-            dict(prices),
-            "base_price x coefficient + other_price",
-            also="prices period_prices prices_by_period energy_price_by_period",
-        )
+        work.put("price_by_period", dict(prices), "base_price x coefficient + other_price")
         if "peak" in prices and "valley" in prices:
-            work.put(
-                "peak_valley_spread",
-                EXACT.subtract(prices["peak"], prices["valley"]),
-                "peak - valley",
-                also="spread",
-            )
+            work.put("peak_valley_spread", EXACT.subtract(prices["peak"], prices["valley"]), "peak - valley")
 
 
 def _ask(row: Work, seasons: tuple[Season, ...]) -> None:
@@ -331,14 +297,11 @@ def _ask(row: Work, seasons: tuple[Season, ...]) -> None:
         )
     period = fitting[0].slots[minutes // SLOT_MINUTES]
     row.put(
-        "period",
-        period[0] if len(period) == 1 else None,
-        "the interval [start, end) that holds the time",
-        also="tou_period",
+        "period", period[0] if len(period) == 1 else None, "the interval [start, end) that holds the time"
     )
     coefficients = row.numbers(COEFFICIENTS) if row.is_table(COEFFICIENTS) else {}
     if len(period) == 1 and period[0] in coefficients:
-        row.put("coefficient", coefficients[period[0]], "", also="period_coefficient")
+        row.put("coefficient", coefficients[period[0]], "")
         if row.has(BASE):
             row.put(
                 "price",
@@ -395,13 +358,8 @@ def _curve(work: Work, seasons: tuple[Season, ...]) -> None:
                 work.here("curve_kwh"), f"value {number + 1} lies in {len(names)} periods", "finer values"
             )
         sums[names.pop()] += value
-    work.put(
-        "kwh_by_period",
-        dict(sums),
-        "sum of the values in each period",
-        also="kwh energy_by_period period_kwh",
-    )
-    work.put("total_kwh", total(sums.values()), "sum", also="kwh_total")
+    work.put("kwh_by_period", dict(sums), "sum of the values in each period")
+    work.put("total_kwh", total(sums.values()), "sum")
 
 
 def _average(work: Work) -> None:
@@ -442,21 +400,8 @@ def _average(work: Work) -> None:
             work.bad(work.here(f"prices.{name}"), "is missing", "a price for every period with energy")
     charges = {name: work.money(EXACT.multiply(weight, table[name])) for name, weight in weights.items()}
     whole = sum((Fraction(weight) * Fraction(table[name]) for name, weight in weights.items()), Fraction(0))
-    work.put(
-        "charge_by_period", dict(charges), "kwh x price", kind="money", also="energy_charge_by_period charges"
-    )
-    work.put(
-        "total_charge",
-        total(charges.values()),
-        "sum of the periods",
-        also="energy_charge total charge amount",
-    )
+    work.put("charge_by_period", dict(charges), "kwh x price", kind="money")
+    work.put("total_charge", total(charges.values()), "sum of the periods")
     average = work.rounded(whole / Fraction(total(weights.values())), "price", "0.000001")
-    work.put(
-        "weighted_average_price",
-        average,
-        "sum(kwh x price) / sum(kwh)",
-        kind="price",
-        also="average_price weighted_average average",
-    )
-    work.put("total_kwh", total(weights.values()), "sum", also="kwh_total")
+    work.put("weighted_average_price", average, "sum(kwh x price) / sum(kwh)", kind="price")
+    work.put("total_kwh", total(weights.values()), "sum")

@@ -69,7 +69,7 @@ def _like_day(work: Work) -> None:
     register = work.decimal(REGISTER) if work.has(REGISTER) else _by_readings(work)
     good = total(work.decimals(GOOD_LIST)) if work.is_list(GOOD_LIST) else work.number_or(0, GOOD)
     missing = EXACT.subtract(register, good)
-    work.put("missing_kwh", missing, "daily_register_kwh - sum_of_good_points_kwh", also="missing_energy_kwh")
+    work.put("missing_kwh", missing, "daily_register_kwh - sum_of_good_points_kwh")
     if missing < 0:
         work.bad(
             work.here("sum_of_good_points_kwh"),
@@ -82,21 +82,14 @@ def _like_day(work: Work) -> None:
         list(filled),
         "missing_kwh x like-day value / sum of like-day values",
         kind="energy_kwh" if "energy_kwh" in work.case.quanta else "",
-        also="filled_kwh filled_points_kwh filled_values filled estimated_kwh",
     )
-    work.put(
-        "completed_sum_kwh",
-        EXACT.add(good, total(filled)),
-        "good points + filled points",
-        also="completed_total_kwh sum_after_kwh total_kwh curve_sum_kwh",
-    )
+    work.put("completed_sum_kwh", EXACT.add(good, total(filled)), "good points + filled points")
     weight = total(shape)
     if weight:
         work.put(
             "scale_factor",
             work.rounded(Fraction(missing) / Fraction(weight), "coefficient"),
             "missing_kwh / sum of like-day values",
-            also="factor scaling_factor scale",
         )
 
 
@@ -135,30 +128,16 @@ def _linear(work: Work) -> None:
         "step",
         work.rounded(step, "energy_kwh") if "energy_kwh" in work.case.quanta else work.exact(step),
         "(after - before) / (n + 1)",
-        also="step_kwh increment_kwh",
     )
-    work.put(
-        "filled_values_kwh",
-        list(values),
-        "before + k x step",
-        also="filled_kwh filled_points_kwh filled_values filled estimated_kwh values_kwh interpolated_kwh",
-    )
-    work.put("filled_sum_kwh", total(values), "sum", also="sum_kwh filled_total_kwh")
+    work.put("filled_values_kwh", list(values), "before + k x step")
+    work.put("filled_sum_kwh", total(values), "sum")
     limit = "max_gap_points linear_max_points short_gap_points max_gap_minutes"
     if work.has(limit) and work.has("interval_minutes"):
         work.put(
-            "linear_allowed",
-            count * work.decimal("interval_minutes") <= work.decimal(limit),
-            "gap <= limit",
-            also="allowed method_allowed",
+            "linear_allowed", count * work.decimal("interval_minutes") <= work.decimal(limit), "gap <= limit"
         )
     elif work.has(limit):
-        work.put(
-            "linear_allowed",
-            Decimal(count) <= work.decimal(limit),
-            "n <= limit",
-            also="allowed method_allowed",
-        )
+        work.put("linear_allowed", Decimal(count) <= work.decimal(limit), "n <= limit")
 
 
 def _sum_check(work: Work) -> None:
@@ -169,32 +148,17 @@ def _sum_check(work: Work) -> None:
     found = check.sum_check(int(EXACT.scaleb(interval, scale)), int(EXACT.scaleb(register, scale)), tolerance)
     difference = EXACT.scaleb(Decimal(found.difference_wh), -scale)
     if work.is_list(INTERVALS):
-        work.put("interval_sum_kwh", interval, "sum of the intervals", also="sum_kwh")
-    work.put("difference_kwh", difference, "interval_sum_kwh - register_difference_kwh", also="difference")
+        work.put("interval_sum_kwh", interval, "sum of the intervals")
+    work.put("difference_kwh", difference, "interval_sum_kwh - register_difference_kwh")
     percent = Fraction(difference) * 100 / Fraction(register) if register else None
     shown = None if percent is None else work.rounded(percent, "percent")
-    work.put(
-        "difference_pct",
-        shown,
-        "difference_kwh / register_difference_kwh x 100",
-        also="difference_percent error_pct daily_error_pct",
-    )
+    work.put("difference_pct", shown, "difference_kwh / register_difference_kwh x 100")
     passes = abs(percent) <= Fraction(tolerance) if percent is not None else found.passes
-    work.put(
-        "result",
-        "pass" if passes else "fail",
-        "fail when |difference_pct| > tolerance_pct",
-        also="status outcome check",
-    )
-    work.put("passes", passes, "", also="passed ok is_valid valid")
+    work.put("result", "pass" if passes else "fail", "fail when |difference_pct| > tolerance_pct")
+    work.put("passes", passes, "")
     warning = "warning_pct warn_pct warning_threshold_pct"
     if work.has(warning) and percent is not None:
-        work.put(
-            "warning",
-            abs(percent) > Fraction(work.decimal(warning)),
-            "|difference_pct| > warning_pct",
-            also="is_warning warn",
-        )
+        work.put("warning", abs(percent) > Fraction(work.decimal(warning)), "|difference_pct| > warning_pct")
 
 
 def _wrong_wiring(work: Work) -> None:
@@ -232,12 +196,7 @@ def _wrong_wiring(work: Work) -> None:
             corrected["flat"] = work.rounded(EXACT.multiply(given["flat"], factor), "energy_kwh")
     order = [name for name in (*given, "flat") if name in corrected]
     result = {name: corrected[name] for name in dict.fromkeys(order)}
-    work.put(
-        "correction_kwh",
-        dict(result),
-        "read_kwh x correction rate; flat = total - peak - valley",
-        also="corrections correction_energy_kwh correction_kwh_by_period corrected_kwh_by_period back_billed_kwh_by_period",
-    )
+    work.put("correction_kwh", dict(result), "read_kwh x correction rate; flat = total - peak - valley")
     periods = {name: value for name, value in result.items() if name != "total"}
     work.put("correction_by_period", dict(periods), "without the total")
     for name, value in result.items():
@@ -247,15 +206,10 @@ def _wrong_wiring(work: Work) -> None:
             "read_kwh x correction rate",
             also=f"{name}_correction_kwh {name} {name}_kwh correction_kwh_{name}",
         )
-    work.put(
-        "correction_total_kwh", result.get("total", total(periods.values())), "", also="total_correction_kwh"
-    )
+    work.put("correction_total_kwh", result.get("total", total(periods.values())), "")
     read = whole if whole is not None else total(given.values())
     work.put(
-        "true_total_kwh",
-        EXACT.add(read, result.get("total", total(periods.values()))),
-        "read + correction",
-        also="actual_kwh true_kwh correct_total_kwh corrected_total_kwh",
+        "true_total_kwh", EXACT.add(read, result.get("total", total(periods.values()))), "read + correction"
     )
 
 
@@ -266,20 +220,13 @@ def _corrected_one(work: Work, read: Decimal, factor: Decimal) -> None:
         correction,
         "read_kwh x correction rate",
         kind="energy_kwh" if "energy_kwh" in work.case.quanta else "",
-        also="correction_energy_kwh back_bill_kwh back_billed_kwh additional_kwh refund_kwh",
     )
-    work.put(
-        "true_kwh",
-        EXACT.add(read, correction),
-        "read_kwh + correction_kwh",
-        also="actual_kwh corrected_kwh correct_kwh true_total_kwh corrected_total_kwh",
-    )
+    work.put("true_kwh", EXACT.add(read, correction), "read_kwh + correction_kwh")
     if work.has("price price_per_kwh"):
         work.put_money(
             "correction_amount",
             EXACT.multiply(correction, work.decimal("price price_per_kwh")),
             "correction_kwh x price",
-            also="back_bill_amount amount",
         )
 
 
@@ -292,19 +239,13 @@ def _coverage(work: Work) -> None:
     if expected <= 0:
         work.bad(work.here("expected_points"), f"is {expected}", "a number above zero")
     ratio = Fraction(have) / Fraction(expected)
-    work.put(
-        "coverage", work.rounded(ratio, "ratio"), "points present / points expected", also="coverage_ratio"
-    )
-    work.put("coverage_pct", work.rounded(ratio * 100, "percent"), "x 100", also="coverage_percent")
+    work.put("coverage", work.rounded(ratio, "ratio"), "points present / points expected")
+    work.put("coverage_pct", work.rounded(ratio * 100, "percent"), "x 100")
     enough = ratio >= Fraction(threshold)
-    work.put(
-        "sufficient", enough, "coverage >= threshold", also="passes ok is_sufficient coverage_ok use_curve"
-    )
-    work.put("result", "pass" if enough else "fail", "", also="status")
-    work.put("source", "curve" if enough else "register", "", also="chosen_source source_used")
-    work.put(
-        "missing_points", EXACT.subtract(expected, have), "expected - present", also="missing missing_count"
-    )
+    work.put("sufficient", enough, "coverage >= threshold")
+    work.put("result", "pass" if enough else "fail", "")
+    work.put("source", "curve" if enough else "register", "")
+    work.put("missing_points", EXACT.subtract(expected, have), "expected - present")
 
 
 def _spike(work: Work) -> None:
@@ -324,19 +265,17 @@ def _spike(work: Work) -> None:
         )
         position = Decimal(0)
     ratio = (Fraction(highest) - Fraction(third)) * 100 / Fraction(third) if third else None
-    work.put("highest_kwh", highest, "", also="max_kwh max highest peak_kwh")
-    work.put("third_highest_kwh", third, "", also="third_kwh third third_highest")
+    work.put("highest_kwh", highest, "")
+    work.put("third_highest_kwh", third, "")
     work.put(
         "spike_pct",
         None if ratio is None else work.rounded(ratio, "percent"),
         "(highest - third highest) / third highest x 100",
-        also="excess_pct ratio_pct spike_percent spike_ratio_pct difference_pct",
     )
     work.put(
         "spike_ratio",
         None if ratio is None else work.rounded(ratio / 100, "ratio"),
         "(highest - third highest) / third highest",
-        also="ratio",
     )
     scale = max(3, *(-int(each.as_tuple().exponent) for each in (highest, third)))
     whole = [int(EXACT.scaleb(each, scale)) for each in (highest, highest, third)]
@@ -346,11 +285,9 @@ def _spike(work: Work) -> None:
         if is_whole
         else ratio is not None and third > 0 and ratio > Fraction(limit)
     )
-    work.put(
-        "is_spike", found, "spike_pct > threshold (strictly)", also="spike flagged spike_found spike_flag"
-    )
-    work.put("result", "fail" if found else "pass", "", also="status")
-    work.put("spike_index", position if found else None, "", also="index position")
+    work.put("is_spike", found, "spike_pct > threshold (strictly)")
+    work.put("result", "fail" if found else "pass", "")
+    work.put("spike_index", position if found else None, "")
 
 
 def _reference_days(work: Work) -> None:
@@ -360,13 +297,8 @@ def _reference_days(work: Work) -> None:
         work.rounded(sum(map(Fraction, point), Fraction(0)) / len(point), "energy_kwh")
         for point in zip(*days, strict=True)
     ]
-    work.put(
-        "filled_values_kwh",
-        list(values),
-        "mean of the reference days",
-        also="filled_kwh filled_values average_kwh",
-    )
-    work.put("filled_sum_kwh", total(values), "sum", also="sum_kwh")
+    work.put("filled_values_kwh", list(values), "mean of the reference days")
+    work.put("filled_sum_kwh", total(values), "sum")
 
 
 def _register(work: Work) -> None:
@@ -382,10 +314,9 @@ def _register(work: Work) -> None:
         "register_difference_kwh",
         EXACT.multiply(difference, work.number_or(1, "multiplier meter_multiplier")),
         "(end - start) x multiplier",
-        also="energy_kwh kwh",
     )
-    work.put("rolled_over", rolled, "", also="rollover")
-    work.put("negative", difference < 0, "end < start", also="is_negative")
+    work.put("rolled_over", rolled, "")
+    work.put("negative", difference < 0, "end < start")
 
 
 def _clock(work: Work) -> None:
@@ -398,5 +329,5 @@ def _clock(work: Work) -> None:
         if work.has("limit_s tolerance_s limit_seconds tolerance_seconds max_offset_s")
         else work.number_or(3, "limit_min tolerance_min limit_minutes tolerance_minutes max_offset_min") * 60
     )
-    work.put("passes", off <= limit, "|offset| <= limit", also="ok valid within_limit")
-    work.put("result", "pass" if off <= limit else "fail", "", also="status")
+    work.put("passes", off <= limit, "|offset| <= limit")
+    work.put("result", "pass" if off <= limit else "fail", "")

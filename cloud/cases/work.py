@@ -285,7 +285,7 @@ class Work:
 
     def _keep(self, name: str, result: Result, also: str) -> None:
         self.results.named[name] = result
-        for other in f"{ALSO.get(name, '')} {also}".split():
+        for other in f"{ALSO[self.case.area].get(name, '')} {also}".split():
             self.results.also.setdefault(other, name)
 
     def _numbers_in(self, formula: str, name: str) -> tuple[tuple[str, str], ...]:

@@ -21,22 +21,26 @@ class AssetTier:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Whether a company is admitted, and its energy a year; None = unlimited when admitted."""
+    """Whether a company is admitted, by which tier, and its energy a year; None = unlimited when admitted."""
 
-    is_admitted: bool
-    annual_cap_kwh: Decimal | None
-    tier: int | None
+    tier: AssetTier | None
+
+    @property
+    def is_admitted(self) -> bool:
+        """Whether any tier is reached."""
+        return self.tier is not None
+
+    @property
+    def annual_cap_kwh(self) -> Decimal | None:
+        """The energy a year that the tier allows."""
+        return None if self.tier is None else self.tier.annual_cap_kwh
 
 
 def admission(assets_yuan: Decimal, tiers: Sequence[AssetTier], *, bounds_included: bool = True) -> Admission:
     """Find the highest tier whose lower bound is reached; below the lowest the company is not admitted."""
-    order = sorted(range(len(tiers)), key=lambda index: tiers[index].assets_from_yuan)
     reached = [
-        index
-        for index in order
-        if assets_yuan > tiers[index].assets_from_yuan
-        or (bounds_included and assets_yuan == tiers[index].assets_from_yuan)
+        tier
+        for tier in tiers
+        if assets_yuan > tier.assets_from_yuan or (bounds_included and assets_yuan == tier.assets_from_yuan)
     ]
-    if not reached:
-        return Admission(is_admitted=False, annual_cap_kwh=None, tier=None)
-    return Admission(True, tiers[reached[-1]].annual_cap_kwh, reached[-1])
+    return Admission(max(reached, key=lambda tier: tier.assets_from_yuan, default=None))
