@@ -11,19 +11,21 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from cloud import markettime
 from cloud.billing.run import bench, collect, correct, issue, review
 from cloud.billing.run import bill as billing
+from cloud.billing.store import marketside
 from cloud.billing.store import review as review_store
 from cloud.config import CloudConfig
-from cloud.db import Pool, ProcessRole, Scope, open_pool, transaction
+from cloud.db import Conn, Pool, ProcessRole, Scope, open_pool, transaction
 from cloud.errors import Refused, Unavailable
+from cloud.market.run import settle
 from cloud.metering.run import blocks
 from cloud.metering.run.validate import note_silent, validate_stale
 from cloud.metering.store import intervals, partitions, readings, timetable
@@ -177,6 +179,29 @@ def _backlog(pool: Pool, config: CloudConfig, now: datetime) -> None:
     )
 
 
+def settlement_rooms(now: datetime) -> settle.Rooms:
+    """What the billing room does with a month's final settlement lines."""
+
+    def draw_bill(conn: Conn, account_id: str, month: date) -> int:
+        return billing.bill_month(conn, account_id, month, now).bill_id
+
+    def retail_fen(conn: Conn, account_ids: Sequence[str], month: date) -> settle.Revenue:
+        found = marketside.energy_revenue(conn, account_ids, month)
+        return settle.Revenue(found.amount_fen, found.bills)
+
+    return settle.Rooms(draw_bill, retail_fen)
+
+
+def _settlement(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    try:
+        looked_at = settle.look(settle.Desk(pool, "job:settlement", now, settlement_rooms(now)))
+    except Refused as refused:  # a year without a holiday arrangement: the console says so too
+        log.warning("work.settlement.refused %s", refused)
+        return
+    if looked_at:
+        log.info("work.settlement runs=%d", looked_at)
+
+
 def _expiry(pool: Pool, config: CloudConfig, now: datetime) -> None:
     with transaction(pool, TIMETABLE) as conn:
         sessions = timetable.forget_sessions(conn, now)
@@ -248,5 +273,6 @@ ENTRIES = (
     Entry("payments", timedelta(seconds=30), timedelta(0), _payments),
     Entry("collection", timedelta(days=1), timedelta(hours=17), _collection),  # 01:00 market time
     Entry("statements", timedelta(hours=1), timedelta(minutes=12), _statements),
+    Entry("settlement", timedelta(minutes=1), timedelta(0), _settlement),
     Entry("expiry", timedelta(hours=1), timedelta(minutes=7), _expiry),
 )

@@ -41,6 +41,7 @@ from cloud.api import (
     reply,
     review,
     security,
+    settlement,
     tariffs,
     who,
 )
@@ -115,6 +116,7 @@ def make_app(config: CloudConfig) -> FastAPI:
     app.include_router(tariffs.router)
     app.include_router(ledger.router)
     app.include_router(corrections.router)
+    app.include_router(settlement.router)
     for money in (hooks.router, payments.router, receivables.router):
         app.include_router(money)
     _add_own_routes(app)

@@ -100,7 +100,7 @@ def conservation_of(
     """Add up the proof. Raises Unbalanced."""
     whole = sum(line.amount_fen for line in lines)
     if whole:
-        raise Unbalanced("unbalanced", fen=whole, item="total")
+        raise Unbalanced("market_unbalanced", fen=whole, item="total")
     return Conservation(
         tuple((side, sum(x.amount_fen for x in lines if x.side is side)) for side in Side),
         tuple((item, sum(x.amount_fen for x in lines if x.item is item)) for item in Item),
@@ -114,7 +114,7 @@ def _check_mirrors(lines: Sequence[SettlementLine]) -> None:
     for item in MIRRORED:
         left = sum(line.amount_fen for line in lines if line.item is item)
         if left:
-            raise Unbalanced("unbalanced", fen=left, item=item.value)
+            raise Unbalanced("market_unbalanced", fen=left, item=item.value)
 
 
 def _named(
@@ -192,7 +192,7 @@ def _residual_lines(
 def _check_rounding(market: MarketMonth, rounding_fen: int, lines_count: int) -> None:
     # Without spot every amount is paid by one and received by another, to the fen: nothing may be left.
     if market.rule.form is not Form.SPOT or 2 * abs(rounding_fen) > lines_count:
-        raise Unbalanced("unbalanced", fen=rounding_fen, item="rounding")
+        raise Unbalanced("market_unbalanced", fen=rounding_fen, item="rounding")
 
 
 def _rounding_line(market: MarketMonth, rounding_fen: int) -> SettlementLine:

@@ -65,6 +65,7 @@ class Promise:
 
     volume: Volume
     kwh: tuple[int, ...]
+    day_kwh: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +133,11 @@ def settled_kwh(parts_wh: Sequence[int]) -> tuple[int, ...]:
 
 def contract_facts(terms: WholesaleTerms, rule: MarketRule, month: date, load: Curve = ()) -> ContractFacts:
     """Lay a contract out over the settlement periods. Raises NoSuchPeriod, NothingToFollow."""
-    return ContractFacts(
-        terms,
-        tuple(
-            Promise(volume, by_period(rule, month, volume_curve(terms, volume, rule, load)))
-            for volume in terms.volumes_of(month)
-        ),
-    )
+    promises = []
+    for volume in terms.volumes_of(month):
+        curve = volume_curve(terms, volume, rule, load)
+        promises.append(Promise(volume, by_period(rule, month, curve), tuple(map(sum, curve))))
+    return ContractFacts(terms, tuple(promises))
 
 
 def added_kwh(size: int, many: Sequence[Sequence[int]]) -> tuple[int, ...]:

@@ -105,6 +105,18 @@ def contract_position(unit: UnitFacts, contracts: Iterable[ContractFacts], size:
     return added_kwh(size, signed)
 
 
+def contract_days(unit: UnitFacts, contracts: Iterable[ContractFacts]) -> tuple[int, ...]:
+    """Compute what the unit is promised (or has promised) by day, in kWh: for the picture beside what was metered."""
+    buying = unit.side is not Side.GENERATOR
+    signed = [
+        tuple(kwh if (each.terms.buyer == unit.unit_id) == buying else -kwh for kwh in promise.day_kwh)
+        for each in contracts
+        if unit.unit_id in (each.terms.buyer, each.terms.seller)
+        for promise in each.promises
+    ]
+    return tuple(map(sum, zip(*signed, strict=True)))
+
+
 def _contract_lines(unit: UnitFacts, market: MarketMonth, contract: ContractFacts) -> list[SettlementLine]:
     terms = contract.terms
     sign = 1 if unit.unit_id == terms.buyer else -1

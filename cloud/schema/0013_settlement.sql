@@ -229,6 +229,17 @@ CREATE TABLE settlement_answer (
     answered_by    text NOT NULL
 );
 
+CREATE TABLE settlement_retail (                                    -- a retailer's revenue beside its wholesale cost
+    retail_id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run_id         bigint NOT NULL REFERENCES settlement_run,
+    unit_id        text NOT NULL,
+    revenue_fen    bigint NOT NULL,
+    cost_fen       bigint NOT NULL,
+    bills          integer NOT NULL,                                -- how many customers' bills are in it
+    made_at        timestamptz NOT NULL
+);
+CREATE INDEX settlement_retail_of ON settlement_retail (run_id, unit_id);
+
 CREATE TABLE statement_move (before text NOT NULL, deed text NOT NULL, after text NOT NULL, PRIMARY KEY (before, deed));
 INSERT INTO statement_move VALUES
     ('', 'draw', 'drawn'),
@@ -263,7 +274,7 @@ BEGIN
                              'wholesale_contract', 'wholesale_volume', 'settlement_run', 'settlement_unit',
                              'settlement_event', 'settlement_energy', 'settlement_work', 'statement_line',
                              'statement_hold', 'statement_event', 'settlement_query', 'settlement_answer',
-                             'statement_move'] LOOP
+                             'settlement_retail', 'statement_move'] LOOP
         EXECUTE format('CREATE TRIGGER kept BEFORE UPDATE OR DELETE ON %I FOR EACH ROW EXECUTE FUNCTION keep_settlement()', t);
         EXECUTE format('GRANT SELECT ON %I TO shoudian_api, shoudian_worker', t);
     END LOOP;
@@ -271,7 +282,7 @@ END $$;
 GRANT SELECT ON statement TO shoudian_api, shoudian_worker;
 
 GRANT INSERT ON settlement_run, settlement_unit, settlement_event, settlement_energy, settlement_work, statement,
-    statement_line, statement_hold, statement_event TO shoudian_worker;
+    statement_line, statement_hold, statement_event, settlement_retail TO shoudian_worker;
 GRANT UPDATE (state) ON statement TO shoudian_worker, shoudian_api;
 GRANT INSERT ON settlement_run, settlement_event, statement_event, settlement_query, settlement_answer TO shoudian_api;
 
@@ -305,7 +316,7 @@ BEGIN
         EXECUTE format('CREATE POLICY of_staff ON %I TO shoudian_api USING (app_is_staff()) WITH CHECK (app_is_staff())', t);
     END LOOP;
     FOREACH t IN ARRAY ARRAY['statement', 'statement_line', 'statement_hold', 'statement_event', 'settlement_query',
-                             'settlement_answer', 'settlement_energy', 'settlement_run', 'market_price',
+                             'settlement_answer', 'settlement_energy', 'settlement_retail', 'settlement_run', 'market_price',
                              'market_price_day', 'declared_day', 'market_quantity', 'wholesale_contract',
                              'wholesale_volume', 'settlement_event', 'settlement_unit', 'settlement_work'] LOOP
         EXECUTE format('CREATE POLICY of_everybody ON %I TO shoudian_worker USING (true) WITH CHECK (true)', t);
@@ -315,9 +326,15 @@ ALTER TABLE settlement_answer ENABLE ROW LEVEL SECURITY;
 CREATE POLICY of_the_party ON settlement_answer FOR SELECT TO shoudian_api
     USING (EXISTS (SELECT FROM settlement_query q WHERE q.query_id = settlement_answer.query_id));
 CREATE POLICY added_by_staff ON settlement_answer FOR INSERT TO shoudian_api WITH CHECK (app_is_staff());
-ALTER TABLE settlement_energy ENABLE ROW LEVEL SECURITY;
-CREATE POLICY of_the_party ON settlement_energy FOR SELECT TO shoudian_api
-    USING (EXISTS (SELECT FROM statement s WHERE s.run_id = settlement_energy.run_id AND s.unit_id = settlement_energy.unit_id));
+DO $$
+DECLARE t text;
+BEGIN
+    FOREACH t IN ARRAY ARRAY['settlement_energy', 'settlement_retail'] LOOP
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', t);
+        EXECUTE format('CREATE POLICY of_the_party ON %I FOR SELECT TO shoudian_api
+                        USING (EXISTS (SELECT FROM statement s WHERE s.run_id = %I.run_id AND s.unit_id = %I.unit_id))', t, t, t);
+    END LOOP;
+END $$;
 ALTER TABLE settlement_run ENABLE ROW LEVEL SECURITY;
 CREATE POLICY of_everybody_there ON settlement_run FOR SELECT TO shoudian_api USING (true);
 CREATE POLICY opened_by_staff ON settlement_run FOR INSERT TO shoudian_api WITH CHECK (app_is_staff());

@@ -103,6 +103,19 @@ BY_ROLE |= {
 UPLOADS: Final = {"/receivables/bank-files"}
 # A provider proves itself by its signature, not by a session: tests/integration/test_pay_calls.py. None is configured here.
 HOOKS: Final = {"/hooks/{provider}"}
+BY_ROLE |= {
+    "/settlement": {"staff"},
+    "/settlement/months/{month}/runs": {"staff"},
+    "/settlement/runs/{run_id}/{deed}": {"staff"},
+    "/settlement/runs/{run_id}/csv": {"staff"},
+    "/settlement/queries/{query_id}/answer": {"staff"},
+    "/settlement/statements/{statement_id}/check": {"staff"},
+    "/statements": {"customer", "other_customer", "staff"},
+    "/statements/{statement_id}": {"customer", "other_customer", "staff"},
+    "/statements/{statement_id}/csv": {"customer", "other_customer", "staff"},
+    "/statements/{statement_id}/json": {"customer", "other_customer", "staff"},
+    "/statements/{statement_id}/{deed}": {"customer", "other_customer"},
+}
 # Where a deed of the same path is for others than its page: by method, the roles that are not answered 403.
 BY_METHOD: Final = {"POST /bills/{bill_id}/questions": {"customer", "other_customer"}}
 # What else a form carries; and what a deed may be answered that is allowed but not possible on this object.
@@ -142,6 +155,17 @@ FORMS |= {
     "/tariffs/drafts/{draft_id}/publish": {"revision": "1"},
     "/tariffs/benches/{bench_id}": {},
     "/tariffs/benches/{bench_id}/accounts/{account_id}": {},
+}
+FORMS |= {
+    "/settlement/months/{month}/runs": {"reason": "迟到的数据"},
+    "/settlement/runs/{run_id}/{deed}": {"reason": "重来"},
+    "/settlement/runs/{run_id}/csv": {},
+    "/settlement/queries/{query_id}/answer": {"text": "因为。"},
+    "/settlement/statements/{statement_id}/check": {"reason": "核对过"},
+    "/statements/{statement_id}": {},
+    "/statements/{statement_id}/csv": {},
+    "/statements/{statement_id}/json": {},
+    "/statements/{statement_id}/{deed}": {"reason": "为什么"},
 }
 QUERIES: Final = {"/ledger/statement": "?account=revenue/energy"}
 NOT_POSSIBLE: Final = {404, 409}
@@ -295,6 +319,9 @@ def _status(client: httpx.Client, method: str, path: str, site: Site) -> int:
         deed="hold",
         question_id=999_999,
         journal_id=999_999,
+        run_id=999_999,
+        query_id=999_999,
+        statement_id=999_999,
         correction_id=999_999,
         draft_id=999_999,
         bench_id=999_999,

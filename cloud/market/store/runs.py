@@ -252,11 +252,11 @@ def work_of_units(conn: Conn, run_id: int, unit_ids: Sequence[str]) -> dict[str,
     return {unit_id: tuple(line_from(line) for line in lines) for unit_id, lines in rows}
 
 
-def books_of(conn: Conn, run_id: int) -> dict[str, Any] | None:
-    """The facts of the books that were closed last: the proof of conservation."""
+def work_facts(conn: Conn, run_id: int, unit_id: str) -> dict[str, Any]:
+    """The facts kept with the lines at work; of '' they are the proof of conservation."""
     row = conn.execute(
-        """SELECT facts FROM settlement_work WHERE run_id = %s AND unit_id = ''
+        """SELECT facts FROM settlement_work WHERE run_id = %s AND unit_id = %s
            ORDER BY work_id DESC LIMIT 1""",
-        (run_id,),
+        (run_id, unit_id),
     ).fetchone()
-    return None if row is None else dict(row[0])
+    return {} if row is None else dict(row[0])

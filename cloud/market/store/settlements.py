@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from cloud.db import Conn
 from cloud.market.line import Item, SettlementLine, Side
+from cloud.market.settlement import RetailerResult
 from cloud.market.statement import derivation_from, derivation_json
 
 STATEMENTS_MAX = 2000  # of one list
@@ -291,3 +292,24 @@ def add_answer(conn: Conn, query_id: int, answer: str, actor: str, now: datetime
         ).rowcount
         == 1
     )
+
+
+def add_retail(
+    conn: Conn, of_unit: tuple[int, str], result: RetailerResult, bills: int, now: datetime
+) -> None:
+    """Keep a retailer's result of a run: revenue and wholesale cost, side by side."""
+    conn.execute(
+        """INSERT INTO settlement_retail (run_id, unit_id, revenue_fen, cost_fen, bills, made_at)
+           VALUES (%s, %s, %s, %s, %s, %s)""",
+        (*of_unit, result.revenue_fen, result.cost_fen, bills, now),
+    )
+
+
+def retail_of(conn: Conn, run_id: int, unit_id: str) -> tuple[RetailerResult, int] | None:
+    """A retailer's last result of a run, and how many customers' bills are in it."""
+    row = conn.execute(
+        """SELECT revenue_fen, cost_fen, bills FROM settlement_retail WHERE run_id = %s AND unit_id = %s
+           ORDER BY retail_id DESC LIMIT 1""",
+        (run_id, unit_id),
+    ).fetchone()
+    return None if row is None else (RetailerResult(row[0], row[1]), int(row[2]))

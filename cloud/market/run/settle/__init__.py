@@ -13,14 +13,19 @@ from datetime import date
 from cloud.db import transaction
 from cloud.errors import NotFound, NotNow
 from cloud.market.deadlines import correctable_until, deadlines
-from cloud.market.progress import STAGES, Outcome, Stage
+from cloud.market.line import SettlementLine, Side
+from cloud.market.progress import STAGES, Event, Stage
 from cloud.market.run.settle import papers, stages
 from cloud.market.run.settle.desk import Desk as Desk
+from cloud.market.run.settle.desk import Revenue as Revenue
+from cloud.market.run.settle.desk import Rooms as Rooms
 from cloud.market.run.settle.desk import is_settled_unit
 from cloud.market.run.settle.stages import Look as Look
 from cloud.market.run.settle.stages import look_at
-from cloud.market.store import entered, runs
-from cloud.market.store.runs import KINDS, RunRow
+from cloud.market.statement import Heading
+from cloud.market.store import entered, runs, settlements
+from cloud.market.store.runs import KINDS
+from cloud.market.store.runs import RunRow as RunRow
 from cloud.markettime import month_after, month_of
 
 _DEEDS: dict[Stage, Callable[[Desk, RunRow], None]] = {
@@ -118,11 +123,37 @@ def look(desk: Desk) -> int:
     return len(open_runs)
 
 
-def add_event(
-    desk: Desk, run: RunRow, stage: Stage, unit_id: str | None, told: tuple[Outcome, dict[str, object]]
-) -> None:
-    """Say something in a run's log: restart, defer, accept, review; `told` is (what, its facts)."""
-    outcome, facts = told
+def run_of(desk: Desk, month: date, kind: str | None, *, may_open: bool) -> RunRow:
+    """Find a month's run of a kind (None: the latest), or open the first. Raises NoSuchRun and what open_run does."""
+    with transaction(desk.pool, desk.scope) as conn:
+        kept = [run for run in runs.runs_of(conn, month) if kind in (None, run.kind)]
+    if kept:
+        return kept[-1]
+    if may_open and kind in (None, KINDS[0]):
+        return open_run(desk, month, KINDS[0], "")
+    raise NoSuchRun("no_such_run", month=f"{month:%Y-%m}", kind=kind or KINDS[0])
+
+
+def look_at_run(desk: Desk, run: RunRow) -> Look:
+    """Load how far a run is, and do nothing."""
+    with transaction(desk.pool, desk.scope) as conn:
+        return look_at(conn, run)
+
+
+def add_event(desk: Desk, run: RunRow, event: Event) -> None:
+    """Say something in a run's log: restart, defer, accept, review."""
     with transaction(desk.pool, desk.scope) as conn:
         runs.lock_run(conn, run.run_id)
-        runs.add_event(conn, run.run_id, desk.event(stage, unit_id, outcome, **facts))
+        runs.add_event(conn, run.run_id, event)
+
+
+def statements_of(desk: Desk, run: RunRow) -> tuple[tuple[Heading, tuple[SettlementLine, ...]], ...]:
+    """Load the statements of a run with their lines: the results for accounting and for the grid company."""
+    with transaction(desk.pool, desk.scope) as conn:
+        return tuple(
+            (
+                Heading(row.unit_id, row.name, Side(row.side), row.month, row.revision, row.state),
+                tuple(line for _, line in settlements.lines_of(conn, row.statement_id)),
+            )
+            for row in settlements.of_run(conn, run.run_id)
+        )

@@ -28,17 +28,32 @@ from cloud.market.store.runs import EnergyRow, RunRow, UnitRow
 from cloud.markettime import days_of_month
 
 MECHANISM_REFERENCE = "mechanism_reference"
-DrawBill = Callable[[Conn, str, date], int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Revenue:
+    """What a retailer's customers were billed for energy, and how many of them have a bill."""
+
+    amount_fen: int
+    bills: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What the rooms above do with final lines: draw up a direct user's bill, add up a retailer's revenue."""
+
+    draw_bill: Callable[[Conn, str, date], int | None]
+    retail_fen: Callable[[Conn, Sequence[str], date], Revenue]
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Who works, at which instant, and how a bill is drawn up of final lines (the rooms above know that)."""
+    """Who works, at which instant, and what the rooms above do with final lines."""
 
     pool: Pool
     actor: str
     now: datetime
-    draw_bill: DrawBill | None = None
+    rooms: Rooms | None = None
 
     @property
     def scope(self) -> Scope:

@@ -12,6 +12,7 @@ from cloud.market.line import Side
 from cloud.market.progress import Blocker, Event, Outcome, Stage
 from cloud.market.run.settle.desk import Desk, is_settled_unit
 from cloud.market.run.settle.stages import Look, gate, look_at, once
+from cloud.market.settlement import retailer_result
 from cloud.market.statement import STATEMENT, input_sha256, ordered
 from cloud.market.store import runs, settlements
 from cloud.market.store.runs import RunRow, UnitRow
@@ -47,7 +48,7 @@ def _draw_one(conn: Conn, desk: Desk, run: RunRow, look: Look, unit: UnitRow) ->
     kept = runs.work_of_units(conn, run.run_id, [unit.unit_id, ""])
     shares = [line for line in kept.get("", ()) if line.unit_id == unit.unit_id]
     lines = ordered((*kept.get(unit.unit_id, ()), *shares))
-    proof = runs.books_of(conn, run.run_id) or {}
+    proof = runs.work_facts(conn, run.run_id, "")
     sha256 = input_sha256(lines, str(proof.get("rule_sha256", "")))
     before = settlements.latest(conn, unit.unit_id, run.month)
     if before is not None and before.input_sha256 == sha256 and before.state != "superseded":
@@ -76,6 +77,8 @@ def _draw_one(conn: Conn, desk: Desk, run: RunRow, look: Look, unit: UnitRow) ->
             "rule": proof.get("rule", ""),
             "is_deferred": unit.unit_id in look.progress.deferred,
             "evidence": {} if energy is None else energy.evidence,
+            "actual_day_kwh": () if energy is None else energy.day_kwh,
+            "contract_day_kwh": runs.work_facts(conn, run.run_id, unit.unit_id).get("contract_day_kwh", ()),
             "last_month": _last_month(conn, unit.unit_id, run.month),
         },
         desk.now,
@@ -191,10 +194,21 @@ def bills(desk: Desk, run: RunRow) -> None:
             continue
 
         def work(conn: Conn, unit: UnitRow = unit) -> Event:
-            is_direct = unit.side is Side.USER and unit.account_id is not None and unit.is_metered
-            bill_id = None
-            if is_direct and desk.draw_bill is not None:
-                bill_id = desk.draw_bill(conn, str(unit.account_id), run.month)
-            return desk.event(Stage.BILLS, unit.unit_id, Outcome.DONE, bill=bill_id)
+            return _bill_one(conn, desk, run, unit)
 
         once(desk, run, look, (Stage.BILLS, unit.unit_id), work)
+
+
+def _bill_one(conn: Conn, desk: Desk, run: RunRow, unit: UnitRow) -> Event:
+    facts: dict[str, object] = {}
+    if desk.rooms is not None and unit.is_metered and unit.side is Side.USER:
+        facts["bill"] = desk.rooms.draw_bill(conn, str(unit.account_id), run.month)
+    if desk.rooms is not None and unit.side is Side.RETAILER:
+        energy = runs.energy_of(conn, run.run_id, unit.unit_id)
+        customers = sorted(energy.customers_kwh) if energy is not None else []
+        revenue = desk.rooms.retail_fen(conn, customers, run.month)
+        wholesale = settlements.final_lines(conn, unit.unit_id, run.month)
+        result = retailer_result([revenue.amount_fen], [line.amount_fen for line in wholesale])
+        settlements.add_retail(conn, (run.run_id, unit.unit_id), result, revenue.bills, desk.now)
+        facts = {"retail_fen": revenue.amount_fen, "bills": revenue.bills, "customers": len(customers)}
+    return desk.event(Stage.BILLS, unit.unit_id, Outcome.DONE, **facts)

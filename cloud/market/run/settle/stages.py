@@ -22,7 +22,7 @@ from cloud.market.run.settle.desk import (
     load_entered,
     load_table,
 )
-from cloud.market.settlement import unit_lines
+from cloud.market.settlement import contract_days, unit_lines
 from cloud.market.store import entered, runs
 from cloud.market.store.runs import RunRow, UnitRow
 
@@ -209,7 +209,8 @@ def settle(desk: Desk, run: RunRow) -> None:
 
         def work(conn: Conn, unit: UnitRow = unit) -> Event:
             lines = unit_lines(by_id[unit.unit_id], table.market, table.contracts, green)
-            runs.add_work(conn, run.run_id, unit.unit_id, lines, {}, desk.now)
+            days = contract_days(by_id[unit.unit_id], table.contracts)
+            runs.add_work(conn, run.run_id, unit.unit_id, lines, {"contract_day_kwh": days}, desk.now)
             fen = sum(line.amount_fen for line in lines)
             return desk.event(Stage.SETTLE, unit.unit_id, Outcome.DONE, lines=len(lines), fen=fen)
 
