@@ -11,11 +11,13 @@ from typing import Any
 
 from cloud import words
 from cloud.api import reply
-from cloud.billing.bench import Balance, Outcome, change_percent
+from cloud.billing.bench import Balance, Bar, Outcome, change_percent
 from cloud.billing.draft import DiffLine, Season
 from cloud.billing.store.drafts import Bench, Draft, DraftHead, Result
 from cloud.billing.tablerows import TableRow
 from cloud.billing.tariff import PriceFile
+
+UNCHANGED_BELOW_PERCENT = Decimal("0.01")
 
 
 class FileView(reply.View):
@@ -206,7 +208,7 @@ class Column:
     x: float
     width: float
     height: float
-    is_gain: bool
+    tone: str
 
 
 def file_view(file: PriceFile, today: date) -> FileView:
@@ -337,9 +339,15 @@ def columns(result: Outcome) -> tuple[Column, ...]:
     highest = max((bar.account_count for bar in result.bars), default=0) or 1
     width = 100 / max(len(result.bars), 4)
     return tuple(
-        Column(index * width, width * 0.86, 100 * bar.account_count / highest, bar.start_percent < 0)
+        Column(index * width, width * 0.86, 100 * bar.account_count / highest, _tone(bar))
         for index, bar in enumerate(result.bars)
     )
+
+
+def _tone(bar: Bar) -> str:
+    if bar.start_percent < 0:
+        return "best"
+    return "today" if bar.end_percent <= UNCHANGED_BELOW_PERCENT else "loss"
 
 
 def told(reason: str) -> str:

@@ -7,12 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from decimal import Decimal
 
-from cloud.billing import catalogue, pricefile
-from cloud.billing.catalogue import Catalogue
+from cloud.billing import pricefile
+from cloud.billing.catalogue import Buyer, Catalogue, Prices, UnpricedMonth
+from cloud.billing.charges import Funds, Transmission
 from cloud.billing.filetable import BadPriceFile
 from cloud.billing.line import PERIODS, Period
-from cloud.billing.tariff import Head, PriceFile
+from cloud.billing.tariff import Calendar, Head, PriceFile, PriceSheet, PrintedRow, all_in_prices
+from cloud.money import EXACT
 
 DIFF_LINES_MAX = 2000
 CONTEXT_LINES = 3
@@ -113,13 +116,53 @@ def in_force_before(file: PriceFile, known: Catalogue, day: date) -> PriceFile |
 def as_if_in_force(file: PriceFile, known: Catalogue) -> Catalogue:
     """Give the catalogue in which the draft had always been in force in the place of those it replaces.
 
-    So a draft of next year's prices is rated over last year's intervals.
+    So a draft of next year's prices is rated over last year's intervals. All-in prices that sheets in force print
+    move by what the draft moves the sum of their components by: they were printed for the file it replaces.
     """
     gone = set(map(id, replaced_by(file, known)))
     # A price file is a frozen dataclass with a head; only the dates of the copy differ.
     always: Head = replace(file.head, effective_from=date(1, 1, 1), effective_to=None)
     standing = replace(file, head=always)  # type: ignore[type-var]  # every price file is a dataclass
-    return catalogue.Catalogue((*(each for each in known.files if id(each) not in gone), standing))
+    moved = Catalogue((*(each for each in known.files if id(each) not in gone), standing))
+    if not isinstance(file, Calendar | Transmission | Funds):
+        return moved
+    return Catalogue(
+        tuple(
+            _reprinted(each, known, moved)
+            if isinstance(each, PriceSheet) and each.head.grid == file.head.grid
+            else each
+            for each in moved.files
+        )
+    )
+
+
+def _reprinted(sheet: PriceSheet, known: Catalogue, moved: Catalogue) -> PriceSheet:
+    buyer = Buyer(sheet.head.grid, sheet.purchase, sheet.category)
+    try:
+        before, after = (each.prices_on(sheet.head.effective_from, buyer) for each in (known, moved))
+        rows = tuple(_moved_row(sheet, row, before, after) for row in sheet.printed)
+    except UnpricedMonth:
+        return sheet
+    return replace(sheet, printed=rows)
+
+
+def _moved_row(sheet: PriceSheet, printed: PrintedRow, before: Prices, after: Prices) -> PrintedRow:
+    was, now = (_rebuilt(sheet, printed, each) for each in (before, after))
+    return replace(
+        printed,
+        prices_yuan_per_kwh=tuple(
+            None if given is None else EXACT.add(given, EXACT.subtract(new, old))
+            for given, new, old in zip(printed.prices_yuan_per_kwh, now, was, strict=True)
+        ),
+    )
+
+
+def _rebuilt(sheet: PriceSheet, printed: PrintedRow, prices: Prices) -> tuple[Decimal, ...]:
+    row = prices.transmission.row(printed.structure, printed.voltage)
+    if row is None:
+        return (Decimal(0),) * len(PERIODS)
+    funds = prices.funds.paid_at(printed.structure, printed.voltage)
+    return all_in_prices(sheet, prices.calendar, (row.energy_yuan_per_kwh, funds.total_yuan_per_kwh))
 
 
 def seasons_of(text: str) -> tuple[Season, ...]:

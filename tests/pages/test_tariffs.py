@@ -265,6 +265,22 @@ def test_an_unchanged_draft_changes_nobody(site: Site, staff: Staff) -> None:
     assert all(each["before_fen"] == each["after_fen"] for each in result["accounts"])
 
 
+def test_printed_prices_follow_what_a_draft_beside_them_changes(site: Site, staff: Staff) -> None:
+    """The agency sheet prints all-in prices; a dearer T&D price would otherwise be taken back by them."""
+    view = staff.draft(TRANSMISSION, ('energy_yuan_per_kwh = "0.1365"', 'energy_yuan_per_kwh = "0.1465"'))
+
+    result = staff.bench(site, view, accounts=world.WORKSHOP)
+
+    path = f"/tariffs/benches/{result['bench']['bench_id']}/accounts/{world.WORKSHOP}"
+    (month,) = staff.client.get(path).json()["months"]
+    with open_pool(site.world.dsn, size_max=1) as pool, transaction(pool, WORKER) as conn:
+        segments = billing.inputs(conn, world.WORKSHOP, AUGUST, NOW).segments
+    kwh = sum(each.energy.total_kwh for each in segments)
+    changes = {each["section"]: each["after_fen"] - each["before_fen"] for each in month["changes"]}
+    assert changes.pop("transmission") == kwh  # 0.01 yuan, one fen, for each kWh
+    assert set(changes) <= {"power_factor"}
+
+
 def test_a_draft_of_a_package_puts_the_accounts_on_it(site: Site, staff: Staff, worker: Conn) -> None:
     view = staff.draft("demo-tou")
 
