@@ -228,8 +228,10 @@ def _changes(visit: who.Visit, item: store.ItemRow) -> tuple[LineChange, ...]:
 
 
 def _label(language: Language, change: LineChange) -> str:
-    period = "" if change.period is None else f" · {word(language, f'period.{change.period}')}"
-    return f"{word(language, f'section.{change.section}')} · {word(language, f'item.{change.item}')}{period}"
+    names = [word(language, f"section.{change.section}"), word(language, f"item.{change.item}")]
+    if change.period is not None:
+        names.append(word(language, f"period.{change.period}"))
+    return " · ".join(dict.fromkeys(names))
 
 
 def _plots(visit: who.Visit, whys: Sequence[Why]) -> tuple[Plot, ...]:

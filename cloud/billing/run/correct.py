@@ -180,15 +180,15 @@ def correction_rules(conn: Conn, day: date) -> CorrectionRules:
 def reason_for(run: str, notes: Sequence[Touched]) -> str:
     """Tell the customers, in every language, what kind of change it was."""
     causes = sorted({why.cause for each in notes for why in each.whys})
-    told = [
-        say(
-            language,
-            "corrections.reason",
-            what=" · ".join(say(language, f"cause.{each}") for each in causes),
-            run=run,
+    told = []
+    for language in LANGUAGES:
+        what = " · ".join(say(language, f"cause.{each}") for each in causes)
+        name = (
+            say(language, f"correction_run.{run}")
+            if run in (correction.DESK, correction.BEYOND)
+            else run.upper()
         )
-        for language in LANGUAGES
-    ]
+        told.append(say(language, "corrections.reason", what=what, run=name))
     return " / ".join(told)
 
 

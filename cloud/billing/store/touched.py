@@ -39,7 +39,9 @@ _NEW_FILES = f"""
     FROM price_sheet p JOIN bill b ON b.state = 'issued' AND b.made_at < p.loaded_at
     JOIN account a ON a.account_id = b.account_id AND p.grid IN (a.grid, 'cn')
     WHERE p.loaded_at >= %(since)s AND p.kind NOT IN ('package', 'collection', 'correction') AND p.effective && {_MONTH}
-      AND NOT EXISTS (SELECT FROM bill_file f WHERE f.bill_id = b.bill_id AND f.sheet_id = p.sheet_id)"""
+      AND NOT EXISTS (SELECT FROM bill_file f WHERE f.bill_id = b.bill_id AND f.sheet_id = p.sheet_id)
+      AND EXISTS (SELECT FROM bill_file f JOIN price_sheet o USING (sheet_id, version)
+                  WHERE f.bill_id = b.bill_id AND o.kind = p.kind)"""
 _CHANGED_BASIS = f"""
     SELECT b.bill_id, b.account_id, b.month, c.cause, c.account_id || ' #' || c.change_id, least(c.changed_at, %(now)s)
     FROM basis_change c JOIN bill b ON b.account_id = c.account_id AND b.state = 'issued'
