@@ -100,7 +100,7 @@ def load_signer(key_file: Path, certificate_file: Path) -> Signer:
 
 def sign(pdf: bytes, signer: Signer, at: datetime, title: str) -> bytes:
     """Sign a PDF as of `at`; the same PDF, signer and instant give the same bytes."""
-    writer = IncrementalPdfFileWriter(io.BytesIO(pdf))
+    writer = _Unstamped(io.BytesIO(pdf))
     first = writer.document_id[0]
     second = hashlib.sha256(pdf + at.isoformat().encode() + signer.certificate.sha256).digest()[:16]
     writer._document_id = generic.ArrayObject(
@@ -151,6 +151,13 @@ def trusted_roots(path: Path) -> tuple[bytes, ...]:
     except (OSError, ValueError) as error:
         raise BadTrust("bad_trust", file=path, problem=str(error)) from error
     raise BadTrust("bad_trust", file=path, problem="no certificate in it")
+
+
+class _Unstamped(IncrementalPdfFileWriter):
+    """A writer that leaves the document's dates and metadata as they are; pyhanko would stamp them with its clock."""
+
+    def _update_meta(self) -> None:
+        """Change nothing."""
 
 
 class _AtInstant(PdfSigner):

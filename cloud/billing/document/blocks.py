@@ -19,6 +19,7 @@ from cloud.money import EXACT, product, quotient, rounded, total, yuan
 MEASURED_SLACK_KWH = Decimal("0.5")  # billed energy is the measured one in whole kWh, rounded once a month
 ENERGY_SECTIONS = (
     *(Section.ENERGY, Section.LINE_LOSS, Section.TRANSMISSION, Section.SYSTEM_OPERATION, Section.FUNDS),
+    Section.CATALOGUE,
     Section.GREEN,
 )
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from cloud.billing.document import figures
 from cloud.billing.document.model import ChargeGroup, ChargeRow, Field, Figure, How, Part
-from cloud.billing.labels import Language, day_text, money_text, price_text, word
+from cloud.billing.labels import WORDS, Language, day_text, money_text, price_text, word
 from cloud.billing.line import BillLine, Input, Section, total_fen
 from cloud.money import fen_for, total
 
@@ -16,8 +16,11 @@ SPLIT_SECTIONS = (Section.SYSTEM_OPERATION, Section.FUNDS)  # 系统运行费 an
 FROM_METERS = "intervals"
 
 
-def groups(lines: Sequence[BillLine], language: Language) -> tuple[ChargeGroup, ...]:
-    """Group the lines by section in the order of a State Grid bill; lines of zero stay."""
+def groups(lines: Sequence[BillLine], language: Language, purchase: str = "") -> tuple[ChargeGroup, ...]:
+    """Group the lines by section in the order of a State Grid bill; lines of zero stay.
+
+    `purchase` names energy that was bought in the market as such.
+    """
     numbered = list(enumerate(lines, start=1))
     found = []
     for section in Section:
@@ -25,7 +28,9 @@ def groups(lines: Sequence[BillLine], language: Language) -> tuple[ChargeGroup, 
         if own:
             rows = tuple(_row(number, line, language) for number, line in own)
             subtotal = figures.money(total_fen(tuple(line for _, line in own)))
-            found.append(ChargeGroup(section, word(language, f"section.{section}"), rows, subtotal))
+            own_key = f"section.{section}.{purchase}"
+            label = word(language, own_key if own_key in WORDS else f"section.{section}")
+            found.append(ChargeGroup(section, label, rows, subtotal))
     return tuple(found)
 
 

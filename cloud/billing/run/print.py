@@ -26,6 +26,7 @@ from cloud.paper import glyphs
 from cloud.paper.render import Attachment, render
 from cloud.paper.sign import Signer, load_signer, sign
 
+PROBLEM_LENGTH_MAX = 500
 AHEAD = 4  # bills handed to each printing process before it has printed those before
 
 
@@ -96,19 +97,27 @@ def print_all(jobs: Iterable[Job], processes: int) -> Iterator[Printed]:
 
     A file appears whole or not at all, so a run that was killed is simply run again.
     """
-    waiting: deque[tuple[Job, Future[None]]] = deque()
+    waiting: deque[tuple[Job, Future[str]]] = deque()
     pending = iter(jobs)
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         while True:
             room = processes * AHEAD - len(waiting)
-            waiting.extend((job, pool.submit(print_one, job)) for job in islice(pending, room))
+            waiting.extend((job, pool.submit(_problem_of, job)) for job in islice(pending, room))
             if not waiting:
                 return
             job, future = waiting.popleft()
-            problem = future.exception()
-            yield Printed(
-                job.name, job.path, "" if problem is None else f"{type(problem).__name__}: {problem}"[:500]
-            )
+            died = future.exception()
+            problem = future.result() if died is None else f"{type(died).__name__}: {died}"
+            yield Printed(job.name, job.path, problem[:PROBLEM_LENGTH_MAX])
+
+
+def _problem_of(job: Job) -> str:
+    """Print a job in a printing process; a problem goes back as words, since not every exception can travel."""
+    try:
+        print_one(job)
+    except Exception as problem:
+        return f"{type(problem).__name__}: {problem}"
+    return ""
 
 
 def print_one(job: Job) -> None:

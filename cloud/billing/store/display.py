@@ -113,12 +113,13 @@ def _arrears_fen(conn: Conn, row: BillRow, known_at: datetime) -> int:
 def _corrects(conn: Conn, row: BillRow) -> Corrects | None:
     """The revision that was issued before this one."""
     found = conn.execute(
-        """SELECT revision, total_fen FROM bill
+        """SELECT revision, total_fen,
+                  coalesce((SELECT reason FROM correction_bill c WHERE c.bill_id = %s), 'rerated') FROM bill
            WHERE account_id = %s AND month = %s AND revision < %s AND issued_at IS NOT NULL
            ORDER BY revision DESC LIMIT 1""",
-        (row.account_id, row.month, row.revision),
+        (row.bill_id, row.account_id, row.month, row.revision),
     ).fetchone()
-    return None if found is None else Corrects(found[0], found[1], "rerated")
+    return None if found is None else Corrects(*found)
 
 
 def _seals(conn: Conn, bill: Bill) -> tuple[Seal, ...]:
