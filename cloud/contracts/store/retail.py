@@ -9,6 +9,7 @@ import psycopg
 
 from cloud.db import Conn
 from cloud.errors import Conflict
+from cloud.markettime import day_of
 
 
 class PackageOverlaps(Conflict):
@@ -56,7 +57,7 @@ def assign(conn: Conn, account_id: str, package: DatedPackage, actor: str, now: 
             )
     except psycopg.errors.ExclusionViolation as overlap:
         raise PackageOverlaps(
-            "package_overlaps", account=account_id, package=package.origin, start=package.start.isoformat()
+            "package_overlaps", account=account_id, start=day_of(package.start).isoformat()
         ) from overlap
 
 
