@@ -213,3 +213,18 @@ def shipped(option: str) -> Ladder:
     prices = CATALOGUE.any_prices_on(MONTHS[5], Buyer("jibei", "catalogue", "residential", option))
     assert isinstance(prices, LadderPrices)
     return prices.ladder
+
+
+def test_a_change_inside_the_month_goes_on_where_the_ladder_stood() -> None:
+    """1500 kWh before; 1200 kWh below 1 kV to 10 June, 1200 kWh at 10 kV from then on: 660 + 540, then 660 + 540."""
+    cut = date(2026, 6, 11)
+    stretches = []
+    for first, end, voltage in ((MONTHS[5], cut, "lt1kV"), (cut, MONTHS[6], "1-10kV")):
+        prices = CATALOGUE.any_prices_on(first, Buyer("jibei", "catalogue", "residential", "ladder"))
+        usage = Usage((0, 0, 1_200_000, 0, 0), 0, 0, 0, (), 0)
+        stretches.append((Segment(first, end, home(voltage=voltage), usage), prices))
+
+    lines = rate(priced(stretches), MONTHS[5], Given(Decimal(1500)))
+
+    assert [line.quantity for line in lines] == [660, 540, 0, 0, 660, 540]
+    assert [line.price_yuan_per_unit for line in lines[4:]] == [Decimal("0.52"), Decimal("0.77")]
