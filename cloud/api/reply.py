@@ -20,10 +20,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict
 
 from cloud import markettime, words
-from cloud.api import who
+from cloud.api import navigation, who
 from cloud.money import yuan
 from cloud.parties import store as parties
-from cloud.security.access import Deed, Role, may
+from cloud.security.access import Actor, Deed, Role, may
 
 MINUS: Final = "\N{MINUS SIGN}"
 ABSENT: Final = "—"
@@ -84,6 +84,9 @@ def page(
     """A template as a page."""
     everything: dict[str, object] = {"actor": None, "accounts": (), "account_id": None, "form_token": ""}
     everything |= {"request_path": request.url.path, "deed_of": Deed, "may": may} | context
+    actor, account_id = everything["actor"], everything["account_id"]
+    assert isinstance(actor, Actor | None) and isinstance(account_id, str | None)
+    everything["menus"] = navigation.menus_for(actor, account_id)
     return HTMLResponse(fragment(language, template, **everything), status)
 
 
