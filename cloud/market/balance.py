@@ -125,7 +125,8 @@ def _named(
     if not amount:
         return Named(name, 0, ())
     among = market.rule.sharing_of(name).among
-    weights = [(unit.unit_id, sum(unit.actual_kwh)) for unit in units if unit.side in among]
+    kwh = {unit.unit_id: sum(unit.actual_kwh) for unit in units if unit.side in among}
+    weights = [(unit_id, weight) for unit_id, weight in kwh.items() if weight]
     return Named(name, amount, allocate(name, amount, weights) if among else ())
 
 

@@ -34,11 +34,11 @@ class DatedRule:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """A price of a month; value None: none called."""
+    """A price of a month, yuan/MWh (`line_loss_rate`: a ratio); None: none called."""
 
     month: date
     price_key: str
-    value: Decimal | None
+    value_per_unit: Decimal | None
     source: str
 
 

@@ -238,7 +238,7 @@ def _contract_difference(
         Item.CONTRACT_DIFFERENCE,
         sums.CONTRACT_AT_REAL_TIME if at_real_time else sums.CONTRACT_AT_DAY_AHEAD,
         {"c": contract.kwh},
-        sign=1 if unit.unit_id == terms.buyer else -1,
+        sign_factor=1 if unit.unit_id == terms.buyer else -1,
         minuend=Input("value", value, "yuan", terms.origin, terms.document),
         contract_id=terms.contract_id,
     )

@@ -42,13 +42,13 @@ class Term:
 class Sum:
     """A line to be: its item, its term, the quantities by period, and whose contract it is.
 
-    `sign` turns the whole amount; with a `minuend` the amount is it minus the sum.
+    `sign_factor` turns the whole amount; with a `minuend` the amount is it minus the sum.
     """
 
     item: Item
     term: Term
     kwh: Mapping[str, tuple[int, ...]]
-    sign: int
+    sign_factor: int
     minuend: Input | None = None
     contract_id: str | None = None
 
@@ -108,7 +108,7 @@ def sum_line(unit: UnitFacts, market: MarketMonth, wanted: Sum, piece: Stretch) 
         formula = f"{wanted.minuend.name} - ({formula})"
         inputs.insert(0, wanted.minuend)
     quantity = total(wanted.term.mwh(row) for row in rows)
-    amount_fen = wanted.sign * fen_of(whole)
+    amount_fen = wanted.sign_factor * fen_of(whole)
     average = quotient(yuan(abs(amount_fen)), abs(quantity), PRICE_QUANTUM) if quantity else Decimal(0)
     return SettlementLine(
         unit.unit_id,
@@ -121,7 +121,10 @@ def sum_line(unit: UnitFacts, market: MarketMonth, wanted: Sum, piece: Stretch) 
         average,
         amount_fen,
         Derivation(
-            formula if wanted.sign > 0 else f"-({formula})", tuple(inputs), piece.first_day, piece.end_day
+            formula if wanted.sign_factor > 0 else f"-({formula})",
+            tuple(inputs),
+            piece.first_day,
+            piece.end_day,
         ),
         market.rule.origin,
     )

@@ -23,7 +23,7 @@ from cloud.market.month import MarketMonth, by_period, mwh, settled_kwh, stretch
 from cloud.market.spot import SpotPeriod, difference_parts, quantity_parts
 from cloud.markettime import days_of_month
 
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=25, deadline=None)
 numbers = st.integers(-(10**7), 10**7).map(lambda milli: Decimal(milli).scaleb(-3))
 
 
@@ -49,7 +49,7 @@ def test_a_month_without_spot_adds_up_to_zero_to_the_fen(world: World) -> None:
 
 
 @given(worlds(spot=True))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_a_month_with_spot_adds_up_to_zero_and_only_rounding_is_left(world: World) -> None:
     lines = _everything(world)
 
@@ -65,7 +65,7 @@ def test_every_amount_follows_from_its_derivation(world: World) -> None:
 
 
 @given(worlds(spot=True))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_every_amount_of_a_spot_month_follows_from_its_derivation(world: World) -> None:
     assert [line for line in _everything(world) if not _follows(line)] == []
 
@@ -99,7 +99,7 @@ def test_a_line_that_is_lost_or_changed_is_seen(world: World, data: st.DataObjec
 
 
 @given(worlds(spot=True))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_both_spot_forms_are_the_same_money_but_for_the_rounding_of_lines(world: World) -> None:
     reference = str(world.market.rule.reference)
     totals = {}

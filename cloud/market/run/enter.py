@@ -72,7 +72,11 @@ def enter(conn: Conn, file: MarketFile, actor: str, now: datetime) -> Counted:
     contracts = sum(wholesale.put(conn, _resolved(conn, terms), actor, now) for terms in file.contracts)
     prices = sum(
         entered.put_price(
-            conn, file.market_id, each.month, PriceRow(each.price_key, each.value, each.source), entry
+            conn,
+            file.market_id,
+            each.month,
+            PriceRow(each.price_key, each.value_per_unit, each.source),
+            entry,
         )
         for each in file.prices
     )

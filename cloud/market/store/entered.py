@@ -111,6 +111,14 @@ def rule_of(conn: Conn, market_id: str, month: date) -> RuleRow | None:
     return None if row is None else RuleRow(*row)
 
 
+def first_month(conn: Conn, market_id: str) -> date | None:
+    """The month from which the market has a rule; None: no rule is entered at all."""
+    row = conn.execute(
+        "SELECT min(from_month) FROM market_rule WHERE market_id = %s", (market_id,)
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def put_price(conn: Conn, market_id: str, month: date, price: PriceRow, entry: Entry) -> bool:
     """Enter a price of a month; False when it stands so already."""
     kept = {each.price_key: each for each in prices_of(conn, market_id, month)}

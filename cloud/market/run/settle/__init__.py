@@ -28,6 +28,8 @@ from cloud.market.store.runs import KINDS
 from cloud.market.store.runs import RunRow as RunRow
 from cloud.markettime import month_after, month_of
 
+RUNS_MAX = 60  # looked at each time: more than the runs of the months that can still be corrected
+
 _DEEDS: dict[Stage, Callable[[Desk, RunRow], None]] = {
     Stage.COLLECT: stages.collect,
     Stage.CHECK: stages.check,
@@ -107,17 +109,16 @@ def look(desk: Desk) -> int:
 
     Returns how many runs were looked at.
     """
-    with transaction(desk.pool, desk.scope) as conn:
-        if entered.find_market(conn) is None:
-            return 0
-        open_runs = [run for run in runs.recent_runs(conn, 60) if not is_complete(look_at(conn, run))]
     last = month_after(month_of(desk.today), -1)
-    if desk.today >= deadlines(last).readings:
-        first = open_run(desk, last, KINDS[0], "")
-        open_runs = [run for run in open_runs if run.run_id != first.run_id]
-        with transaction(desk.pool, desk.scope) as conn:
-            if not is_complete(look_at(conn, first)):
-                open_runs.append(first)
+    with transaction(desk.pool, desk.scope) as conn:
+        market = entered.find_market(conn)
+        if market is None:
+            return 0
+        open_runs = [run for run in runs.recent_runs(conn, RUNS_MAX) if not is_complete(look_at(conn, run))]
+        begins = entered.first_month(conn, market.market_id)
+        is_new = not runs.runs_of(conn, last) and (begins is None or begins <= last)
+    if is_new and desk.today >= deadlines(last).readings:
+        open_runs.append(open_run(desk, last, KINDS[0], ""))
     for run in sorted(open_runs, key=lambda each: (each.month, each.run_id)):
         advance(desk, run)
     return len(open_runs)
