@@ -60,6 +60,7 @@ from = 2026-08-03T02:10:00+08:00
         ('supply_point = "SP-GW1M1"', 'supply_point = "SP-NONE"', "installation of meter GW1M1"),
         ('voltage = "1-10kV"', 'voltage = "35kV"', "terms of account 3700000000001"),
         ('party = "示范纺织有限公司"', 'party = "别人"', "account 3700000000001"),
+        ('id = "3700000000001"', 'id = "3700000000001"\ngrid = "hubei"', "account 3700000000001"),
         ('meter = "GW1M1"', 'meter = "NONE"', "installation of meter NONE"),
         ("from = 2026-01-01\n  category", "from = 2026-02-01\n  category", "terms of account 3700000000001"),
         (
@@ -79,3 +80,36 @@ def test_a_contradiction_is_refused_by_name_and_nothing_is_saved(
             load(conn, GOOD.replace(old, new, 1).replace('name = "GW1M2"', 'name = "renamed"'))
         assert str(told.value).startswith(named)
         assert conn.execute(EVERYTHING).fetchone() == before
+
+
+def test_grid_catalogue_option_and_year_opening_are_saved_once(database: str) -> None:
+    household = """
+[[party]]
+name = "示范小区业主"
+[[account]]
+id = "4200000000001"
+party = "示范小区业主"
+name = "示范小区业主"
+address = "示范小区 1 栋"
+grid = "hubei"
+  [[account.terms]]
+  from = 2026-01-01
+  category = "residential"
+  purchase = "catalogue"
+  structure = "single_part"
+  voltage = "lt1kV"
+  option = "ladder_tou"
+  [[account.year_opening]]
+  month = "2026-08"
+  kwh = 1820
+"""
+    with psycopg.connect(database) as conn:
+        load(conn, household)
+        load(conn, household)
+        with pytest.raises(SiteConflict, match="year_opening"):
+            load(conn, household.replace("kwh = 1820", "kwh = 1821"))
+        kept = conn.execute(
+            """SELECT a.grid, t.option, o.month::text, o.kwh
+               FROM account a JOIN account_terms t USING (account_id) JOIN year_opening o USING (account_id)"""
+        ).fetchall()
+    assert kept == [("hubei", "ladder_tou", "2026-08-01", 1820)]
