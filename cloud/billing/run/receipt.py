@@ -8,7 +8,7 @@ from datetime import datetime
 
 from cloud.billing.capitals import capitals
 from cloud.billing.payment import LATE_SUFFIX
-from cloud.billing.store import ledger as books
+from cloud.billing.store import payments
 from cloud.billing.store.payments import PartRow
 from cloud.db import Conn
 from cloud.markettime import market_local
@@ -53,12 +53,12 @@ def receipt_of(conn: Conn, part: PartRow) -> Receipt:
     account = parties.find_account(conn, part.account_id)
     assert account is not None
     lines = []
-    for posting in books.load(conn, part.journal_id).postings:
-        if posting.account == f"prepaid/{part.account_id}":
-            lines.append(SettledLine("prepaid", "", -posting.amount_fen))
-        elif posting.account == f"receivable/{part.account_id}":
-            kind = "late_fee" if posting.item.endswith(LATE_SUFFIX) else "bill"
-            lines.append(SettledLine(kind, posting.item.split("/")[1], -posting.amount_fen))
+    for code, item, amount_fen in payments.credits_of(conn, part.journal_id, part.account_id):
+        if code.startswith("prepaid/"):
+            lines.append(SettledLine("prepaid", "", amount_fen))
+        else:
+            kind = "late_fee" if item.endswith(LATE_SUFFIX) else "bill"
+            lines.append(SettledLine(kind, item.split("/")[1], amount_fen))
     return Receipt(
         number=f"SJ{part.receipt_id:0{NUMBER_DIGITS}d}-{part.part_no}",
         account_id=part.account_id,
@@ -97,7 +97,7 @@ def receipt_pdf(receipt: Receipt, language: str) -> bytes:
             {"label": f"{word(line.kind)} {line.month}".strip(), "amount": _money(line.amount_fen)}
             for line in receipt.lines
         ],
-        "words": {name: word(name) for name in ("item", "amount", "total", "capitals", "note", "page")},
+        "words": {name: word(name) for name in ("item", "amount", "total", "capitals", "note")},
         "total": _money(receipt.amount_fen),
         "capitals": receipt.in_capitals,
     }

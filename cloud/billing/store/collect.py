@@ -141,7 +141,7 @@ def billed(conn: Conn) -> tuple[DebtRow, ...]:
         return tuple(
             cursor.execute(
                 _DEBTS
-                + """WHERE o.open_fen <> 0 OR EXISTS (
+                + """WHERE o.open_fen <> 0 OR EXISTS (SELECT FROM late_fee f WHERE f.item = o.item) OR EXISTS (
                          SELECT FROM bill c WHERE c.account_id = o.account_id AND c.due_date IS NOT NULL
                             AND c.month = to_date(split_part(o.item, '/', 2), 'YYYY-MM')
                             AND c.state IN ('issued', 'superseded')

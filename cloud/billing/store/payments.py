@@ -389,6 +389,17 @@ def parts_of_account(conn: Conn, account_id: str) -> tuple[PartRow, ...]:
         )
 
 
+def credits_of(conn: Conn, journal_id: int, account_id: str) -> tuple[tuple[str, str, int], ...]:
+    """List (account, item, amount) of what a journal credited to a customer, whose own postings are all this reads."""
+    return tuple(
+        conn.execute(
+            """SELECT account_code, item, -amount_fen FROM posting
+               WHERE journal_id = %s AND account_code IN ('receivable/' || %s, 'prepaid/' || %s) ORDER BY posting_no""",
+            (journal_id, account_id, account_id),
+        )
+    )
+
+
 def find_part(conn: Conn, receipt_id: int, part_no: int) -> PartRow | None:
     """Find a part of a receipt, if this transaction may see it."""
     with conn.cursor(row_factory=class_row(PartRow)) as cursor:

@@ -170,6 +170,11 @@ class Book:
         with self._lock:
             self._note("called", trade, step=step, status=status)
 
+    def shut(self) -> None:
+        """Close the diary."""
+        with self._lock:
+            self._diary.close()
+
     def _note(self, what: str, trade: Trade, **facts: object) -> None:
         entry = {
             "at": self.now().astimezone(UTC).isoformat(),
@@ -179,6 +184,8 @@ class Book:
             "transaction_id": trade.transaction_id,
             **facts,
         }
+        if self._diary.closed:
+            return
         self._diary.write(json.dumps(entry) + "\n")
         self._diary.flush()
         os.fsync(self._diary.fileno())

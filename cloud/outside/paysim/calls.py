@@ -19,7 +19,15 @@ from cloud.outside.paysim.alipay import Alipay
 from cloud.outside.paysim.book import Book, Trade
 from cloud.outside.paysim.wechat import Wechat
 
-RETRY_S: Final = (0.2, 0.5, 1, 2, 3, 5, 5, 5, 15, 30, 60)
+RETRY_S: Final = (
+    0.2,
+    0.5,
+    *(1.0,) * 60,
+    5,
+    15,
+    30,
+    60,
+)  # a provider waits longer; a person at a demonstration would not
 TIMEOUT_S: Final = 10.0
 STEPS_MAX: Final = 20
 PARALLEL_MAX: Final = 200

@@ -36,12 +36,20 @@ button.no{background:#f2f2f2;color:#b3261e}.note{margin-top:2rem;font-size:.8rem
 """
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], simulator: Simulator) -> None:
+        super().__init__(address, _Handler)
+        self.simulator = simulator
+
+
 class Simulator:
     """Both providers at one address."""
 
     def __init__(self, folder: Path, address: tuple[str, int], now: Callable[[], datetime]) -> None:
-        self.server = ThreadingHTTPServer(address, _handler(self))
-        self.server.daemon_threads = True
+        self.server = _Server(address, self)
         self.base = f"http://{address[0]}:{self.server.server_port}"
         held = keys_in(folder, self.base)
         self.stop = threading.Event()
@@ -59,6 +67,7 @@ class Simulator:
         self.stop.set()
         self.server.shutdown()
         self.server.server_close()
+        self.book.shut()
 
     def pay(self, provider: str, order_no: str) -> Trade | None:
         """Take the money of an order and tell the merchant."""
@@ -85,90 +94,86 @@ class Simulator:
         return {"done": True}
 
 
-def _handler(simulator: Simulator) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:
-            self._answer("GET", b"")
+    def do_GET(self) -> None:
+        self._answer("GET", b"")
 
-        def do_POST(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            if length > BODY_BYTES_MAX:
-                self._send(413, "text/plain", b"too large")
-                return
-            self._answer("POST", self.rfile.read(length))
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        if length > BODY_BYTES_MAX:
+            self._send(413, "text/plain", b"too large")
+            return
+        self._answer("POST", self.rfile.read(length))
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Say nothing: the diary tells what mattered."""
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: the diary tells what mattered."""
 
-        def _answer(self, method: str, body: bytes) -> None:
-            route, _, query = self.path.partition("?")
-            parts = route.strip("/").split("/")
-            try:
-                match parts:
-                    case ["v3", *_]:
-                        authorization = self.headers.get("Authorization", "")
-                        status, kind, content = simulator.wechat.answer(
-                            method, self.path, authorization, body
-                        )
-                        self._send(status, kind, content, simulator.wechat.headers(content))
-                    case ["gateway.do"]:
-                        self._gateway(query)
-                    case ["alipay-bill", day]:
-                        self._send(200, "application/zip", simulator.alipay.bill_file(day))
-                    case ["pay", provider, order_no] if method == "GET":
-                        self._page(simulator.book.find(provider, order_no), query)
-                    case ["pay", provider, order_no, deed] if method == "POST":
-                        self._pressed(provider, order_no, deed)
-                    case ["control", what]:
-                        answer = simulator.control(what, json.loads(body) if body else {})
-                        self._send(200, "application/json", json.dumps(answer).encode())
-                    case _:
-                        self._send(404, "text/plain", b"not found")
-            except (KeyError, ValueError, TypeError, IndexError) as problem:
-                self._send(400, "text/plain", f"{type(problem).__name__}: {problem}".encode())
+    def _answer(self, method: str, body: bytes) -> None:
+        route, _, query = self.path.partition("?")
+        parts = route.strip("/").split("/")
+        try:
+            match parts:
+                case ["v3", *_]:
+                    authorization = self.headers.get("Authorization", "")
+                    status, kind, content = self.server.simulator.wechat.answer(
+                        method, self.path, authorization, body
+                    )
+                    self._send(status, kind, content, self.server.simulator.wechat.headers(content))
+                case ["gateway.do"]:
+                    self._gateway(query)
+                case ["alipay-bill", day]:
+                    self._send(200, "application/zip", self.server.simulator.alipay.bill_file(day))
+                case ["pay", provider, order_no] if method == "GET":
+                    self._page(self.server.simulator.book.find(provider, order_no), query)
+                case ["pay", provider, order_no, deed] if method == "POST":
+                    self._pressed(provider, order_no, deed)
+                case ["control", what]:
+                    answer = self.server.simulator.control(what, json.loads(body) if body else {})
+                    self._send(200, "application/json", json.dumps(answer).encode())
+                case _:
+                    self._send(404, "text/plain", b"not found")
+        except (KeyError, ValueError, TypeError, IndexError) as problem:
+            self._send(400, "text/plain", f"{type(problem).__name__}: {problem}".encode())
 
-        def _gateway(self, query: str) -> None:
-            trade = simulator.alipay.page(query)
-            if trade is not None:
-                self._page(trade, "")
-            else:
-                self._send(200, "application/json", simulator.alipay.answer(query))
+    def _gateway(self, query: str) -> None:
+        trade = self.server.simulator.alipay.page(query)
+        if trade is not None:
+            self._page(trade, "")
+        else:
+            self._send(200, "application/json", self.server.simulator.alipay.answer(query))
 
-        def _page(self, trade: Trade | None, query: str) -> None:
-            if trade is None:
-                self._send(404, "text/html; charset=utf-8", "<p>没有这个订单 · No such order".encode())
-                return
-            back = dict(urllib.parse.parse_qsl(query)).get("redirect_url", "")
-            trade.return_url = back or trade.return_url
-            self._send(200, "text/html; charset=utf-8", _page(trade).encode())
+    def _page(self, trade: Trade | None, query: str) -> None:
+        if trade is None:
+            self._send(404, "text/html; charset=utf-8", "<p>没有这个订单 · No such order".encode())
+            return
+        back = dict(urllib.parse.parse_qsl(query)).get("redirect_url", "")
+        trade.return_url = back or trade.return_url
+        self._send(200, "text/html; charset=utf-8", _page(trade).encode())
 
-        def _pressed(self, provider: str, order_no: str, deed: str) -> None:
-            if deed == "pay":
-                simulator.pay(provider, order_no)
-            elif deed == "fail":
-                simulator.book.close(provider, order_no)
-            trade = simulator.book.find(provider, order_no)
-            target = (
-                f"/pay/{provider}/{order_no}" if trade is None or not trade.return_url else trade.return_url
-            )
-            self.send_response(303)
-            self.send_header("Location", target)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def _pressed(self, provider: str, order_no: str, deed: str) -> None:
+        if deed == "pay":
+            self.server.simulator.pay(provider, order_no)
+        elif deed == "fail":
+            self.server.simulator.book.close(provider, order_no)
+        trade = self.server.simulator.book.find(provider, order_no)
+        target = f"/pay/{provider}/{order_no}" if trade is None or not trade.return_url else trade.return_url
+        self.send_response(303)
+        self.send_header("Location", target)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
-        def _send(self, status: int, kind: str, content: bytes, extra: dict[str, str] | None = None) -> None:
-            self.send_response(status)
-            for name, value in ((extra or {}) | {"Content-Type": kind}).items():
-                self.send_header(name, value)
-            if status != 204:
-                self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if status != 204:
-                self.wfile.write(content)
-
-    return Handler
+    def _send(self, status: int, kind: str, content: bytes, extra: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in ((extra or {}) | {"Content-Type": kind}).items():
+            self.send_header(name, value)
+        if status != 204:
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if status != 204:
+            self.wfile.write(content)
 
 
 def _page(trade: Trade) -> str:
