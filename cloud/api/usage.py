@@ -10,7 +10,7 @@ from fastapi import Request
 
 from cloud import markettime
 from cloud.api import chart, reply, who
-from cloud.billing.catalogue import Catalogue, UnpricedMonth
+from cloud.billing.catalogue import CATALOGUE_PURCHASE, Buyer, Catalogue, UnpricedMonth
 from cloud.billing.line import Period
 from cloud.billing.tariff import Calendar
 from cloud.metering import display
@@ -91,14 +91,16 @@ class MonthView(reply.View):
 def calendar_of(request: Request, visit: who.Visit, account_id: str, day: date) -> Calendar | None:
     """The time-of-use calendar of the account on that day; None when its tariff does not know periods."""
     terms = parties.find_terms(visit.conn, account_id, markettime.slot_start(day, 0))
-    if terms is None or terms.category != "commercial":
-        return None
     account = parties.find_account(visit.conn, account_id)
     catalogue: Catalogue = request.app.state.catalogue
-    if account is None:
+    if account is None or terms is None:
         return None
+    buyer = Buyer(account.grid, terms.purchase, terms.category, terms.option)
     try:
-        return catalogue.calendar_on(day, account.grid)
+        if terms.purchase == CATALOGUE_PURCHASE:
+            ladder = catalogue.ladder_on(day, buyer)
+            return ladder.calendar if ladder.knows_periods else None
+        return catalogue.calendar_on(day, account.grid) if terms.category == "commercial" else None
     except UnpricedMonth:
         return None
 

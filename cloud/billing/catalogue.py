@@ -157,12 +157,14 @@ class Catalogue:
         """Collect the files in force on a day, whatever the buyer buys on. Raises UnpricedMonth, AmbiguousPrices."""
         if buyer.purchase != CATALOGUE_PURCHASE:
             return self.prices_on(day, buyer)
+        rules = _one(self._of(PowerFactorRules), "power-factor", day, buyer)
+        return LadderPrices(self.ladder_on(day, buyer), rules)
+
+    def ladder_on(self, day: date, buyer: Buyer) -> Ladder:
+        """Find the catalogue price of an option in force on a day, for display too. Raises UnpricedMonth."""
         offered = (buyer.category, buyer.option)
         ladders = [each for each in self._of(Ladder) if (each.category, each.option) == offered]
-        return LadderPrices(
-            _one(ladders, "catalogue", day, buyer),
-            _one(self._of(PowerFactorRules), "power-factor", day, buyer),
-        )
+        return _one(ladders, "catalogue", day, buyer)
 
     def calendar_on(self, day: date, grid: str) -> Calendar:
         """Find the time-of-use calendar in force on a day, for display too. Raises UnpricedMonth."""

@@ -60,6 +60,11 @@ class Ladder:
     rows: tuple[LadderRow, ...]
     calendar: Calendar
 
+    @property
+    def knows_periods(self) -> bool:
+        """Say whether it matters when the energy is used."""
+        return any(row.periods is not None for row in self.rows)
+
     def row(self, voltage: str) -> LadderRow | None:
         """Find the prices of a voltage."""
         return next((row for row in self.rows if voltage in row.voltages), None)

@@ -39,6 +39,7 @@ class TermsRow:
     demand_mode: str
     capacity_kva: int | None
     contract_demand_kw: int | None
+    option: str
 
 
 def find_account(conn: Conn, account_id: str) -> AccountRow | None:
@@ -70,7 +71,7 @@ def find_terms(conn: Conn, account_id: str, at: datetime) -> TermsRow | None:
     with conn.cursor(row_factory=class_row(TermsRow)) as cursor:
         return cursor.execute(
             """SELECT account_id, category, purchase, structure, voltage, demand_mode, capacity_kva,
-                      contract_demand_kw
+                      contract_demand_kw, option
                FROM account_terms WHERE account_id = %s AND effective @> %s""",
             (account_id, at),
         ).fetchone()

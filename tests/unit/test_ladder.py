@@ -228,3 +228,9 @@ def test_a_change_inside_the_month_goes_on_where_the_ladder_stood() -> None:
 
     assert [line.quantity for line in lines] == [660, 540, 0, 0, 660, 540]
     assert [line.price_yuan_per_unit for line in lines[4:]] == [Decimal("0.52"), Decimal("0.77")]
+
+
+def test_only_a_price_by_period_has_hours_to_show() -> None:
+    knows = {option: shipped(option).knows_periods for option in ("ladder", "ladder_tou", "shared")}
+
+    assert knows == {"ladder": False, "ladder_tou": True, "shared": False}
