@@ -69,7 +69,12 @@ AREAS: Final = {
 def worked(case: Case, rules: Rules) -> Work:
     """Work a case. Raises BadCase for what it lacks or contradicts."""
     work = Work(case, case.inputs)
-    AREAS[case.area].rate(work, rules)
+    try:
+        AREAS[case.area].rate(work, rules)
+    except (ArithmeticError, ValueError) as problem:
+        raise case.bad(
+            "inputs", f"cannot be worked ({problem})", "numbers that the rule can be applied to"
+        ) from problem
     return work
 
 

@@ -29,7 +29,7 @@ def rate(work: Work) -> None:
         _by_period(work)
     elif work.has(DAY_AHEAD):
         spot(work)
-    elif work.has("mechanism_mwh") and not work.has(CONTRACTS):
+    elif work.has("mechanism_mwh") and not work.has(f"{CONTRACTS} {ACTUAL}"):
         _mechanism(work)
     elif work.is_table("charges bill_lines components") or work.has("energy_charge"):
         _user_bill(work)

@@ -11,6 +11,7 @@ from cloud.metering import check
 from cloud.money import EXACT, total
 
 RULE = "§14"
+POINTS_MAX = 10_000
 LIKE = "like_day_values_kwh like_day_kwh like_day_values reference_day_values_kwh like_day_shape_kwh like_day_curve_kwh"
 REGISTER = "daily_register_kwh register_difference_kwh daily_frozen_difference_kwh daily_register_difference_kwh register_kwh register_difference"
 GOOD = "sum_of_good_points_kwh good_sum_kwh good_points_sum_kwh"
@@ -120,8 +121,8 @@ def _linear(work: Work) -> None:
     before = work.decimal("value_before_kwh value_before before_kwh before before_value_kwh before_value")
     after = work.decimal("value_after_kwh value_after after_kwh after after_value_kwh after_value")
     count = work.integer("missing_points missing_count n missing points_missing number_of_missing_points")
-    if count < 1:
-        work.bad(work.here("missing_points"), f"is {count}", "at least 1")
+    if not 1 <= count <= POINTS_MAX:
+        work.bad(work.here("missing_points"), f"is {count}", f"1 to {POINTS_MAX}")
     step = (Fraction(after) - Fraction(before)) / (count + 1)
     values = [work.rounded(Fraction(before) + step * number, "energy_kwh") for number in range(1, count + 1)]
     work.put(

@@ -44,8 +44,10 @@ class Work:
         self.path = path
         self.rule: str = outer.rule if outer else case.rule
         self.results = Results({}, {})
-        self._table = table
         self._outer = outer
+        # What it was entered by is not seen from within: a row has no rows of its own case.
+        self._came_by = path.removeprefix(f"{outer.path}.").partition("[")[0] if outer else ""
+        self._table = table
         self._used: set[str] = outer._used if outer else set()
         self._by_words: dict[tuple[str, ...], list[str]] = {}
         for name in table:
@@ -225,11 +227,11 @@ class Work:
             self.bad(f"{self.path}.{wanted[0]}", "is missing", " or ".join(wanted[:4]))
         return found
 
-    def _find(self, names: tuple[str, ...]) -> tuple[str, Json] | None:
+    def _find(self, names: tuple[str, ...], hidden: str = "") -> tuple[str, Json] | None:
         is_null = False
         for name in words_in(names):
             own = self._name_here(name)
-            if own is not None:
+            if own is not None and own != hidden:
                 at = f"{self.path}.{own}"
                 self._used.add(at)
                 if self._table[own] is not None:
@@ -237,7 +239,7 @@ class Work:
                 is_null = True
         if is_null:
             return None
-        return self._outer._find(names) if self._outer else None
+        return self._outer._find(names, self._came_by) if self._outer else None
 
     def _name_here(self, name: str) -> str | None:
         if name in self._table:
