@@ -69,6 +69,7 @@ class StatementDrawing:
 
     days: tuple[views.DayBar, ...]
     groups: tuple[tuple[str, int, tuple[dict[str, Any], ...]], ...]
+    named_inputs: tuple[str, ...] = views.NAMED_INPUTS
 
 
 @router.get("/settlement", response_model=views.ConsoleView)

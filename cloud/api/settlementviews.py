@@ -15,7 +15,8 @@ from cloud.market.statement import line_json
 from cloud.market.store.runs import RunRow, UnitRow
 from cloud.market.store.settlements import MoveRow, QueryRow, StatementRow
 
-LOG_MAX = 60
+LOG_MAX = 200
+NAMED_INPUTS = ("mwh", "price", "factor", "reference", "surplus", "weight", "weights", "others", "value")
 
 
 class RunView(reply.View):
@@ -251,7 +252,7 @@ def event_view(language: str, event: Event) -> EventView:
         for each in (listed if isinstance(listed, list) else [])
     ]
     told = "; ".join(texts) or ", ".join(
-        f"{name} {value}" for name, value in facts.items() if value is not None
+        _fact_text(name, value) for name, value in facts.items() if value is not None
     )
     return EventView(
         at=event.at,
@@ -261,6 +262,15 @@ def event_view(language: str, event: Event) -> EventView:
         actor=event.actor,
         text=told,
     )
+
+
+def _fact_text(name: str, value: object) -> str:
+    """Show a fact of the log: money as yuan, energy as MWh, a person's words as they are."""
+    if name == "fen" and isinstance(value, int):
+        return f"¥ {reply.yuan_text(value)}"
+    if name == "kwh" and isinstance(value, int):
+        return f"{reply.scaled(value, 3, 3)} MWh"
+    return str(value) if name == "reason" else f"{name} {value}"
 
 
 def query_view(row: QueryRow) -> QueryView:
