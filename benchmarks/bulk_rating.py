@@ -321,7 +321,7 @@ def periods_only(matrix: npt.NDArray[np.int32], days: Days) -> npt.NDArray[np.in
 
 def groups_of(conn: Conn, run: bulk.Run, shard_id: int) -> list[tuple[Plan, list[bulkshard.Account]]]:
     known = drafts.shard_accounts(conn, shard_id, *month_bounds(AUGUST))
-    return bulk._sorted_out(run, known)[0]
+    return bulk._sorted_out(run, known, {})[0]
 
 
 def check(dsn: str, seed: int) -> None:

@@ -47,6 +47,14 @@ class Energy:
 
 
 @dataclass(frozen=True, slots=True)
+class Ladder:
+    """Where each account stands in its ladder, in billed units."""
+
+    before: Whole  # [accounts]: billed earlier in the cycle
+    limits: Whole  # [accounts, tiers - 1]: upper limits of all tiers but the last
+
+
+@dataclass(frozen=True, slots=True)
 class Usages:
     """What the accounts of a group used, one row each."""
 
@@ -54,6 +62,7 @@ class Usages:
     reactive_varh: Whole  # forward and reverse in absolute value
     capacity_kva: Whole  # 0 where the terms have none
     contract_kw: Whole
+    ladder: Ladder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +130,11 @@ def rate_group(plan: Plan, usages: Usages) -> Rated:
         quantity = month_units if column.period_column is None else units[:, column.period_column]
         if column.yuan_per_unit is not None:
             amounts[:, number] = fen_half_up(quantity, Fraction(column.yuan_per_unit))
+    if plan.tiers is not None:
+        by_tier = tier_units(usages.ladder, month_units)
+        for number, tier in plan.tiers.tier_of:
+            price = plan.columns[number].yuan_per_unit
+            amounts[:, number] = fen_half_up(by_tier[:, tier], Fraction(price or 0))
     if plan.basic is not None:
         amounts[:, plan.basic.column] = _basic_fen(plan.basic, usages, month_units)
     if plan.power_factor is not None:
@@ -143,6 +157,20 @@ def billed_units(import_wh: Whole, unit_wh: int) -> Whole:
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(order.shape[1])[None, :], axis=1)
     result: Whole = whole + (rank < left[:, None])
+    return result
+
+
+def tier_units(position: Ladder | None, month_units: Whole) -> Whole:
+    """Split the month's units between the tiers [accounts, tiers]; `ladder.tier_kwh` for many."""
+    if position is None:
+        raise ValueError("a ladder without the accounts' positions")
+    if max(map(_largest, (position.before, position.limits, month_units))) * 2 >= INT64_BELOW:
+        raise BeyondWholeNumbers("beyond_whole_numbers", what="ladder")
+    end = position.before + month_units
+    lower = np.hstack([np.zeros((len(end), 1), np.int64), position.limits])
+    upper = np.hstack([position.limits, np.full((len(end), 1), INT64_BELOW - 1, np.int64)])
+    parts = np.minimum(end[:, None], upper) - np.maximum(position.before[:, None], lower)
+    result: Whole = np.maximum(parts, 0)
     return result
 
 

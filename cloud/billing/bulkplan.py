@@ -7,6 +7,7 @@ single path.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
@@ -14,7 +15,8 @@ from fractions import Fraction
 
 from cloud.billing import basic
 from cloud.billing.bill import RATING_VERSION, PricedSegment, priced, rate
-from cloud.billing.catalogue import AnyPrices, Prices
+from cloud.billing.catalogue import AnyPrices, LadderPrices, Prices
+from cloud.billing.ladder import Before, Ladder, limits_at, position_of
 from cloud.billing.line import PERIODS, BillLine, Section
 from cloud.billing.powerfactor import AmountRounding, PowerFactorTable
 from cloud.billing.segment import Demand, DemandMode, Segment, Terms, Usage
@@ -27,7 +29,7 @@ WH_PER_KWH = 1000
 # Units of energy of the two probes by period: so small and so large that any step of a tariff lies between, and no
 # sum of some is equal to another sum.
 PROBES = ((1, 2, 4, 8, 16), (3_000_001, 6_000_004, 12_000_016, 24_000_064, 48_000_256))
-PURCHASES = frozenset({"agency"})
+PURCHASES = frozenset({"agency", "catalogue"})
 
 
 class NotInBulk(Refused):
@@ -105,17 +107,40 @@ class PowerFactor:
 
 
 @dataclass(frozen=True, slots=True)
+class Tiers:
+    """The lines of a ladder's tiers: which tier (from 0) a line charges; its price stands in its column."""
+
+    ladder: Ladder
+    tier_of: tuple[tuple[int, int], ...]  # (column, tier)
+
+    def limits_units(self, month: date, service_from: date | None) -> tuple[int, ...]:
+        """Compute the tiers' limits in billed units, for a whole month of an account. Raises NotInBulk."""
+        position = position_of(self.ladder, month, month_after(month), Before(service_from=service_from))
+        quantum = self.ladder.energy_quantum_kwh
+        return tuple(whole_units(limit, quantum) for limit in limits_at(self.ladder, position))
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything about a group and month that is not an account's own figure."""
 
     month: date
     shape: Shape
-    prices: Prices
+    prices: AnyPrices
     days: Days
     unit_wh: int
     columns: tuple[Column, ...]
     basic: Basic | None
     power_factor: PowerFactor | None
+    tiers: Tiers | None
+
+
+def whole_units(kwh: Decimal, quantum_kwh: Decimal) -> int:
+    """Count kWh in units of the quantum. Raises NotInBulk when that is no whole number."""
+    units = Fraction(kwh) / Fraction(quantum_kwh)
+    if units.denominator != 1:
+        raise NotInBulk("not_in_bulk", reason="kwh_between_units", kwh=str(kwh), quantum_kwh=str(quantum_kwh))
+    return units.numerator
 
 
 def terms_of(shape: Shape, capacity_kva: int | None, contract_demand_kw: int | None) -> Terms:
@@ -135,15 +160,20 @@ def terms_of(shape: Shape, capacity_kva: int | None, contract_demand_kw: int | N
 
 def plan_for(shape: Shape, prices: AnyPrices, month: date) -> Plan:
     """Find out how a month of these customers is rated. Raises NotInBulk, NoSuchPrice."""
-    if shape.purchase not in PURCHASES or not isinstance(prices, Prices):
+    if shape.purchase not in PURCHASES:
         raise _refused(shape, "purchase")
     small, large = (_probe(shape, prices, month, units) for units in PROBES)
     lines = rate(small, month)
     again = rate(large, month)
     if [_name(line) for line in lines] != [_name(line) for line in again]:
         raise _refused(shape, "lines_depend_on_quantity")
+    tiers = _tiers(prices, lines) if isinstance(prices, LadderPrices) else None
+    of_tiers = {} if tiers is None else dict(tiers.tier_of)
     columns = tuple(
-        _column(shape, number, (small, lines[number]), (large, again[number])) for number in range(len(lines))
+        _tier_column(line, prices)
+        if number in of_tiers
+        else _column(shape, number, (small, lines[number]), (large, again[number]))
+        for number, line in enumerate(lines)
     )
     return Plan(
         month=month,
@@ -152,12 +182,13 @@ def plan_for(shape: Shape, prices: AnyPrices, month: date) -> Plan:
         days=_days(prices.calendar, month),
         unit_wh=int(EXACT.multiply(prices.energy_quantum_kwh, Decimal(WH_PER_KWH))),
         columns=columns,
-        basic=_basic(shape, prices, columns),
+        basic=_basic(shape, prices, columns) if isinstance(prices, Prices) else None,
         power_factor=_power_factor(shape, prices, columns),
+        tiers=tiers,
     )
 
 
-def _probe(shape: Shape, prices: Prices, month: date, units: tuple[int, ...]) -> tuple[PricedSegment, ...]:
+def _probe(shape: Shape, prices: AnyPrices, month: date, units: tuple[int, ...]) -> tuple[PricedSegment, ...]:
     unit_wh = int(EXACT.multiply(prices.energy_quantum_kwh, Decimal(WH_PER_KWH)))
     terms = terms_of(shape, sum(units), sum(units))
     usage = Usage(
@@ -190,6 +221,21 @@ def _column(
     period = periods.pop()
     quantum = small[0][0].prices.energy_quantum_kwh
     return Column(line, period, EXACT.multiply(prices.pop(), quantum))
+
+
+def _tiers(prices: LadderPrices, lines: Sequence[BillLine]) -> Tiers:
+    """Find the lines that charge tiers: those of no period, in the order of the tiers up to the last."""
+    numbers = [
+        number
+        for number, line in enumerate(lines)
+        if line.section is Section.CATALOGUE and line.period is None
+    ]
+    first = len(prices.ladder.limits_kwh) + 1 - len(numbers)
+    return Tiers(prices.ladder, tuple((number, first + at) for at, number in enumerate(numbers)))
+
+
+def _tier_column(line: BillLine, prices: AnyPrices) -> Column:
+    return Column(line, None, EXACT.multiply(line.price_yuan_per_unit, prices.energy_quantum_kwh))
 
 
 def _period_of(segments: tuple[PricedSegment, ...], line: BillLine) -> int | None:
@@ -237,7 +283,7 @@ def _basic(shape: Shape, prices: Prices, columns: tuple[Column, ...]) -> Basic |
     )
 
 
-def _power_factor(shape: Shape, prices: Prices, columns: tuple[Column, ...]) -> PowerFactor | None:
+def _power_factor(shape: Shape, prices: AnyPrices, columns: tuple[Column, ...]) -> PowerFactor | None:
     found = [number for number, each in enumerate(columns) if each.line.section is Section.POWER_FACTOR]
     if shape.power_factor_standard is None or not found:
         return None

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 
 import numpy as np
 import numpy.typing as npt
 
 from cloud.billing import bulk
-from cloud.billing.bill import priced, rate
-from cloud.billing.bulkplan import Days, Plan, terms_of
+from cloud.billing.bill import Given, priced, rate
+from cloud.billing.bulkplan import Days, Plan, terms_of, whole_units
+from cloud.billing.ladder import Cycle
 from cloud.billing.segment import Segment, usage_from
 from cloud.errors import Conflict
 from cloud.markettime import SLOTS_PER_DAY, days_of_month, month_after
@@ -36,6 +39,8 @@ class Account:
     rows: int
     capacity_kva: int | None
     contract_demand_kw: int | None
+    year_kwh: Decimal = Decimal(0)  # on a ladder: billed earlier in the year, and since when
+    service_from: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,8 @@ def check(drafts: Drafts, month: MonthRows, number: int = 0) -> None:
     usage = usage_from(_interval_days(month, account, plan), plan.prices.calendar)
     terms = terms_of(plan.shape, account.capacity_kva, account.contract_demand_kw)
     segment = Segment(plan.month, month_after(plan.month), terms, usage)
-    lines = rate(priced([(segment, plan.prices)]), plan.month)
+    given = Given(account.year_kwh, account.service_from)
+    lines = rate(priced([(segment, plan.prices)]), plan.month, given)
     single = [line.amount_fen for line in lines]
     many = drafts.rated.amounts_fen[number].tolist()
     if single != many:
@@ -95,7 +101,9 @@ def check(drafts: Drafts, month: MonthRows, number: int = 0) -> None:
 
 def input_hashes(drafts: Drafts, plan_sha256: bytes) -> tuple[bytes, ...]:
     """Hash what decides each account's amounts: plan, account, its own terms and usage. Equal hash, equal draft."""
-    figures = np.hstack([_own_terms(drafts.accounts), drafts.usage]).astype(">i8")
+    position = _position(drafts.plan, drafts.accounts)
+    of_ladder = () if position is None else (position.before[:, None], position.limits)
+    figures = np.hstack([_own_terms(drafts.accounts), drafts.usage, *of_ladder]).astype(">i8")
     return tuple(
         hashlib.sha256(plan_sha256 + account.account_id.encode() + row.tobytes()).digest()
         for account, row in zip(drafts.accounts, figures, strict=True)
@@ -116,7 +124,9 @@ def _drafts(plan: Plan, accounts: Sequence[Account], month: MonthRows, points: b
         for each in (month.export_wh, month.import_varh, month.export_varh, month.estimated_slots)
     )
     terms = _own_terms(accounts)
-    usages = bulk.Usages(energy, np.abs(varh_in) + np.abs(varh_out), terms[:, 0], terms[:, 1])
+    usages = bulk.Usages(
+        energy, np.abs(varh_in) + np.abs(varh_out), terms[:, 0], terms[:, 1], _position(plan, accounts)
+    )
     others = np.stack([exported, varh_in, varh_out, energy.highest_wh, estimated], axis=1)
     usage = np.hstack([energy.import_wh, others])
     return Drafts(plan, tuple(accounts), usage, bulk.rate_group(plan, usages))
@@ -136,6 +146,22 @@ def _added(values: bulk.Whole, accounts: Sequence[Account]) -> bulk.Whole:
 def _rows(accounts: Sequence[Account]) -> tuple[bulk.Whole, bulk.Whole]:
     places = np.array([(each.preceding_rows, each.rows) for each in accounts], np.int64)
     return places[:, 0], places[:, 1]
+
+
+def _position(plan: Plan, accounts: Sequence[Account]) -> bulk.Ladder | None:
+    """Say where the accounts stand in the ladder of their plan. Raises NotInBulk."""
+    if plan.tiers is None:
+        return None
+    quantum = plan.prices.energy_quantum_kwh
+    limits = {
+        since: plan.tiers.limits_units(plan.month, since)
+        for since in {each.service_from for each in accounts}
+    }
+    is_of_year = plan.tiers.ladder.cycle is Cycle.YEAR
+    before = [whole_units(each.year_kwh, quantum) if is_of_year else 0 for each in accounts]
+    return bulk.Ladder(
+        np.array(before, np.int64), np.array([limits[each.service_from] for each in accounts], np.int64)
+    )
 
 
 def _own_terms(accounts: Sequence[Account]) -> bulk.Whole:

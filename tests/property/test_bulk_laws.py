@@ -14,7 +14,8 @@ from cloud import money
 from cloud.billing import bill, bulk, bulkplan, powerfactor
 from cloud.billing.basic import Overrun
 from cloud.billing.bulkplan import NotInBulk, Shape, plan_for
-from cloud.billing.catalogue import Buyer, Prices
+from cloud.billing.catalogue import Buyer, LadderPrices, Prices
+from cloud.billing.ladder import Cycle, ProRata
 from cloud.billing.line import PERIODS, BillLine, Period, Section
 from cloud.billing.powerfactor import AmountRounding
 from cloud.billing.segment import Demand, DemandMode, Segment, Terms, Usage, usage_from
@@ -190,6 +191,45 @@ def test_amounts_beyond_64_bits_are_exact_or_refused_and_never_wrap() -> None:
         bulk.fen_half_up(np.array([2**62], np.int64), bulk.Fraction(1))
     with pytest.raises(bulk.BeyondWholeNumbers):
         bulk.billed_units(np.full((1, 5), 2**60, np.int64), 1000)
+
+
+# ---- ladders -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("option", ["ladder", "ladder_tou", "shared"])
+@pytest.mark.parametrize("cycle", list(Cycle))
+@pytest.mark.parametrize("pro_rata", [ProRata.NONE, ProRata.MONTHS, ProRata.DAYS])
+def test_ladders_are_equal_wherever_in_the_year_an_account_stands(
+    option: str, cycle: Cycle, pro_rata: ProRata
+) -> None:
+    """Before, on and behind each limit; served since ever, or since some day of the year."""
+    if cycle is Cycle.MONTH and pro_rata is ProRata.MONTHS:
+        return  # no such file is read
+    buyer = Buyer("jibei", "catalogue", "residential", option)
+    known = packaged_catalogue().any_prices_on(AUGUST, buyer)
+    assert isinstance(known, LadderPrices)
+    prices = replace(known, ladder=replace(known.ladder, cycle=cycle, pro_rata=pro_rata))
+    shape = Shape("jibei", "residential", "catalogue", "single_part", "lt1kV", DemandMode.NONE, None, option)
+    plan = plan_for(shape, prices, AUGUST)
+    rng = np.random.default_rng(SEED)
+    count = 60
+    edges = [0, *(int(each) for each in known.ladder.limits_kwh)]
+    before = [max(0, int(rng.choice(edges)) + int(rng.integers(-3, 4))) for _ in range(count)]
+    since = [None if rng.random() < 0.5 else date(2026, int(rng.integers(1, 9)), 1) for _ in range(count)]
+    import_wh = rng.integers(0, 10 ** rng.integers(3, 7, (count, 1)), (count, 5))
+    limits = np.array([plan.tiers.limits_units(AUGUST, each) for each in since], np.int64)  # type: ignore[union-attr]  # a ladder has tiers
+    limits = limits.reshape(count, -1)
+    started = np.array(before if cycle is Cycle.YEAR else [0] * count, np.int64)
+    zeros = np.zeros(count, np.int64)
+    usage = bulk.Usages(bulk.Energy(import_wh, zeros), zeros, zeros, zeros, bulk.Ladder(started, limits))
+    many = bulk.rate_group(plan, usage)
+    for number in range(count):
+        terms = bulkplan.terms_of(shape, None, None)
+        own = Usage(tuple(import_wh[number].tolist()), 0, 0, 0, (), 0)
+        segments = bill.priced([(Segment(AUGUST, SEPTEMBER, terms, own), prices)])
+        lines = bill.rate(segments, AUGUST, bill.Given(Decimal(before[number]), since[number]))
+        assert many.amounts_fen[number].tolist() == [line.amount_fen for line in lines], number
+        assert [each.line.item for each in plan.columns] == [line.item for line in lines]
 
 
 # ---- from quarter-hours ------------------------------------------------------------------------------------------

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from decimal import Decimal
 
 from cloud.billing import bulkrow, bulkshard, evidence
 from cloud.billing.bill import RATING_VERSION
@@ -27,7 +28,13 @@ from cloud.errors import Conflict, NotFound, NotNow
 from cloud.markettime import month_after, month_bounds
 from cloud.metering.store import blocks
 
+CATALOGUE_PURCHASE = "catalogue"
+
 Opened = Callable[[], AbstractContextManager[Conn]]
+Positions = Mapping[
+    str, tuple[Decimal, date | None] | None
+]  # None: an earlier month of the year is not billed
+NO_POSITION = (Decimal(0), None)
 
 
 class MonthNotOver(NotNow):
@@ -104,19 +111,21 @@ def run_shard(conn: Conn, run: Run, shard_id: int, *, wait: bool = True) -> Done
         return None
     end = month_after(run.month)
     known = bulk.shard_accounts(conn, shard_id, *month_bounds(run.month))
+    positions = _positions(conn, run.month, known)
     inputs_sha256 = _sha256(
         [
             RATING_VERSION,
             sorted(each.head.sha256 for each in run.catalogue.files),
             sorted(run.scattered),
             known.sha256,
+            str(sorted(positions.items())),
             blocks.state(conn, shard_id, run.month, end),
         ]
     )
     before = bulk.done(conn, run.month, shard_id, inputs_sha256)
     if before is not None:
         return Done(shard_id, before[0], 0, before[1], is_passed_over=True)
-    groups, left_over = _sorted_out(run, known)
+    groups, left_over = _sorted_out(run, known, positions)
     outcome = bulkshard.rate_shard(blocks.load(conn, shard_id, run.month, end), groups)
     left_over |= dict(outcome.left_over)
     packed, added = _packed(conn, run, outcome.groups)
@@ -172,21 +181,38 @@ def _pass(
     return tuple(busy)
 
 
-def _sorted_out(run: Run, known: ShardAccounts) -> tuple[list[tuple[Plan, list[Account]]], dict[str, str]]:
+def _positions(conn: Conn, month: date, known: ShardAccounts) -> Positions:
+    """Load where the accounts on catalogue prices stand in the year."""
+    ids = [
+        each.account_id for shape, own in known.groups if shape.purchase == CATALOGUE_PURCHASE for each in own
+    ]
+    return bulk.ladder_positions(conn, month, ids) if ids else {}
+
+
+def _sorted_out(
+    run: Run, known: ShardAccounts, positions: Positions
+) -> tuple[list[tuple[Plan, list[Account]]], dict[str, str]]:
     """Split the accounts into the groups that the bulk path covers and the others with the reason."""
     left = dict.fromkeys(known.changing, "terms_change")
     groups = []
     for shape, accounts in known.groups:
         plan = run.plan(shape)
-        left |= {
-            each.account_id: "supply_points_elsewhere"
-            for each in accounts
-            if each.account_id in run.scattered
-        }
-        here = [each for each in accounts if each.account_id not in run.scattered]
-        if isinstance(plan, str):
-            left |= dict.fromkeys((each.account_id for each in here), plan)
-        elif here:
+        here = []
+        for each in accounts:
+            position = positions.get(each.account_id, NO_POSITION)
+            if each.account_id in run.scattered:
+                left[each.account_id] = "supply_points_elsewhere"
+            elif isinstance(plan, str):
+                left[each.account_id] = plan
+            elif position is None:
+                left[each.account_id] = "year_incomplete"
+            else:
+                here.append(
+                    each
+                    if position is NO_POSITION
+                    else replace(each, year_kwh=position[0], service_from=position[1])
+                )
+        if here and isinstance(plan, Plan):
             groups.append((plan, here))
     return groups, left
 
