@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from asn1crypto import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from pyhanko.keys import load_certs_from_pemder_data, load_private_key_from_pemder
 from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
@@ -33,6 +34,7 @@ from pyhanko_certvalidator.registry import SimpleCertificateStore
 from cloud.errors import Invalid
 
 FIELD = "BillSignature"
+DIGEST = "sha256"
 BYTES_RESERVED = 16_384
 _SIGNATURES_MAX = 8
 
@@ -95,7 +97,12 @@ def load_signer(key_file: Path, certificate_file: Path) -> Signer:
         raise BadSigner("bad_signer", file=certificate_file, problem="no certificate of this key")
     registry = SimpleCertificateStore()  # type: ignore[no-untyped-call]  # comes without types
     registry.register_multiple(chain)
-    return Signer(signers.SimpleSigner(own[0], key, registry, embed_roots=True), own[0])
+    private = serialization.load_der_private_key(key.dump(), password=None)
+    if not isinstance(private, rsa.RSAPrivateKey):
+        raise BadSigner("bad_signer", file=key_file, problem="no RSA key")
+    simple = _ReadyKey(own[0], key, registry, embed_roots=True)
+    simple.private = private
+    return Signer(simple, own[0])
 
 
 def sign(pdf: bytes, signer: Signer, at: datetime, title: str) -> bytes:
@@ -108,7 +115,7 @@ def sign(pdf: bytes, signer: Signer, at: datetime, title: str) -> bytes:
     )
     metadata = signers.PdfSignatureMetadata(
         field_name=FIELD,
-        md_algorithm="sha256",
+        md_algorithm=DIGEST,
         reason=title,
         name=signer.name,
         subfilter=fields.SigSeedSubFilter.PADES,
@@ -151,6 +158,18 @@ def trusted_roots(path: Path) -> tuple[bytes, ...]:
     except (OSError, ValueError) as error:
         raise BadTrust("bad_trust", file=path, problem=str(error)) from error
     raise BadTrust("bad_trust", file=path, problem="no certificate in it")
+
+
+class _ReadyKey(signers.SimpleSigner):
+    """A signer whose key is checked once, when it is loaded; pyhanko would load and check it for every document."""
+
+    private: rsa.RSAPrivateKey
+
+    def sign_raw(self, data: bytes, digest_algorithm: str) -> bytes:
+        """Sign by RSA PKCS#1 v1.5 with SHA-256."""
+        if digest_algorithm != DIGEST:
+            raise ValueError(f"{digest_algorithm}: only {DIGEST} is signed")
+        return self.private.sign(data, padding.PKCS1v15(), hashes.SHA256())
 
 
 class _Unstamped(IncrementalPdfFileWriter):

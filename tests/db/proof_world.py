@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ GAP = range(1000, 1009)  # instants that no reading came for: nine quarter hours
 TAKEN_AT = datetime(2026, 9, 1, 2, tzinfo=UTC)
 DRAWN_AT = datetime(2026, 9, 2, 2, tzinfo=UTC)
 MULTIPLIER = 40
+_number = itertools.count(1)
 
 
 @dataclass
@@ -47,14 +49,16 @@ def ticks(quarter: int) -> int:
     return 50_000 + 131 * quarter + (quarter * quarter) % 97
 
 
-def fill(dsn: str) -> ProofWorld:
-    """Seal a month, take it in, validate, draw up and issue its bill."""
+def fill(dsn: str, *, is_billed: bool = True) -> ProofWorld:
+    """Seal a month, take it in, validate; and draw up and issue its bill."""
     gateway = build(dsn, ("GW1",), 1, MULTIPLIER)["GW1"]
     pool = open_pool(dsn, size_max=2)
     intake = Intake(pool, CLOUD_KEY, generation=1, partition_days=7)
     for first in range(0, QUARTERS + 1, 480):
         _send(intake, gateway, range(first, min(first + 480, QUARTERS + 1)))
     drain(pool, threading.Event())
+    if not is_billed:
+        return ProofWorld(dsn, pool, 0)
     with transaction(pool, TIMETABLE) as conn:
         bill_id = bill_month(conn, ACCOUNT, AUGUST, DRAWN_AT).bill_id
         review.assess(conn, bill_id, "job:bill", DRAWN_AT)
@@ -75,7 +79,7 @@ def _send(intake: Intake, gateway: FakeGateway, quarters: range) -> None:
 @contextmanager
 def own_database(dsn: str, template: str) -> Iterator[str]:
     """Lend a database for the tests of a module."""
-    name = f"shoudian_proof_{os.getpid()}"
+    name = f"shoudian_proof_{os.getpid()}_{next(_number)}"
     _run(dsn, "CREATE DATABASE {} TEMPLATE {}", name, template)
     try:
         yield make_conninfo(dsn, dbname=name)

@@ -21,6 +21,8 @@ from cloud.billing.run.verify import Beside, verify
 from cloud.paper.sign import BadSigner, BadTrust, Signer, load_signer, signature_of, trusted_roots
 from cloud.paper.signer import SignerExists, make_signer
 
+pytestmark = pytest.mark.timeout(180)
+
 ISSUED = datetime(2026, 9, 3, 8, 30, tzinfo=UTC)
 BILL = replace(a_bill(), state="issued")
 AROUND = Around(
