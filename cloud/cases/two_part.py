@@ -228,7 +228,8 @@ def _is_discounted(work: Work) -> bool:
 
 def _line(work: Work, two_part: TwoPartRules, mode: DemandMode, demand: Decimal) -> BillLine:
     """The line a bill would have; all kW and kVA scaled to whole numbers, which the charge is linear in."""
-    kva = kva_of(work) if work.has(f"transformers_kva transformers {KVA}") else Decimal(0)
+    needs_kva = mode is DemandMode.CAPACITY or work.has(f"transformers_kva transformers {KVA}")
+    kva = kva_of(work) if needs_kva else Decimal(0)
     contract = work.not_negative(CONTRACT) if mode is DemandMode.CONTRACTED else Decimal(0)
     scale = max(0, *(-int(each.as_tuple().exponent) for each in (kva, contract)))
     terms = Terms(
