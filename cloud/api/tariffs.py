@@ -164,7 +164,9 @@ def ask_bench(
     months = _months(first, last)
     picked = tuple(dict.fromkeys(re.findall(r"\b[0-9]{10,13}\b", accounts)))
     known = drafts.accounts_of(visit.conn, category or None, visit.now)
-    asked = publishing.Asked(*months, tuple(each for each in known if not picked or each in picked))
+    if unknown := sorted(set(picked) - set(known)):
+        raise publishing.NothingToBench("bench_accounts_unknown", accounts=", ".join(unknown))
+    asked = publishing.Asked(*months, picked or known)
     by = (security.actor_name(visit.actor), visit.now)
     bench_id = publishing.ask(visit.conn, draft_id, asked, by)
     _note(visit, draft_id)

@@ -138,7 +138,7 @@ BEGIN
         RETURN 'own_draft';
     END IF;
     IF t.problems <> '[]'::jsonb THEN
-        RETURN 'not_valid';
+        RETURN 'draft_not_valid';
     END IF;
     SELECT b.bench_id INTO bench FROM bench_run b WHERE b.draft_id = of_draft AND b.revision = of_revision
         AND EXISTS (SELECT FROM bench_result r WHERE r.bench_id = b.bench_id AND r.problem = '')

@@ -11,6 +11,7 @@ from typing import Any, Final
 import httpx
 import psycopg
 import pytest
+import retail_texts as texts
 from pages import tariff_world, world
 from pages.site import Site
 from pages.tariff_world import AUGUST, NOW
@@ -149,6 +150,18 @@ def test_packages_for_others_are_named_with_the_reason(worker: Conn) -> None:
     }
 
 
+def test_a_package_opened_only_now_is_compared_on_the_past(worker: Conn) -> None:
+    text = texts.package_text('form = "fixed"\nfixed_price = "0.4120"\n', id="opened-now")
+    text = text.replace("effective_from = 2026-01-01", "effective_from = 2026-11-01")
+    published.keep(worker, [published.PublishedText("opened-now.toml", text)], NOW)
+
+    result = bench.compare(worker, world.WORKSHOP, NOW).result
+
+    assert result is not None
+    totals = {each.package.head.id: each.total_fen for each in result.candidates if each.package}
+    assert totals["opened-now"] == totals["demo-fixed"]  # the same price under another name
+
+
 def test_shifting_energy_keeps_every_watt_hour_and_pays_less_by_period(worker: Conn) -> None:
     plain = bench.compare(worker, world.WORKSHOP, NOW).result
     moved = bench.compare(worker, world.WORKSHOP, NOW, 20).result
@@ -258,6 +271,29 @@ def test_the_changed_line_is_the_capacity_times_the_price_difference(site: Site,
     assert {each["section"] for each in month["changes"]} <= {"basic", "power_factor"}
 
 
+def test_next_months_price_sheet_is_tried_on_last_months_energy(site: Site, staff: Staff) -> None:
+    """Another id and other days: it stands in the place of the sheet in force then."""
+    view = staff.draft("jibei-agency-2026-08")
+    body = view["body"].partition("[[printed]]")[0]
+    for old, new in (
+        ('id = "jibei-agency-2026-08"', 'id = "jibei-agency-2026-09"'),
+        ("effective_from = 2026-08-01", "effective_from = 2026-09-01"),
+        ("effective_to = 2026-09-01", "effective_to = 2026-10-01"),
+    ):
+        body = body.replace(old, new)
+    start, end = body.index('section = "system_operation"'), len(body)
+    body = body[:start] + body[start:end].replace('price_yuan_per_kwh = "0.0', 'price_yuan_per_kwh = "0.1', 1)
+    view = staff.save(view, body)
+    assert view["problems"] == []
+
+    result = staff.bench(site, view, accounts=world.SHOP)
+
+    with open_pool(site.world.dsn, size_max=1) as pool, transaction(pool, WORKER) as conn:
+        segments = billing.inputs(conn, world.SHOP, AUGUST, NOW).segments
+    (account,) = result["accounts"]
+    assert account["change_fen"] == 10 * sum(each.energy.total_kwh for each in segments)  # 0.1 yuan a kWh
+
+
 def test_an_unchanged_draft_changes_nobody(site: Site, staff: Staff) -> None:
     result = staff.bench(site, staff.draft(TRANSMISSION), category="commercial")
 
@@ -279,6 +315,14 @@ def test_printed_prices_follow_what_a_draft_beside_them_changes(site: Site, staf
     changes = {each["section"]: each["after_fen"] - each["before_fen"] for each in month["changes"]}
     assert changes.pop("transmission") == kwh  # 0.01 yuan, one fen, for each kWh
     assert set(changes) <= {"power_factor"}
+
+
+def test_an_account_that_is_not_there_is_named_not_left_out(staff: Staff) -> None:
+    path = f"/tariffs/drafts/{staff.draft(TRANSMISSION)['head']['draft_id']}/bench"
+
+    answer = staff.post(path, **(MONTHS | {"accounts": f"{world.WORKSHOP} 9999999999999"}))
+
+    assert (answer.status_code, answer.json()["facts"]["accounts"]) == (422, "9999999999999")
 
 
 def test_a_draft_of_a_package_puts_the_accounts_on_it(site: Site, staff: Staff, worker: Conn) -> None:
@@ -382,7 +426,7 @@ def test_a_draft_is_published_by_a_second_person_and_prices_at_once(
     own = staff.publish(view)
     done = second.publish(view)
 
-    assert (unbenched.status_code, unbenched.json()["facts"]["reason"]) == (409, "not_benched")
+    assert (unbenched.status_code, unbenched.json()["problem"]) == (409, "not_benched")
     assert (own.status_code, own.json()["problem"]) == (403, "own_draft")
     assert done.status_code == 200
     assert second.publish(view).status_code == 409

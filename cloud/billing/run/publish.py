@@ -37,11 +37,11 @@ class OwnDraft(Forbidden):
 
 
 class NotPublishable(NotNow):
-    """The draft is not valid, has not been run on the bench, or its version is taken; `reason` says which."""
+    """The draft is not valid, has not been run on the bench, or its version is taken; the key says which."""
 
 
 class NothingToBench(Invalid):
-    """No account was chosen, or too many, or the draft is not valid."""
+    """No account was chosen, or too many, or one that has no terms, or the draft is not valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +97,9 @@ def ask(conn: Conn, draft_id: int, asked: Asked, by: tuple[str, datetime]) -> in
     """Ask for a bench run of the draft's last text; return its number. Raises NoSuchDraft, NothingToBench."""
     known = _open_draft(conn, draft_id)
     if known.problems:
-        raise NothingToBench("nothing_to_bench", reason="not_valid")
+        raise NothingToBench("draft_not_valid", draft_id=draft_id)
     if not asked.account_ids or len(asked.account_ids) > ACCOUNTS_MAX:
-        raise NothingToBench("nothing_to_bench", reason="accounts")
+        raise NothingToBench("nothing_to_bench", most=ACCOUNTS_MAX)
     months = (asked.first_month, asked.end_month)
     return drafts.ask(conn, (draft_id, known.head.revision), months, asked.account_ids, by)
 
@@ -111,7 +111,7 @@ def publish(conn: Conn, draft_id: int, revision: int, now: datetime) -> None:
     """
     known = _open_draft(conn, draft_id)
     if read(known.body, published.catalogue(conn)).problems:
-        raise NotPublishable("not_publishable", reason="not_valid")
+        raise NotPublishable("draft_not_valid", draft_id=draft_id)
     match drafts.publish(conn, draft_id, revision, now):
         case "ok":
             return
@@ -121,8 +121,8 @@ def publish(conn: Conn, draft_id: int, revision: int, now: datetime) -> None:
             raise DraftChanged("draft_changed", draft_id=draft_id, revision=known.head.revision)
         case "published":
             raise DraftPublished("draft_published", draft_id=draft_id)
-        case reason:
-            raise NotPublishable("not_publishable", reason=reason)
+        case reason:  # not_benched, draft_not_valid, version_taken
+            raise NotPublishable(reason, draft_id=draft_id)
 
 
 def _open_draft(conn: Conn, draft_id: int) -> drafts.Draft:
@@ -137,7 +137,7 @@ def _open_draft(conn: Conn, draft_id: int) -> drafts.Draft:
 def _save(conn: Conn, draft_id: int, body: str, actor: str, now: datetime) -> int:
     text = _kept(body)
     if not text.strip() or len(text) > TEXT_MAX:
-        raise NotPublishable("not_publishable", reason="length")
+        raise NotPublishable("draft_length", most=TEXT_MAX)
     checked = read(text, published.catalogue(conn))
     return drafts.save(conn, draft_id, (text, hashlib.sha256(text.encode()).digest()), checked, (actor, now))
 
