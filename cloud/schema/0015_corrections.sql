@@ -23,16 +23,20 @@ CREATE FUNCTION index_bill() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER S
 BEGIN
     INSERT INTO bill_interval (bill_id, supply_point_id, first_day, revisions)
     SELECT NEW.bill_id, p.point, p.first_day,
-           ARRAY(SELECT coalesce(max((e ->> 'revision')::integer), 0)
-                 FROM generate_series(p.first_day, p.last_day, interval '1 day') d
-                 LEFT JOIN jsonb_array_elements(NEW.facts -> 'intervals') e
-                        ON e ->> 'supply_point_id' = p.point AND (e ->> 'day')::date = d::date
-                 GROUP BY d ORDER BY d)
-    FROM (SELECT e ->> 'supply_point_id' AS point, min((e ->> 'day')::date) AS first_day, max((e ->> 'day')::date) AS last_day
-          FROM jsonb_array_elements(NEW.facts -> 'intervals') e GROUP BY 1) p;
+           CASE WHEN cardinality(p.found) = p.days THEN p.found
+                ELSE ARRAY(SELECT coalesce(max(e.revision), 0) FROM generate_series(0, p.days - 1) i
+                           LEFT JOIN jsonb_to_recordset(NEW.facts -> 'intervals')
+                                     AS e (supply_point_id text, day date, revision integer)
+                                  ON e.supply_point_id = p.point AND e.day = p.first_day + i
+                           GROUP BY i ORDER BY i) END
+    FROM (SELECT supply_point_id AS point, min(day) AS first_day, max(day) - min(day) + 1 AS days,
+                 array_agg(revision ORDER BY day) AS found
+          FROM jsonb_to_recordset(NEW.facts -> 'intervals') AS e (supply_point_id text, day date, revision integer)
+          GROUP BY 1) p;
     INSERT INTO bill_file (bill_id, sheet_id, version)
-    SELECT DISTINCT NEW.bill_id, f ->> 'id', (f ->> 'version')::integer
-    FROM jsonb_path_query(NEW.facts, '$.segments[*].files[*]') f;
+    SELECT DISTINCT NEW.bill_id, f.id, f.version
+    FROM jsonb_array_elements(NEW.facts -> 'segments') s,
+         jsonb_to_recordset(s -> 'files') AS f (id text, version integer);
     RETURN NULL;
 END $$;
 CREATE TRIGGER index_bill AFTER INSERT ON bill FOR EACH ROW EXECUTE FUNCTION index_bill();

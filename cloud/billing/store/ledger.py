@@ -201,7 +201,8 @@ def _insert(conn: Conn, journal: Journal, sha256: bytes, booked_at: datetime) ->
         row = conn.execute(
             """WITH opened AS (
                    INSERT INTO ledger_account (account_code)
-                   SELECT DISTINCT code FROM unnest(%(codes)s::text[]) code ORDER BY code
+                   SELECT DISTINCT code FROM unnest(%(codes)s::text[]) code
+                   WHERE NOT EXISTS (SELECT FROM ledger_account l WHERE l.account_code = code) ORDER BY code
                    ON CONFLICT DO NOTHING),
                booked AS (
                    INSERT INTO journal (idem_key, deed, event_date, effective_date, booked_at, facts, content_sha256,

@@ -7,11 +7,12 @@ found by when it became known, so a look costs what has changed since the last o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from cloud.billing.correction import Cause, Touched, Why
 from cloud.db import Conn
 
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
 OVERLAP = timedelta(
     days=1
 )  # a look goes back behind the last one: what was written before may be committed after
@@ -58,14 +59,21 @@ _LOOK = " UNION ALL ".join(
 
 def look(conn: Conn, now: datetime) -> int:
     """Note the bills that something has changed under since the last look; count the new notes."""
-    found = conn.execute(
-        f"""WITH last AS (SELECT max(looked_at) - %(overlap)s AS looked_at, max(kept_at) - %(overlap)s AS kept_at
-                          FROM correction_look)
-            INSERT INTO touched_bill (bill_id, cause, detail, known_at, found_at)
-            SELECT bill_id, cause, detail, known_at, %(now)s FROM ({_with_last(_LOOK)}) found
+    row = conn.execute("SELECT max(looked_at), max(kept_at) FROM correction_look").fetchone()
+    looked_at, kept_at = (None, None) if row is None else row
+    found = (
+        conn.execute(  # the instants are given, not computed, so that the planner sees how few rows are meant
+            f"""INSERT INTO touched_bill (bill_id, cause, detail, known_at, found_at)
+            SELECT bill_id, cause, detail, known_at, %(now)s FROM ({_LOOK}) found
             ON CONFLICT DO NOTHING""",
-        {"overlap": OVERLAP, "now": now},
-    ).rowcount
+            {
+                "now": now,
+                "since": EVER if looked_at is None else looked_at - OVERLAP,
+                "since_kept": EVER if kept_at is None else kept_at - OVERLAP,
+            },
+            prepare=False,
+        ).rowcount
+    )
     conn.execute("INSERT INTO correction_look (looked_at, found) VALUES (%s, %s)", (now, found))
     return found
 
@@ -112,13 +120,6 @@ def bills_of_file(conn: Conn, sheet_id: str, versions: Sequence[int]) -> tuple[i
         (sheet_id, list(versions)),
     )
     return tuple(int(bill_id) for (bill_id,) in rows)
-
-
-def _with_last(text: str) -> str:
-    never = "'-infinity'::timestamptz"
-    return text.replace("%(since)s", f"coalesce((SELECT looked_at FROM last), {never})").replace(
-        "%(since_kept)s", f"coalesce((SELECT kept_at FROM last), {never})"
-    )
 
 
 def _touched(row: tuple[int, str, date, str, str, datetime]) -> Touched:
