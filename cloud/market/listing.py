@@ -133,4 +133,7 @@ def _shared(
         got = prorated(listing.quantity_kwh, asked)
     else:
         got = shares(listing.quantity_kwh, asked)
+        if any(not 0 <= kwh <= most for kwh, most in zip(got, asked, strict=True)):
+            # Many tiny takes: what is left over is more than the last asks for.
+            got = prorated(listing.quantity_kwh, asked)
     return [(take, refusal, kwh) for (take, refusal, _), kwh in zip(outcome, got, strict=True)]
