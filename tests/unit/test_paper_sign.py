@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -188,3 +190,40 @@ def test_two_processes_print_and_sign_the_same_bytes(folder: Path, signed: bytes
     subprocess.run([sys.executable, "-c", program, *map(str, paths)], check=True, timeout=50)
 
     assert (tmp_path / "bill.pdf").read_bytes() == signed
+
+
+def test_openssl_finds_the_signature_right_too(
+    signed: bytes, folder: Path, tmp_path: Path, program: Callable[[str], Path]
+) -> None:
+    """An independent opinion on the CMS and on the bytes it covers."""
+    first, size, second, rest = map(int, re.findall(rb"/ByteRange\s*\[\s*([\d ]+)\]", signed)[-1].split())
+    covered = signed[first : first + size] + signed[second : second + rest]
+    padded = bytes.fromhex(signed[first + size + 1 : second - 1].decode())
+    (tmp_path / "cms.der").write_bytes(padded[: 4 + int.from_bytes(padded[2:4])])  # 30 82, then its length
+    (tmp_path / "covered").write_bytes(covered)
+
+    def verifies(content: bytes) -> bool:
+        (tmp_path / "covered").write_bytes(content)
+        asked = ["cms", "-verify", "-binary", "-inform", "DER", "-purpose", "any", "-no_check_time"]
+        files = ["-in", "cms.der", "-content", "covered", "-CAfile", str(folder / "root.pem"), "-out", "out"]
+        done = subprocess.run(
+            [program("openssl"), *asked, *files], cwd=tmp_path, check=False, capture_output=True
+        )
+        return done.returncode == 0
+
+    assert verifies(covered)
+    assert not verifies(covered.replace(b"/Type /Catalog", b"/Type /catalog"))
+    assert not verifies(covered[:-1] + b"x")
+
+
+def test_the_paper_claims_to_be_archival_and_accessible(signed: bytes) -> None:
+    """PDF/A-3a and PDF/UA-1 by its own metadata, tagged, with a language, without anything that runs or is missing."""
+    metadata = signed[signed.index(b"<x:xmpmeta") : signed.index(b"</x:xmpmeta>")]
+
+    assert b"<pdfaid:part>3</pdfaid:part>" in metadata
+    assert b"<pdfaid:conformance>A</pdfaid:conformance>" in metadata
+    assert b"<pdfuaid:part>1</pdfuaid:part>" in metadata
+    for claimed in (b"/MarkInfo", b"/StructTreeRoot", b"/OutputIntents", b"/AFRelationship", b"/Lang"):
+        assert claimed in signed
+    for forbidden in (b"/JavaScript", b"/Encrypt", b"/Launch"):
+        assert forbidden not in signed
