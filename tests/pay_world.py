@@ -20,8 +20,10 @@ from pathlib import Path
 
 import httpx
 import psycopg
+import uvicorn
 from argon2 import PasswordHasher
 
+from cloud.api import app as api
 from cloud.billing.ledger import Journal, Posting, item_of, receivable
 from cloud.billing.store import ledger as books
 from cloud.billing.store import published
@@ -188,6 +190,23 @@ def settings(dsn: str, port: int, folder: Path, made: Simulator) -> dict[str, st
         "SHOUDIAN_BANK_NAME": "示范银行",
         **keys.settings(folder, made.base),
     }
+
+
+@contextlib.contextmanager
+def serving_here(dsn: str, port: int, folder: Path, made: Simulator) -> Iterator[Served]:
+    """The same cloud in a thread of this process, with real sockets: sooner there than a process."""
+    served = Served(f"http://127.0.0.1:{port}", settings(dsn, port, folder, made))
+    app = api.make_app(load_config(served.environ))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=5))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until(served.answers, "the served cloud answers", 60)
+        yield served
+    finally:
+        app.state.hub.close()
+        server.should_exit = True
+        thread.join(20)
 
 
 @contextlib.contextmanager

@@ -81,7 +81,7 @@ def place(
             world.fill(dsn, clock())
             with (
                 world.simulator(folder) as made,
-                world.serving(dsn, _port(), folder, made) as served,
+                world.serving_here(dsn, _port(), folder, made) as served,
                 db.open_pool(dsn, size_max=4) as pool,
             ):
                 yield Place(dsn, served, made, pool)

@@ -162,7 +162,7 @@ class Book:
 
     def diary(self) -> list[dict[str, object]]:
         """Everything that was paid and given back, from disk."""
-        with self._path.open(encoding="utf-8") as file:
+        with self._lock, self._path.open(encoding="utf-8") as file:
             return [json.loads(line) for line in file]
 
     def note_call(self, trade: Trade, step: str, status: int) -> None:
