@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from itertools import repeat
-from math import isqrt
+from math import isqrt, lcm
 
 import numpy as np
 import numpy.typing as npt
@@ -268,9 +269,7 @@ def _power_factor_fen(rule: PowerFactor, usages: Usages, amounts: Whole) -> Whol
     active = usages.energy.import_wh.sum(axis=1).tolist()
     reactive = usages.reactive_varh.tolist()
     steps = [_power_factor_steps(p, q, rule.steps_per_unit) for p, q in zip(active, reactive, strict=True)]
-    percents = [Fraction(each) for each in rule.percent_at]
-    below = _common_denominator(rule.percent_at)
-    table = np.array([int(each * below) for each in (*percents, Fraction(0))], np.int64)  # last: undefined
+    table, below = _percent_table(rule.percent_at)
     percent = table[np.array(steps, np.int64)]
     adjust: Callable[[Whole], Whole] = lambda base: _rounded_products(base, percent, 100 * below)  # noqa: E731
     taking_part = [amounts[:, number] for number in rule.base_columns]
@@ -297,9 +296,9 @@ def _sum(columns: Sequence[Whole]) -> Whole:
     return result
 
 
-def _common_denominator(values: Sequence[Decimal]) -> int:
-    below = 1
-    for value in values:
-        denominator = Fraction(value).denominator
-        below = below * denominator // np.gcd(below, denominator).item()
-    return below
+@lru_cache(maxsize=16)
+def _percent_table(percent_at: tuple[Decimal, ...]) -> tuple[Whole, int]:
+    """Percent for every step as whole numbers of 1 / `below`; the last, at -1, is for an undefined power factor."""
+    percents = [*map(Fraction, percent_at), Fraction(0)]
+    below = lcm(*(each.denominator for each in percents))
+    return np.array([int(each * below) for each in percents], np.int64), below
