@@ -156,10 +156,14 @@ def _priced(work: Work, rules: Rules) -> None:
     coefficients = work.numbers(COEFFICIENTS) if work.has(COEFFICIENTS) else {}
     for name in coefficients:
         if name not in tuple(Period):
-            work.bad(f"{work.here(COEFFICIENTS[0])}.{name}", "is no period", ", ".join(Period))
+            work.bad(f"{work.here(COEFFICIENTS.split()[0])}.{name}", "is no period", ", ".join(Period))
     extra = penalised(work)
     if coefficients:
         _row(work, parts, coefficients, extra)
+    base = "base_prices all_in_price_by_period prices price_by_period published_prices printed_prices"
+    if extra and not coefficients and work.is_table(base):
+        raised = {name: EXACT.add(price, extra) for name, price in work.numbers(base).items()}
+        work.put("all_in_price_by_period", dict(raised), "published price + extra_price")
     _composition_notes(work)
     if work.has(KWH):
         bill(work, rules, parts, coefficients, extra)

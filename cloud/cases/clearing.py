@@ -61,10 +61,8 @@ def _auction(work: Work) -> None:
     )
     cleared, pairs = auction.cleared(orders, margin), auction.paired(orders)
     _matched(work, pairs, names, scale)
-    rule = work.choice(
-        "mid_last",
-        RULES,
-        "price_rule pricing_rule clearing_price_rule pricing price_convention clearing_rule",
+    rule = _price_rule(
+        work, "price_rule pricing_rule clearing_price_rule pricing price_convention clearing_rule", "mid_last"
     )
     rule = work.choice(
         rule,
@@ -88,6 +86,24 @@ def _auction(work: Work) -> None:
         price := work.results.named["clearing_price"].value, Decimal
     ):
         work.put_money("total_amount", EXACT.multiply(price, volume), "clearing_price x total_mwh")
+
+
+def _price_rule(work: Work, names: str, default: str) -> str:
+    """Read a price convention by what its words say, where it is none of the usual ones."""
+    if not work.has(names) or work.text(names).lower() in RULES:
+        return work.choice(default, RULES, names)
+    words = set(work.text(names).lower().replace("-", "_").split("_"))
+    if words & {"pair", "pairs", "each", "pairwise"} and not words & {"last", "marginal"}:
+        return "pair"
+    if words & {"midpoint", "mid", "average", "mean"}:
+        return "mid_last"
+    for side, kinds in (
+        ("seller", {"sell", "seller", "sellers", "ask", "offer"}),
+        ("buyer", {"buy", "buyer", "buyers", "bid"}),
+    ):
+        if words & kinds:
+            return side
+    return work.choice(default, RULES, names)
 
 
 def _within_limits(work: Work, orders: list[Order], names: dict[str, str], scale: Scale) -> list[Order]:

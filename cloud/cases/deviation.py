@@ -164,9 +164,12 @@ def _tiers(work: Work, kind: str, generator: bool) -> tuple[Tier, ...]:
         if work.is_list(names):
             work.bad(work.here(names.split()[0]), "is a list", "a decimal string")
         return (Tier(Decimal(0), pick, work.number_or(1, names)),)
+    rows = work.tables(listed)
+    if not any(row.own(f"{names} coefficient factor multiplier") for row in rows):
+        return ()
     tiers: list[Tier] = []
     below = Decimal(0)
-    for row in work.tables(listed):
+    for row in rows:
         start = _ratio(
             row,
             "beyond_pct from_pct over_pct from_percent above_pct",

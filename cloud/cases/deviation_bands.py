@@ -146,7 +146,7 @@ def _pass_price(work: Work, side: str) -> Decimal:
     )
     if work.has(names):
         return work.decimal(names)
-    percent = f"price_{side}_pct_of_energy_price {side}_price_pct price_pct_of_energy_price price_percent price_pct energy_price_pct price_pct_{side}"
+    percent = f"price_{side}_pct_of_energy_price {side}_price_pct price_pct_of_energy_price price_percent price_{side}_pct {word}_price_pct price_pct energy_price_pct price_pct_{side}"
     if work.has(percent):
         base = work.decimal("energy_price td_price reference_price base_price energy_price_yuan_per_mwh")
         return EXACT.scaleb(EXACT.multiply(base, work.decimal(percent)), -2)

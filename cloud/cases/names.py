@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 BILLS: Final = {
-    "pf_percent": "percent adjustment_percent pf_adjustment_percent percent_adjustment pf_percents percents pf_percentage",
+    "pf_percent": "percent adjustment_percent pf_adjustment_percent percent_adjustment pf_percents pf_percent_list percents pf_percentage",
     "coefficient": "coefficients adjustment_coefficient pf_coefficient adjustment_rate",
     "pf": "power_factor pf_rounded average_pf pf_monthly_average",
     "pf_if_reverse_ignored": "pf_without_reverse",
@@ -46,7 +46,7 @@ BILLS: Final = {
     "max_demand_kw": "demand_kw actual_demand_kw actual_max_demand_kw md_kw kw measured_demand_kw",
     "segments": "lines incoming_lines rows",
     "allocated_demand_kw": "part_demand_kw demand_parts_kw demands_kw demand_kw split_demand_kw",
-    "part_charges": "charges demand_charges sub_meter_charges parts_charge charge_by_part",
+    "part_charges": "allocated_charges allocation_charges split_charges charges demand_charges sub_meter_charges parts_charge charge_by_part",
     "total_demand_kw": "demand_kw_total sum_demand_kw max_demand_kw_total sum_max_demand_kw",
     "cheapest_mode": "cheaper_mode best_mode cheapest",
     "saving": "difference",

@@ -35,7 +35,7 @@ def rate(work: Work, rules: Rules) -> None:
     """Work a case: power factor, percentage, coefficient, amount; back-billing where a bill was wrong."""
     if work.is_list("rows"):
         _rows(work, rules)
-    elif work.is_list(POWER_FACTOR) or work.is_list("pf_values pfs"):
+    elif work.is_list(POWER_FACTOR) or work.is_list("pf_values pf_list power_factors pfs"):
         _table_points(work, rules)
     elif work.has(BILLED):
         _corrected(work, rules)
@@ -89,7 +89,7 @@ def _rows(work: Work, rules: Rules) -> None:
 
 
 def _table_points(work: Work, rules: Rules) -> None:
-    points = work.decimals(f"pf_values {POWER_FACTOR} pfs")
+    points = work.decimals(f"pf_values pf_list power_factors pfs {POWER_FACTOR}")
     if work.is_list(f"pf_standards standards {STANDARD}"):
         standards = work.decimals(f"pf_standards standards {STANDARD}")
         table = work.part("table")
@@ -181,7 +181,7 @@ def _adjusted(work: Work, rules: Rules) -> None:
         found = _rounded(work, work.decimal(POWER_FACTOR))
         work.put("pf", found, "", kind="pf")
     elif standard is not None and not work.given(POWER_FACTOR):
-        work.decimal(*(REACTIVE if work.has(ACTIVE) else ACTIVE))
+        work.decimal(REACTIVE if work.has(ACTIVE) else ACTIVE)
     percent = percent_at(work, rules, found, standard)
     if work.flag(False, "standard_lowered lowered_standard is_lowered_standard is_standard_lowered"):
         percent = max(percent, Decimal(0))

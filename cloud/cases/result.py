@@ -24,7 +24,7 @@ _PRICE_UNITS: Final = frozenset({"per", "kwh", "mwh", "kw", "kva", "month", "mon
 _UNITS: Final = frozenset(
     {"money", "kwh", "mwh", "kw", "kva", "kvarh", "percent", "total", "final", "result", "computed", "mwhs"}
 )
-_FILLERS: Final = frozenset({"the", "of", "for", "per", "energy", "quantity", "value"})
+_FILLERS: Final = frozenset({"the", "of", "for", "per", "quantity", "value"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,8 @@ def words_of(name: str) -> tuple[str, ...]:
     words = [_SAME.get(word, word) for word in name.lower().replace("-", "_").split("_") if word]
     if "price" in words:
         words = [word for word in words if word not in _PRICE_UNITS]
+    elif "kwh" in words or "mwh" in words:
+        words = [word for word in words if word != "energy"]
     return tuple(sorted(word for word in words if word not in _FILLERS))
 
 

@@ -138,27 +138,27 @@ def _steps(work: Work) -> tuple[Step, ...]:
             )
             for row in work.tables(names)
         )
+    seen = [name for name in work.names_seen() if work.is_number(name)]
+    known = set(ENERGY.split()) | {"lodged_amount", "base_amount"}
+    limits = sorted(
+        work.decimal(name)
+        for name in seen
+        if name.endswith("_kwh") and "per_kwh" not in name and name not in known
+    )
+    amounts = sorted(work.decimal(name) for name in seen if _is_amount(name) and name not in known)
+    if len(limits) != 2 or len(amounts) != 2:
+        work.bad(work.here("tiers"), "are missing", "a list of steps, or two limits in kWh and two amounts")
+    rate = work.decimal("rate_per_kwh rate middle_rate per_kwh price_per_kwh")
     return (
-        Step(
-            work.decimal(
-                "lower_kwh lower_limit_kwh low_kwh small_below_kwh lower_threshold_kwh threshold_low_kwh min_kwh"
-            ),
-            fixed_yuan=work.decimal(
-                "lower_amount min_amount minimum_amount minimum_guarantee minimum low_amount fixed_low floor_amount lower_fixed_amount min_guarantee"
-            ),
-        ),
-        Step(
-            work.decimal(
-                "upper_kwh upper_limit_kwh high_kwh large_above_kwh upper_threshold_kwh threshold_high_kwh max_kwh"
-            ),
-            yuan_per_kwh=work.decimal("rate_per_kwh rate middle_rate"),
-        ),
-        Step(
-            None,
-            fixed_yuan=work.decimal(
-                "upper_amount max_amount maximum_amount maximum_guarantee maximum high_amount fixed_high cap_amount upper_fixed_amount max_guarantee"
-            ),
-        ),
+        Step(limits[0], fixed_yuan=amounts[0]),
+        Step(limits[1], yuan_per_kwh=rate),
+        Step(None, fixed_yuan=amounts[1]),
+    )
+
+
+def _is_amount(name: str) -> bool:
+    return not name.endswith("_kwh") and any(
+        word in name for word in ("amount", "guarantee", "fixed", "minimum", "maximum")
     )
 
 
@@ -170,13 +170,22 @@ FACTOR = "rating_factor credit_factor adjustment_factor"
 FACTOR_TABLE = "rating_factors factors rating_adjustments factor_by_rating rating_factor_by_grade rating_factor_by_rating adjustments_by_rating"
 
 
+def _rated_table(work: Work, *words: str) -> str:
+    """The name of a table by rating that has one of the words in its name; nothing when there is none."""
+    names = [
+        name for name in work.names_seen() if work.is_table(name) and any(word in name for word in words)
+    ]
+    return names[0] if len(names) == 1 else ""
+
+
 def _has_unsecured(work: Work) -> bool:
-    return work.has(f"{UNSECURED} {UNSECURED_TABLE}")
+    return work.has(f"{UNSECURED} {UNSECURED_TABLE}") or bool(_rated_table(work, "unsecured", "credit_ratio"))
 
 
 def _unsecured(work: Work) -> Decimal:
-    if work.is_table(f"{UNSECURED_TABLE} {UNSECURED}"):
-        return work.numbers(f"{UNSECURED_TABLE} {UNSECURED}").get(work.text_or("", RATING), Decimal(0))
+    tables = f"{UNSECURED_TABLE} {UNSECURED} {_rated_table(work, 'unsecured', 'credit_ratio')}"
+    if work.is_table(tables):
+        return work.numbers(tables).get(work.text_or("", RATING), Decimal(0))
     return (
         EXACT.scaleb(work.decimal("unsecured_ratio_pct"), -2)
         if "unsecured_ratio_pct" in work.names_given()
@@ -185,12 +194,13 @@ def _unsecured(work: Work) -> Decimal:
 
 
 def _has_factor(work: Work) -> bool:
-    return work.has(f"{FACTOR} rating_factor_pct {FACTOR_TABLE} rating_factors_pct")
+    named = work.has(f"{FACTOR} rating_factor_pct {FACTOR_TABLE} rating_factors_pct")
+    return named or bool(_rated_table(work, "factor", "adjust"))
 
 
 def _factor(work: Work) -> Decimal:
     """The factor of a rating; unrated counts as A."""
-    tables = f"{FACTOR_TABLE} rating_factors_pct {FACTOR}"
+    tables = f"{FACTOR_TABLE} rating_factors_pct {FACTOR} {_rated_table(work, 'factor', 'adjust')}"
     if work.is_table(tables):
         table = work.numbers(tables)
         rating = work.text_or(work.text_or("A", "unrated_as"), RATING)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from fractions import Fraction
 
-from cloud.cases.settlement_shares import SURPLUS, WEIGHTS, allocated, calendar
+from cloud.cases.settlement_shares import SURPLUS, allocated, calendar
 from cloud.cases.settlement_spot import ACTUAL, CONTRACTS, DAY_AHEAD, MWH, PRICE, put_spot, spot, spot_parts
 from cloud.cases.work import Work
 from cloud.market.deviation import PricePick, SideRule, Tier, deviation_amount
@@ -17,7 +17,7 @@ RULE = "发改能源规〔2025〕976号 · §10"
 def rate(work: Work) -> None:
     """Work a case by the inputs it has."""
     work.rule = RULE
-    if work.has(SURPLUS) and work.has(WEIGHTS):
+    if work.has(SURPLUS):
         allocated(work)
     elif work.is_list(
         "user_side user_side_lines user_lines user_amounts payers user_side_amounts"

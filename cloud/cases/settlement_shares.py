@@ -22,6 +22,7 @@ def allocated(work: Work) -> None:
     """A named surplus by weights, rounded to the fen; the last in the listed order takes the remainder."""
     work.rule = "889号 art. 110 · §10.4"
     names, weights = _weights(work)
+    by_name = not work.is_list(WEIGHTS)
     scale = max((0, *(-int(each.as_tuple().exponent) for each in weights)))
     whole = [int(EXACT.scaleb(each, scale)) for each in weights]
     surplus = work.decimal(SURPLUS)
@@ -54,7 +55,7 @@ def allocated(work: Work) -> None:
     amounts = [by_index[index] for index in range(len(whole))]
     work.put(
         "shares",
-        list(amounts),
+        dict(zip(names, amounts, strict=True)) if by_name else list(amounts),
         "round(surplus x weight / sum of weights); the last takes the remainder",
         kind="money",
     )
@@ -73,19 +74,27 @@ def allocated(work: Work) -> None:
 
 
 def _weights(work: Work) -> tuple[list[str], list[Decimal]]:
-    if work.is_table(WEIGHTS):
-        numbers = work.numbers(WEIGHTS)
+    if not work.has(WEIGHTS):
+        several = [name for name in work.names_given() if work.is_table(name) or work.is_list(name)]
+        if len(several) == 1:
+            return _read_weights(work, several[0])
+    return _read_weights(work, WEIGHTS)
+
+
+def _read_weights(work: Work, names: str) -> tuple[list[str], list[Decimal]]:
+    if work.is_table(names):
+        numbers = work.numbers(names)
         return list(numbers), list(numbers.values())
-    raw = work.raw(WEIGHTS)
+    raw = work.raw(names)
     if isinstance(raw, list) and all(isinstance(each, dict) for each in raw):
-        rows = work.tables(WEIGHTS)
+        rows = work.tables(names)
         return [row.text_or(str(n), "participant name id user") for n, row in enumerate(rows, 1)], [
             row.decimal(
                 "weight mwh kwh energy_mwh consumption_mwh quantity_mwh energy_kwh consumption_kwh used_mwh weight_mwh weight_kwh"
             )
             for row in rows
         ]
-    weights = work.decimals(WEIGHTS)
+    weights = work.decimals(names)
     return [str(number) for number in range(1, len(weights) + 1)], weights
 
 

@@ -30,7 +30,7 @@ DEMAND_PRICE = "demand_price_per_kw_month demand_price price_per_kw_month demand
 
 CONTRACT = "contract_demand_kw contract_max_demand_kw contract_kw requested_contract_demand_kw contracted_demand_kw requested_demand_kw requested_kw"
 
-FLOOR = "floor_ratio contract_floor_ratio min_ratio minimum_ratio contract_demand_floor_ratio floor"
+FLOOR = "min_contract_ratio floor_ratio contract_floor_ratio min_ratio minimum_ratio contract_demand_floor_ratio floor"
 
 DAYS = "days service_days days_in_service days_of_service"
 
@@ -38,7 +38,9 @@ DAY_BASE = "day_base days_of_month days_per_month month_days days_base"
 
 LINES = "incoming_lines lines supply_lines supply_points circuits feeders"
 
-PARTS = "parts sub_meters demand_parts allocated_demand_kw demand_split_kw split_demand_kw meters"
+PARTS = (
+    "allocations_kw parts sub_meters demand_parts allocated_demand_kw demand_split_kw split_demand_kw meters"
+)
 
 KWH = "month_kwh total_kwh kwh energy_kwh kwh_total monthly_kwh"
 
@@ -48,7 +50,7 @@ PER_KVA = "kwh_per_contract_kva kwh_per_kva month_kwh_per_kva"
 
 THRESHOLD = "load_factor_threshold_kwh_per_kva threshold_kwh_per_kva load_discount_from_kwh_per_kva threshold"
 
-DISCOUNT = "load_factor_discount discount_factor load_factor_discount_factor demand_price_factor discount_ratio load_discount_price_factor discount_price_factor discount_multiplier discounted_price_ratio"
+DISCOUNT = "discount load_factor_discount discount_factor load_factor_discount_factor demand_price_factor discount_ratio load_discount_price_factor discount_price_factor discount_multiplier discounted_price_ratio"
 
 
 def mode_of(work: Work) -> str:
@@ -61,7 +63,7 @@ def rules_of(work: Work, rules: Rules) -> TwoPartRules:
     own = rules.two_part
     base = work.number_or(own.days_of_month_charge, DAY_BASE)
     if base <= 0 or base != int(base):
-        work.bad(work.here(DAY_BASE[0]), f"is {base}", "a whole number of days")
+        work.bad(work.here(DAY_BASE.split()[0]), f"is {base}", "a whole number of days")
     in_force = work.flag(
         own.load_discount_in_force,
         "load_factor_rule_in_force load_discount_in_force discount_in_force load_factor_discount_in_force",
@@ -142,5 +144,5 @@ def days_of(work: Work) -> int | None:
         return None
     days = work.integer(DAYS)
     if not 0 <= days <= 3660:
-        work.bad(work.here(DAYS[0]), f"is {days}", "0 to 3660 days")
+        work.bad(work.here(DAYS.split()[0]), f"is {days}", "0 to 3660 days")
     return days

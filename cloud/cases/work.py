@@ -203,6 +203,10 @@ class Work:
         """The names this table gives, in order."""
         return tuple(self._table)
 
+    def names_seen(self) -> tuple[str, ...]:
+        """The names this table and the case around it give."""
+        return (*self._table, *(self._outer.names_seen() if self._outer else ()))
+
     def note(self, *names: str) -> None:
         """Mark inputs as known that say something about the case and change no result."""
         for name in words_in(names):
@@ -244,7 +248,15 @@ class Work:
     def _name_here(self, name: str) -> str | None:
         if name in self._table:
             return name
-        same = self._by_words.get(words_of(name), [])
+        wanted = words_of(name)
+        same = self._by_words.get(wanted, [])
+        if not same and (bare := _without_total(wanted)):
+            same = [
+                each
+                for words, names in self._by_words.items()
+                if _without_total(words) == bare
+                for each in names
+            ]
         return same[0] if len(same) == 1 else None
 
     # ---- results ----
@@ -346,6 +358,11 @@ class Work:
 def words_in(names: tuple[str, ...]) -> tuple[str, ...]:
     """Split texts of names at their spaces."""
     return tuple(name for text in names for name in text.split())
+
+
+@cache
+def _without_total(words: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(word for word in words if word != "total")
 
 
 def by_row(work: Work, rate: Callable[[Work], None]) -> list[Work]:
