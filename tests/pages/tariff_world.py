@@ -14,6 +14,7 @@ from cloud.db import ProcessRole, Scope, open_pool, transaction
 RETAILER: Final = "示范售电有限公司"
 AUGUST: Final = date(2026, 8, 1)
 NOW: Final = datetime(2026, 11, 25, tzinfo=UTC)
+WORKER: Final = Scope(ProcessRole.WORKER, actor="job:test")
 BENCH: Final = Scope(ProcessRole.WORKER, actor="job:bench")
 
 
