@@ -49,11 +49,12 @@ def usages(count: int, seed: int) -> tuple[bulk.Usages, list[Usage]]:
     import_wh = rng.integers(0, 1000, (count, len(PERIODS))) * scale
     import_wh = np.where(rng.random((count, 5)) < 0.2, import_wh // 1000 * 1000 + 500, import_wh)
     import_wh[0] = 0
+    capacity = rng.integers(1, 10**6, count)
+    for number in range(1, count, 4):  # one kWh below, on, and above 260 kWh per kVA
+        import_wh[number] = 0
+        import_wh[number, number % 5] = (capacity[number] * 260 + number % 3 - 1) * 1000
     total = import_wh.sum(axis=1)
     reactive = (total * rng.integers(0, 2500, count)) // 1000
-    capacity = rng.integers(1, 10**6, count)
-    near = np.maximum(total // (1000 * 260) + rng.integers(-1, 2, count), 1)
-    capacity = np.where(rng.random(count) < 0.5, near, capacity)  # around 260 kWh per kVA
     contract = np.maximum((capacity * rng.integers(30, 130, count)) // 100, 1)
     highest = np.where(
         rng.random(count) < 0.5,
