@@ -18,6 +18,7 @@ import settlement_world as world
 from settlement_world import AUGUST, CUSTOMERS, GENERATORS, USERS, desk_on, run_of
 
 from cloud import db
+from cloud.__main__ import main
 from cloud.billing.formula import fen_by
 from cloud.db import Pool
 from cloud.market.line import Item, SettlementLine, Side
@@ -36,6 +37,7 @@ from datetime import date
 sys.path.insert(0, sys.argv[2])
 import settlement_world as world
 from cloud import db
+from cloud.__main__ import main
 from cloud.market.run import settle
 with db.open_pool(sys.argv[1], size_max=1) as pool:
     desk = world.desk_on(pool, date(2026, 9, 1))
@@ -344,3 +346,31 @@ def test_last_month_is_looked_at_from_its_first_working_day(pool: Pool, database
     assert settle.look(desk_on(pool, WD1, 9)) == 1
     with db.transaction(pool, desk_on(pool, WD1).scope) as conn:
         assert [run.kind for run in runs.runs_of(conn, AUGUST)] == ["initial"]
+
+
+def test_the_commands_settle_as_the_worker_does(
+    pool: Pool,
+    database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    world.fill(database)
+    monkeypatch.setenv("SHOUDIAN_DSN", database)
+    results = tmp_path / "results.csv"
+
+    assert main(["market", "import", str(tmp_path / "market.toml")]) == 0
+    assert (
+        "0 rules, 0 contracts, 0 prices" in capsys.readouterr().out
+    )  # it was entered before: nothing is new
+    assert main(["settle", "2026-08", "--status"]) == 2  # there is no run yet, and looking opens none
+    assert main(["settle", "2026-08", "--on", "2026-09-01"]) == 1
+    assert "not_reviewed" in capsys.readouterr().out
+    assert main(["settle", "2026-08", "--on", "2026-09-07", "--release"]) == 0
+    assert (
+        main(["settle", "2026-08", "--on", "2026-09-09", "--stage", "final", "--export", str(results)]) == 0
+    )
+    assert main(["settle", "2026-08", "--on", "2026-10-12", "--open", "r2", "--reason", "x"]) == 2
+    rows = results.read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 1 + len(all_lines(pool))
+    assert sum(round(float(row.split(",")[11]) * 100) for row in rows[1:]) == 0
