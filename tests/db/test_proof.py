@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import proof_world
 import pytest
-from proof_world import ProofWorld
+from ingest_world import QUARTER_MS, FakeGateway, reading
+from proof_world import AUGUST, FIRST_MS, ProofWorld
 
 from cloud.billing.document.around import bill_file_text
+from cloud.billing.proof.batches import open_batches
 from cloud.billing.proof.step import Finding, Step, walk
-from cloud.billing.proof.witness import BadEvidence
+from cloud.billing.proof.witness import BadEvidence, Batch, GatewayKey, Witness
 from cloud.billing.run import witness
 from cloud.billing.run.verify import Beside, Verdict, verify
 from cloud.db import transaction
@@ -98,8 +102,6 @@ def test_a_byte_of_a_sealed_batch(copy: Path) -> None:
 
 def test_a_batch_whose_hash_was_changed_with_it(copy: Path) -> None:
     """Whoever rewrites the ledger too still cannot sign."""
-    import hashlib
-
     path = sorted((copy / witness.BATCHES).iterdir())[2]
     body = bytearray(path.read_bytes())
     body[-10] ^= 1
@@ -212,3 +214,38 @@ def test_a_reading_that_was_changed_in_the_database(world: ProofWorld, folder: P
         bill, around, found = witness.load(conn, world.bill_id)
 
     assert verify(bill_file_text(bill, around).encode(), Beside(witness=found)).is_right
+
+
+def test_a_batch_that_does_not_follow_the_one_before_it() -> None:
+    """Properly signed, but its gateway had sealed something else before: a batch was taken out or put in between."""
+    gateway = FakeGateway("GW9", ("GW9M1",))
+    bodies = [
+        gateway.seal([reading("GW9M1", FIRST_MS, 1000)]),
+        gateway.seal([reading("GW9M1", FIRST_MS + QUARTER_MS, 1250)]),
+        gateway.seal([reading("GW9M1", FIRST_MS + 2 * QUARTER_MS, 1500)], previous_sha256=bytes(32)),
+    ]
+    batches = tuple(
+        Batch(seq, "GW9", 1, 0, seq, hashlib.sha256(body).digest(), body)
+        for seq, body in enumerate(bodies, start=1)
+    )
+    keys = (GatewayKey("GW9", gateway.key.public_key().public_bytes_raw(), None, None),)
+
+    opened = open_batches(Witness("3700000000001", AUGUST, 1, (), (), keys, batches, ()), ())
+
+    problems = {each.key: each.problem for each in walk((opened.step,)) if each.problem}
+    assert problems == {"hash_chain": "batch 3 does not follow batch 2"}
+
+
+def test_a_key_that_was_withdrawn_before_it_sealed() -> None:
+    gateway = FakeGateway("GW9", ("GW9M1",))
+    body = gateway.seal([reading("GW9M1", FIRST_MS, 1000)])
+    withdrawn = datetime(2026, 8, 1, tzinfo=UTC)  # the batch says it was sealed on 3 August
+    keys = (GatewayKey("GW9", gateway.key.public_key().public_bytes_raw(), None, withdrawn),)
+    batch = Batch(1, "GW9", 1, 0, 1, hashlib.sha256(body).digest(), body)
+
+    opened = open_batches(Witness("3700000000001", AUGUST, 1, (), (), keys, (batch,), ()), ())
+
+    assert "after its key was withdrawn" in next(
+        each.problem for each in walk((opened.step,)) if each.problem
+    )
+    assert not opened.readings

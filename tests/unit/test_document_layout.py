@@ -84,6 +84,13 @@ def test_printed_amounts_add_up_to_the_printed_total(bill: Bill) -> None:
         for row in group.rows:
             if row.parts:
                 assert sum(fen(part.amount.text) for part in row.parts) == fen(row.amount.text)
+    older = replace(
+        bill, lines=tuple(replace(line, items=()) for line in bill.lines)
+    )  # of before there were items
+    for group in bill_document(older, Language.ZH).groups:
+        for row in group.rows:
+            if row.parts:
+                assert sum(fen(part.amount.text) for part in row.parts) == fen(row.amount.text)
     assert sum(fen(group.subtotal.text) for group in document.groups) == fen(document.total.text)
     assert sum(len(group.rows) for group in document.groups) == len(bill.lines)
     assert all(check.agrees for check in document.checks)
