@@ -95,3 +95,20 @@ def plain_value(result: Result) -> Value:
     if result.rows is not None:
         return [plain(row) for row in result.rows]
     return plain(result.parts) if result.parts is not None else result.value
+
+
+def text_of(value: object) -> str:
+    """Write a value on one line, as JSON without quotes around numbers."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case Decimal():
+            return f"{value:f}"
+        case dict():
+            return "{" + ", ".join(f"{key}: {text_of(each)}" for key, each in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(text_of(each) for each in value) + "]"
+        case _:
+            return str(value)

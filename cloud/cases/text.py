@@ -12,8 +12,8 @@ from typing import Final
 
 from cloud.cases.areas import AREAS
 from cloud.cases.reading import Json
-from cloud.cases.result import Result, Results, Step, Value, plain, plain_value
-from cloud.cases.verdict import Difference, Kind, State, Verdict, text_of
+from cloud.cases.result import Result, Results, Step, Value, plain, plain_value, text_of
+from cloud.cases.verdict import Difference, Kind, State, Verdict
 from cloud.words import say
 
 WIDTH: Final = 100

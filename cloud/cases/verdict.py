@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 
 from cloud.cases.reading import BadCase, Case, Json
-from cloud.cases.result import Result, Results, Value
+from cloud.cases.result import Result, Results, Value, text_of
 
 
 class State(StrEnum):
@@ -165,20 +165,3 @@ def _decimal(value: object) -> Decimal | None:
 
 def _length(expected: Json) -> str:
     return str(len(expected)) if isinstance(expected, list) else text_of(expected)
-
-
-def text_of(value: object) -> str:
-    """Write a value on one line, as JSON without quotes around numbers."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case Decimal():
-            return f"{value:f}"
-        case dict():
-            return "{" + ", ".join(f"{key}: {text_of(each)}" for key, each in value.items()) + "}"
-        case list() | tuple():
-            return "[" + ", ".join(text_of(each) for each in value) + "]"
-        case _:
-            return str(value)

@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 
 from cloud.cases.names import ALSO
 from cloud.cases.reading import DECIMAL, Case, Json, decimal_of
-from cloud.cases.result import Result, Results, Step, Value, words_of
+from cloud.cases.result import Result, Results, Step, Value, text_of, words_of
 from cloud.money import quotient
 
 EXACT_QUANTUM: Final = Decimal("1e-24")
@@ -315,10 +315,26 @@ class Work:
         result = self.results.named.get(word)
         if result is not None and isinstance(result.value, Decimal):
             return f"{result.value:f}"
-        value = self._table.get(word)
-        if isinstance(value, str) and DECIMAL.fullmatch(value):
-            return value
-        return self._outer._shown(word) if self._outer else None
+        shown = self._shown_here(word)
+        if shown is None and self._outer:
+            return self._outer._shown(word)
+        return shown
+
+    def _shown_here(self, word: str) -> str | None:
+        """A number of this table, of an object in it, or an object of numbers by this name or its plural."""
+        nested = [each for each in self._table.values() if isinstance(each, dict)]
+        for table in (self._table, *nested):
+            value = table.get(word)
+            if isinstance(value, str) and DECIMAL.fullmatch(value):
+                return value
+        for name, each in self._table.items():
+            if (
+                isinstance(each, dict)
+                and (name == word or name.endswith(f"{word}s"))
+                and len(each) <= NUMBERS_SHOWN_MAX
+            ):
+                return text_of(each)
+        return None
 
     # ---- rounding ----
 
