@@ -321,7 +321,7 @@ def _ladder_lines(energy: Energy, package: Package) -> tuple[BillLine, ...]:
     for number, (tier, start, kwh) in enumerate(
         zip(tiers, starts, tier_kwh(energy.total_kwh, starts), strict=True), start=1
     ):
-        name = f"tier_{number}_price"
+        name = "tier_price"
         price = PeriodPrice(
             _bounded(tier.price_yuan_per_kwh, package.limits),
             name,
