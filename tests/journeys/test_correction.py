@@ -379,6 +379,37 @@ def test_terms_that_end_later_do_not_touch_the_months_before(conn: Conn, journey
     assert propose(journey_database, datetime(2026, 9, 30, 5, tzinfo=UTC)) == ()
 
 
+def test_a_statement_that_became_final_after_the_bill_touches_it(conn: Conn, journey_database: str) -> None:
+    """The amounts of an agency customer do not rest on it, so the look says: touched, and still right."""
+    (one,) = some_accounts(conn, 1)
+    final_at = datetime(2026, 10, 2, 3, tzinfo=UTC)
+    conn.execute(
+        "SET LOCAL session_replication_role = replica"
+    )  # only the trace that settlement leaves behind
+    row = conn.execute(
+        """INSERT INTO statement (run_id, unit_id, side, account_id, name, month, revision, state, quantity_kwh, total_fen,
+                                  change_fen, input_sha256, facts, made_at)
+           VALUES (1, %s, 'user', %s, 'n', %s, 1, 'final', 0, 0, 0, repeat('0', 64), '{}', %s) RETURNING statement_id""",
+        (account_id(one), account_id(one), AUGUST, final_at),
+    ).fetchone()
+    assert row is not None
+    conn.execute(
+        """INSERT INTO statement_event (statement_id, deed, before, after, at, actor)
+           VALUES (%s, 'finish', 'confirmed', 'final', %s, 'test')""",
+        (row[0], final_at),
+    )
+    conn.commit()
+
+    (item,) = (
+        each
+        for each in items_of(conn, propose(journey_database, final_at))
+        if each.account_id == account_id(one)
+    )
+
+    assert [(why.cause, why.detail) for why in item.whys] == [("settlement", f"{account_id(one)} r1")]
+    assert item.outcome is Outcome.SAME
+
+
 # ---- two persons --------------------------------------------------------------------------------------------
 
 
