@@ -50,14 +50,16 @@ class Family:
         self.children.append(child)
         return child
 
-    def run(self, name: str, module: str, *arguments: str, stdin: str = "") -> str:
+    def run(
+        self, name: str, module: str, *arguments: str, stdin: str = "", allowed: Sequence[int] = (0,)
+    ) -> str:
         """Run a command to its end and give its output. Raises Trouble with its last words when it fails."""
         command = (sys.executable, "-P", "-m", module, *arguments)
         done = subprocess.run(
             command, input=stdin, capture_output=True, text=True, env=dict(self.environ), check=False
         )
         (self.log_folder / f"{name}.log").write_text(done.stdout + done.stderr, encoding="utf-8")
-        if done.returncode:
+        if done.returncode not in allowed:
             words = (done.stderr or done.stdout).strip().splitlines()
             raise Trouble(f"{name}: {words[-1] if words else f'exit code {done.returncode}'}")
         return done.stdout

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import date
 
-from demo.world import GATEWAYS, SITES, Site, Terms
+from demo.history import BILL_MONTH
+from demo.world import GATEWAYS, LATE_CONTRACT, RETAILER, SITES, Site, Terms
 
 INSTALLED_ON = date(2026, 1, 1)
 AGENT_MARK = "# --- 以下由演示程序写入 / from here on written by the demonstration ---"
@@ -23,6 +25,7 @@ def site_text() -> str:
                 {"id": site.account_id, "party": site.party, "name": site.party, "address": site.place},
             ),
             _terms(site.terms),
+            *_opening(site),
             _table(
                 "supply_point", {"id": site.supply_point_id, "account": site.account_id, "name": site.party}
             ),
@@ -41,6 +44,22 @@ def site_text() -> str:
         }
         blocks.append(_table("installation", installation))
     return "\n\n".join(blocks) + "\n"
+
+
+def late_site_text() -> str:
+    """Write what was entered after the bills: the account that signed for a package inside the month."""
+    account_id, _, first_day = LATE_CONTRACT
+    (site,) = (each for each in SITES if each.account_id == account_id)
+    kind = _TABLE_KINDS.get(site.terms.category, "user")
+    account = {"id": site.account_id, "party": site.party, "name": site.party, "address": site.place}
+    return "\n\n".join(
+        (
+            _table("party", {"name": site.party, "kind": kind}),
+            _table("account", account),
+            f"{_terms(site.terms)}\nto = {first_day}",
+            _terms(replace(site.terms, purchase="retail"), date.fromisoformat(first_day)),
+        )
+    )
 
 
 def agent_text(
@@ -62,17 +81,25 @@ def agent_text(
 
 
 def billed_sites() -> tuple[Site, ...]:
-    """Sites whose bill a published price sheet of the demonstration's month can make: agency purchase, 工商业."""
-    return tuple(site for site in SITES if site.terms.purchase == "agency")
+    """Sites whose bill the published prices of the demonstration's month can make: 工商业 and residents."""
+    return tuple(site for site in SITES if site.terms.category in ("commercial", "residential"))
 
 
 def _parties() -> Iterable[tuple[str, str]]:
-    return ((site.party, _TABLE_KINDS.get(site.terms.category, "user")) for site in SITES)
+    yield RETAILER, "retailer"
+    for site in SITES:
+        yield site.party, _TABLE_KINDS.get(site.terms.category, "user")
 
 
-def _terms(terms: Terms) -> str:
+def _opening(site: Site) -> Iterable[str]:
+    if site.used_kwh is not None:
+        month = f"{BILL_MONTH:%Y-%m}"
+        yield _table("account.year_opening", {"month": month, "kwh": site.used_kwh})
+
+
+def _terms(terms: Terms, first_day: date = INSTALLED_ON) -> str:
     values = {
-        "from": INSTALLED_ON,
+        "from": first_day,
         "category": terms.category,
         "purchase": terms.purchase,
         "structure": terms.structure,
@@ -81,6 +108,7 @@ def _terms(terms: Terms) -> str:
         "capacity_kva": terms.capacity_kva,
         "contract_demand_kw": terms.contract_demand_kw,
         "power_factor_standard": terms.power_factor_standard,
+        "option": terms.option,
     }
     return _table("account.terms", values)
 

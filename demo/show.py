@@ -14,12 +14,8 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cloud import db
-from cloud.billing.evidence import IntervalsMissing
-from cloud.billing.run.bill import bill_month
-from cloud.billing.run.issue import issue
-from demo.files import billed_sites
 from demo.history import BILL_MONTH
+from demo.money import settle_and_bill
 from demo.up import Running
 from demo.world import GATEWAYS, PEOPLE
 
@@ -45,7 +41,7 @@ def show(running: Running, console: Console) -> None:
         if _replay_is_due(running):
             _follow(running, conn, console)
         if not running.quick:
-            _make_bills(running, console)
+            settle_and_bill(running, console)
         seen = _seen(conn)
         if seen.silent_meters:
             console.print(
@@ -123,35 +119,6 @@ def _seen(conn: psycopg.Connection[tuple[object, ...]]) -> Seen:
     ).fetchone()
     assert row is not None
     return Seen(*(int(str(value)) for value in row))
-
-
-def _make_bills(running: Running, console: Console) -> None:
-    """Draw and issue the month's bill of every account that has a price sheet; a bill that stands is left alone."""
-    month = BILL_MONTH.date()
-    sites = billed_sites()
-    made, refused = 0, []
-    with db.open_pool(running.dsn, size_max=1) as pool, console.status("账单 / bills"):
-        for site in sites:
-            try:
-                with db.transaction(pool, db.Scope(db.ProcessRole.WORKER)) as conn:
-                    now = datetime.now(UTC)  # noqa: TID251
-                    drawn = bill_month(conn, site.account_id, month, now)
-                    if drawn.is_new and drawn.revision == 1:  # a later one is for the corrections desk
-                        issue(conn, drawn.bill_id, "demo", now)
-                        made += 1
-            except IntervalsMissing as problem:
-                refused.append(f"{site.account_id} {site.party}: {problem}")
-    if len(refused) == len(sites):
-        console.print(
-            f"[yellow]没有 {month:%Y-%m} 的读数，未出账单；shoudian-demo reset 后可从头回放 / "
-            f"no readings of {month:%Y-%m}, so no bills; after shoudian-demo reset it is replayed[/]"
-        )
-        return
-    for line in refused:
-        console.print(f"[yellow]{line}[/]")
-    console.print(
-        f"[green]✓[/] {month:%Y-%m} 账单：新出 {made} 份，共 {len(sites)} 户 / bills: {made} new, {len(sites)} accounts"
-    )
 
 
 def _welcome(running: Running, seen: Seen) -> Panel:

@@ -103,6 +103,9 @@ def demonstration(
             broker = stack.enter_context(_broker(home, broker_kind))
             family = _with_broker(family, broker)
             stack.callback(family.stop)
+        with _step(console, "账单签名与支付模拟器 / bill signer and payment simulator"):
+            family = _with_money(home, family, web_port)
+            stack.callback(family.stop)
         with _step(console, "表结构、档案与用户 / schema, site and users"):
             family.run("migrate", "cloud", "migrate")
             site = home.folder / "site.toml"
@@ -205,6 +208,33 @@ def _with_broker(family: Family, broker: Broker) -> Family:
         "SHOUDIAN_BROKER_KEY_FILE": str(ca / "workers" / "ing-0.key"),
     }
     return Family(family.log_folder, environ)
+
+
+def _with_money(home: Home, family: Family, web_port: int) -> Family:
+    """Make a key that signs bills, and start both payment providers; the cloud is told of them."""
+    signer = home.folder / "signer"
+    if not (signer / "signer.key").exists():
+        family.run("signer", "cloud", "signer", "init", str(signer), "--name", "示范电力营销部")
+    folder = home.folder / "paysim"
+    note = folder / "pay.env"
+    note.unlink(missing_ok=True)
+    port = _kept_port(home.folder / "paysim.port")
+    family.start("paysim", "cloud", "pay", "simulate", "--folder", str(folder), "--port", str(port))
+    deadline = time.monotonic() + READY_WAIT_S
+    while not note.exists():
+        _wait_a_little(family, deadline, "paysim")
+    _wait_for_port(family, port)
+    told = dict(line.split("=", 1) for line in note.read_text(encoding="utf-8").splitlines())
+    environ = dict(family.environ) | told
+    environ |= {
+        "SHOUDIAN_PUBLIC_URL": f"http://127.0.0.1:{web_port}",
+        "SHOUDIAN_BILL_SIGNER_KEY_FILE": str(signer / "signer.key"),
+        "SHOUDIAN_BILL_SIGNER_CERTIFICATE_FILE": str(signer / "signer.pem"),
+        "SHOUDIAN_BANK_NUMBER": "6200 0000 0000 0000 001",
+        "SHOUDIAN_BANK_HOLDER": "示范电力营销部",
+        "SHOUDIAN_BANK_NAME": "示范银行园区支行",
+    }
+    return Family(family.log_folder, environ, family.children)
 
 
 def _users(home: Home, dsn: str) -> dict[str, str]:

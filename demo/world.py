@@ -37,6 +37,7 @@ class Terms:
     capacity_kva: int | None = None
     contract_demand_kw: int | None = None
     power_factor_standard: str | None = None
+    option: str | None = None  # of catalogue prices: ladder, or ladder_tou
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Site:
     multiplier: int = 1
     reactive_percent: int = 100  # of the curve's reactive power: below 100 = capacitors installed
     nominal_cv: int = 22_000
+    used_kwh: int | None = None  # a household's energy of the year before the demonstration's month
 
     @property
     def supply_point_id(self) -> str:
@@ -88,14 +90,20 @@ GATEWAYS = (
     Gateway("GW-C001", "商业街综合箱"),
 )
 
-_HOME = Terms("residential", "catalogue", "single_part", "lt1kV")
 _SHOP = Terms("commercial", "agency", "single_part", "lt1kV")
+_SHOP_RETAIL = Terms("commercial", "retail", "single_part", "lt1kV")
 _FARM = Terms("agricultural", "catalogue", "single_part", "lt1kV")
 _PLANT = Terms("generation", "catalogue", "single_part", "1-10kV")
 
 
-def _works(mode: str, capacity_kva: int, contract_kw: int | None = None, standard: str = "0.90") -> Terms:
-    return Terms("commercial", "agency", "two_part", "1-10kV", mode, capacity_kva, contract_kw, standard)
+def _works(
+    mode: str,
+    capacity_kva: int,
+    contract_kw: int | None = None,
+    standard: str = "0.90",
+    purchase: str = "agency",
+) -> Terms:
+    return Terms("commercial", purchase, "two_part", "1-10kV", mode, capacity_kva, contract_kw, standard)
 
 
 def _home(number: int, port: str, curve: str, peak_kw: int) -> Site:
@@ -108,9 +116,16 @@ def _home(number: int, port: str, curve: str, peak_kw: int) -> Site:
         f"13010001{number:04d}",
         f"示例小区 2-{100 + number}",
         f"示例小区 2 号楼 {100 + number} 室",
-        _HOME,
+        Terms(
+            "residential",
+            "catalogue",
+            "single_part",
+            "lt1kV",
+            option="ladder_tou" if number % 3 == 0 else "ladder",
+        ),
         curve,
         peak_kw,
+        used_kwh=1_450 + 260 * number,
     )
 
 
@@ -133,7 +148,7 @@ SITES: tuple[Site, ...] = (
         "130200020001",
         "示范精密制造",
         "园区一路 1 号",
-        _works("actual", 2000),
+        _works("actual", 2000, purchase="direct"),
         "g4_h",
         1600,
         4000,
@@ -164,7 +179,7 @@ SITES: tuple[Site, ...] = (
         "130200020003",
         "示范食品加工",
         "园区二路 2 号",
-        _works("capacity", 800),
+        _works("capacity", 800, purchase="retail"),
         "bl_h",
         600,
         1500,
@@ -243,7 +258,7 @@ SITES: tuple[Site, ...] = (
         "130200020008",
         "示范数据机房",
         "园区二路 7 号",
-        _works("capacity", 630),
+        _works("capacity", 630, purchase="retail"),
         "g4_a",
         480,
         1200,
@@ -303,7 +318,7 @@ SITES: tuple[Site, ...] = (
         "130300030004",
         "商业街书店",
         "商业街 20 号",
-        _SHOP,
+        _SHOP_RETAIL,
         "g1_a",
         18,
         1,
@@ -370,11 +385,24 @@ SITES: tuple[Site, ...] = (
     ),
 )
 
+RETAILER = "示范售电有限公司"
+# Who of the accounts above is on which of the retailer's packages (cloud/billing/published/packages).
+PACKAGES = (
+    ("130200020003", "demo-linked"),
+    ("130200020008", "demo-green"),
+    ("130300030004", "demo-tou"),
+)
+# The bakery signed for a package from 16 August on, and it was entered only after its bill had gone out.
+LATE_CONTRACT = ("130300030006", "demo-spread", "2026-08-16")
+
 # Who may sign in: (login, role, shown name, party whose rows a customer sees).
 PEOPLE = (
     ("staff", "staff", "营业厅", None),
+    ("finance", "staff", "财务科", None),
     ("tech", "technician", "运维班", None),
     ("factory", "customer", "示范铸造", "示范铸造"),
+    ("direct", "customer", "示范精密制造", "示范精密制造"),
+    ("server", "customer", "示范数据机房", "示范数据机房"),
     ("shop", "customer", "商业街便利店", "商业街便利店"),
     ("home", "customer", "示例小区 2-101", "示例小区 2-101"),
 )

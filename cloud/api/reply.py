@@ -85,7 +85,8 @@ def page(
     everything: dict[str, object] = {"actor": None, "accounts": (), "account_id": None, "form_token": ""}
     everything |= {"request_path": request.url.path, "deed_of": Deed, "may": may} | context
     actor, account_id = everything["actor"], everything["account_id"]
-    assert isinstance(actor, Actor | None) and isinstance(account_id, str | None)
+    assert isinstance(actor, Actor | None)
+    assert isinstance(account_id, str | None)
     everything["menus"] = navigation.menus_for(actor, account_id)
     return HTMLResponse(fragment(language, template, **everything), status)
 
