@@ -223,12 +223,12 @@ def test_the_table_of_this_test_names_every_route(site: Site) -> None:
 def test_every_role_gets_what_is_its_own_and_nothing_else(site: Site) -> None:
     wrong = []
     for name, login in ROLES.items():
-        for method, path in _asks(site):
-            with site.client(login) as client:
+        with site.client(login) as client:  # signing out comes last
+            for method, path in _asks(site):
                 status = _status(client, method, path, site)
-            expected = _expected(method, path, name)
-            if status not in expected:
-                wrong.append(f"{name} {method} {path}: {status}, expected {sorted(expected)}")
+                expected = _expected(method, path, name)
+                if status not in expected:
+                    wrong.append(f"{name} {method} {path}: {status}, expected {sorted(expected)}")
 
     assert wrong == []
 
