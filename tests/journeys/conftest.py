@@ -6,12 +6,16 @@ import itertools
 import os
 from collections.abc import Iterator
 
+import money_world
 import psycopg
 import pytest
+from correction_world import NUMBERS
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from replay_world import free_port
 
+from cloud.db import Conn
+from cloud.security.access import Actor
 from demo.broker import Broker, running_broker
 
 _number = itertools.count(1)
@@ -36,3 +40,21 @@ def journey_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]
     """The machine's mosquitto, or amqtt where there is none."""
     with running_broker(tmp_path_factory.mktemp("broker"), port=free_port(), pki=None) as broker:
         yield broker
+
+
+@pytest.fixture
+def conn(journey_database: str) -> Iterator[Conn]:
+    """A connection as the owner; each test of corrections begins as if nobody had looked for any yet."""
+    with psycopg.connect(journey_database) as connection:
+        connection.execute("SET LOCAL session_replication_role = replica")
+        connection.execute("DELETE FROM correction_look")
+        connection.commit()
+        yield connection
+
+
+@pytest.fixture
+def second(conn: Conn) -> Actor:
+    """Another member of the staff."""
+    actor = money_world.put_staff(conn, f"zhang{next(NUMBERS)}")
+    conn.commit()
+    return actor

@@ -7,17 +7,29 @@ Product asks E #2 (correcting a reading corrects the money), E #3 (late data aft
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import money_world as world
-import psycopg
 import pytest
+from correction_world import (
+    DAY,
+    LATE_AT,
+    R1_DUE,
+    SLOT,
+    corrections_bill,
+    is_balanced,
+    items_of,
+    less,
+    open_fen,
+    propose,
+    revisions,
+    some_accounts,
+)
 from money_world import AUGUST, ISSUED_AT, SHELLS, account_id, point_id
 
 from cloud.billing import correction, ledger
-from cloud.billing.correction import BEYOND, DESK, Outcome
+from cloud.billing.correction import DESK, Outcome
 from cloud.billing.facts import Bill
 from cloud.billing.ledger import Journal, Posting
 from cloud.billing.run import bill as billing
@@ -25,78 +37,10 @@ from cloud.billing.run import correct
 from cloud.billing.run import issue as issuing
 from cloud.billing.store import bills, corrections, published, touched
 from cloud.billing.store import ledger as books
-from cloud.billing.store.corrections import ItemRow, SamePerson
-from cloud.db import Conn, ProcessRole, Scope, open_pool, take_scope
+from cloud.db import Conn, ProcessRole, Scope, take_scope
 from cloud.security.access import Actor
 
-JOB = Scope(ProcessRole.WORKER, actor="job:corrections")
-DAY = date(2026, 8, 20)
-SLOT = 40  # 10:00, a peak quarter-hour of the Jibei calendar in August
-LATE_AT = datetime(2026, 9, 29, 3, tzinfo=UTC)  # forty days after the day it is about
-R1_DUE = datetime(2026, 11, 2, 3, tzinfo=UTC)  # two months after the month's end
-_numbers = itertools.count(1)
 _hours = itertools.count()
-
-
-@pytest.fixture
-def conn(journey_database: str) -> Iterator[Conn]:
-    with psycopg.connect(journey_database) as connection:
-        # Every test lives through the same autumn, so each begins as if nobody had looked yet.
-        connection.execute("SET LOCAL session_replication_role = replica")
-        connection.execute("DELETE FROM correction_look")
-        connection.commit()
-        yield connection
-
-
-@pytest.fixture
-def second(conn: Conn) -> Actor:
-    actor = world.put_staff(conn, f"zhang{next(_numbers)}")
-    conn.commit()
-    return actor
-
-
-def some_accounts(conn: Conn, count: int) -> tuple[int, ...]:
-    """Accounts with August drawn up and issued."""
-    numbers = tuple(next(_numbers) for _ in range(count))
-    world.put_accounts(conn, numbers)
-    for number in numbers:
-        world.put_month(conn, number)
-        world.bill_and_issue(conn, number)
-    conn.commit()
-    return numbers
-
-
-def less(conn: Conn, number: int, at: datetime = LATE_AT, day: date = DAY, revision: int = 2) -> None:
-    """The quarter-hour of 10:00 turns out to have had one kilowatt-hour less."""
-    changed = world.a_day(number, day, revision, **{f"slot_{SLOT}": 1000 * number - 1000 * (revision - 1)})
-    world.put_revision(conn, changed, at)
-    conn.commit()
-
-
-def propose(dsn: str, now: datetime = R1_DUE) -> tuple[int, ...]:
-    with open_pool(dsn, size_max=1) as pool:
-        return correct.propose_due(pool, JOB, SHELLS, now)
-
-
-def items_of(conn: Conn, proposals: Sequence[int]) -> list[ItemRow]:
-    return [item for number in proposals for item in corrections.items(conn, number)]
-
-
-def revisions(conn: Conn, *numbers: int) -> list[tuple[str, int, str, int]]:
-    rows = conn.execute(
-        "SELECT account_id, revision, state, total_fen FROM bill WHERE account_id = ANY(%s) ORDER BY 1, 2",
-        ([account_id(number) for number in numbers],),
-    )
-    return rows.fetchall()
-
-
-def open_fen(conn: Conn, number: int) -> list[int]:
-    return [item.open_fen for item in books.open_items(conn, account_id(number))]
-
-
-def is_balanced(conn: Conn) -> bool:
-    rows = books.trial_balance(conn, None, None)
-    return bool(rows) and sum(row.balance_fen for row in rows) == 0
 
 
 def test_one_corrected_interval_of_a_closed_month_changes_exactly_its_bill(
@@ -135,14 +79,6 @@ def test_one_corrected_interval_of_a_closed_month_changes_exactly_its_bill(
     # E #20: neither the locked month nor the one in which the bill went out has moved.
     assert books.trial_balance(conn, date(2026, 9, 1), None) == august
     assert books.trial_balance(conn, date(2026, 10, 1), None) == september
-
-
-def corrections_bill(conn: Conn, number: int) -> int:
-    row = conn.execute(
-        "SELECT bill_id FROM bill WHERE account_id = %s AND state = 'issued'", (account_id(number),)
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 def test_the_customer_reads_why_and_sees_both_bills(conn: Conn, journey_database: str, second: Actor) -> None:
@@ -408,124 +344,3 @@ def test_a_statement_that_became_final_after_the_bill_touches_it(conn: Conn, jou
 
     assert [(why.cause, why.detail) for why in item.whys] == [("settlement", f"{account_id(one)} r1")]
     assert item.outcome is Outcome.SAME
-
-
-# ---- two persons --------------------------------------------------------------------------------------------
-
-
-def a_proposal_of(conn: Conn, number: int, actor: str) -> int:
-    less(conn, number)
-    touched.look(conn, R1_DUE)
-    notes = correction.by_bill(touched.waiting(conn, account_id(number)))
-    proposal = correct.prepare(conn, notes, correct.Order(DESK, "表计更换漏录", actor), SHELLS, R1_DUE)
-    conn.commit()
-    return proposal
-
-
-def test_who_prepared_a_correction_cannot_approve_it_in_code_or_in_sql(conn: Conn, second: Actor) -> None:
-    (one,) = some_accounts(conn, 1)
-    proposal = a_proposal_of(conn, one, f"user:{second.user_id}")
-
-    with pytest.raises(SamePerson):
-        correct.approve(conn, second, proposal, SHELLS, R1_DUE)
-    conn.rollback()
-    with pytest.raises(SamePerson):
-        corrections.decide(conn, proposal, "approve", "", (f"user:{second.user_id}", R1_DUE))
-    conn.rollback()
-    third = world.put_staff(conn, f"li{next(_numbers)}")
-    assert len(correct.approve(conn, third, proposal, SHELLS, R1_DUE)) == 1
-    conn.commit()
-
-
-@pytest.mark.parametrize("actor", ["cli:correct", "job:corrections", "user:", ""])
-def test_no_command_and_no_job_approves(conn: Conn, actor: str) -> None:
-    (one,) = some_accounts(conn, 1)
-    proposal = a_proposal_of(conn, one, "job:corrections")
-
-    with pytest.raises((psycopg.errors.CheckViolation, SamePerson)):
-        corrections.decide(conn, proposal, "approve", "", (actor, R1_DUE))
-    conn.rollback()
-
-
-def test_a_page_decides_in_the_name_of_who_is_signed_in(conn: Conn, second: Actor) -> None:
-    (one,) = some_accounts(conn, 1)
-    proposal = a_proposal_of(conn, one, "job:corrections")
-
-    take_scope(conn, Scope(ProcessRole.API, "staff", None, f"user:{second.user_id}"))
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        corrections.decide(conn, proposal, "approve", "", ("user:999", R1_DUE))
-    conn.rollback()
-    take_scope(conn, Scope(ProcessRole.API, "staff", None, f"user:{second.user_id}"))
-    assert len(correct.approve(conn, second, proposal, SHELLS, R1_DUE)) == 1
-    conn.commit()
-    with pytest.raises(correct.Decided):
-        correct.approve(conn, second, proposal, SHELLS, R1_DUE)
-    conn.rollback()
-
-
-def test_what_changed_since_it_was_shown_is_not_issued(
-    conn: Conn, journey_database: str, second: Actor
-) -> None:
-    """What the approver saw is what is issued, or nothing is."""
-    one, two = some_accounts(conn, 2)
-    less(conn, one)
-    less(conn, two)
-    (proposal,) = propose(journey_database)
-    less(conn, two, R1_DUE, revision=3)
-
-    with pytest.raises(correct.Outdated):
-        correct.approve(conn, second, proposal, SHELLS, R1_DUE)
-    conn.rollback()
-
-    assert [row[1:3] for row in revisions(conn, one, two)] == [(1, "issued"), (1, "issued")]
-    assert conn.execute(
-        "SELECT count(*) FROM correction_bill WHERE correction_id = %s", (proposal,)
-    ).fetchone() == (0,)
-    correct.withdraw(conn, second, proposal, "数据又有变化", R1_DUE)
-    conn.commit()
-    later = datetime(2027, 3, 2, tzinfo=UTC)
-    anew = propose(journey_database, later)  # R1 takes the one, R2 the other
-    for number in anew:
-        correct.approve(conn, second, number, SHELLS, later)
-    conn.commit()
-    assert {row[2] for row in revisions(conn, one, two)} == {"superseded", "issued"}
-    assert is_balanced(conn)
-
-
-def test_a_declined_correction_is_not_proposed_again(
-    conn: Conn, journey_database: str, second: Actor
-) -> None:
-    (one,) = some_accounts(conn, 1)
-    less(conn, one)
-    (proposal,) = propose(journey_database)
-    with pytest.raises(correct.NeedsReason):
-        correct.decline(conn, second, proposal, " ", R1_DUE)
-    correct.decline(conn, second, proposal, "读数已核实无误", R1_DUE)
-    conn.commit()
-
-    assert propose(journey_database) == ()
-    assert [row[1:3] for row in revisions(conn, one)] == [(1, "issued")]
-
-
-def test_looking_twice_proposes_once(conn: Conn, journey_database: str) -> None:
-    (one,) = some_accounts(conn, 1)
-    less(conn, one)
-
-    assert len(propose(journey_database)) == 1
-    assert propose(journey_database) == ()
-    assert corrections_bill(conn, one) in touched.bills_of_day(conn, point_id(one), DAY)
-    assert touched.bills_of_day(conn, point_id(one), date(2026, 9, 1)) == ()
-
-
-def test_a_second_correction_reverses_the_first(conn: Conn, journey_database: str, second: Actor) -> None:
-    """The same bill twice: at every step the customer owes exactly the bill that stands."""
-    (one,) = some_accounts(conn, 1)
-    for revision, known, due in ((2, LATE_AT, R1_DUE), (3, R1_DUE, datetime(2027, 3, 2, tzinfo=UTC))):
-        less(conn, one, known, revision=revision)
-        (proposal,) = propose(journey_database, due)
-        (bill_id,) = correct.approve(conn, second, proposal, SHELLS, due)
-        conn.commit()
-        assert open_fen(conn, one) == [bills.load(conn, bill_id).total_fen]
-        assert is_balanced(conn)
-    assert [row[1:3] for row in revisions(conn, one)] == [(1, "superseded"), (2, "superseded"), (3, "issued")]
-    assert BEYOND not in {row.run for row in corrections.newest(conn, is_open=True)}
