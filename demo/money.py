@@ -16,9 +16,10 @@ import psycopg
 from rich.console import Console
 
 from cloud import db
-from cloud.billing.run import collect
+from cloud.billing.run import collect, review
 from cloud.billing.run.bill import bill_month
 from cloud.billing.run.issue import issue
+from cloud.billing.store import bills
 from cloud.daytypes import working_day
 from cloud.errors import Refused
 from cloud.markettime import month_after, slot_start
@@ -114,8 +115,10 @@ def _bills(running: Running) -> str:
             try:
                 with db.transaction(pool, db.Scope(db.ProcessRole.WORKER, actor="demo")) as conn:
                     drawn = bill_month(conn, site.account_id, MONTH, OUT_AT)
-                    if drawn.revision > 1 or not drawn.is_new:
-                        continue  # a later one is for the corrections desk
+                    kept = bills.latest(conn, site.account_id, MONTH)
+                    if drawn.revision > 1 or kept is None or kept.state != "draft":
+                        continue  # it is out already; a later revision is for the corrections desk
+                    review.assess(conn, drawn.bill_id, "demo", OUT_AT)
                     if site.account_id in IN_REVIEW:
                         waiting += 1
                     else:
