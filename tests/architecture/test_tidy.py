@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,11 @@ def test_a_new_file_in_a_room_counts_as_pure() -> None:
         "edge_agent.wire.new",
         "edge_agent.drivers.new",
     }
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    names = Counter(path.name for path in (ROOT / "tests").rglob("*.py") if path.name.startswith("test_"))
+
+    assert [
+        name for name, count in names.items() if count > 1
+    ] == []  # collected together, one hides the other

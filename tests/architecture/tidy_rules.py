@@ -261,7 +261,9 @@ def _says_unit(name: str, kind: str, has_unit_beside: bool) -> bool:
     last = bare.split("_")[-1]
     return (
         last in UNITS | COUNTS
-        or (last == "mwh" and kind == "Decimal")  # the market's MWh with decimals; an int would be milli or mega
+        or (
+            last == "mwh" and kind == "Decimal"
+        )  # the market's MWh with decimals; an int would be milli or mega
         or bare in COUNTS | NAMES
         or (kind == "int" and last in POSITIONS)
         or (has_unit_beside and last in OF_THE_UNIT)
