@@ -54,6 +54,7 @@ def settle_and_bill(running: Running, console: Console) -> None:
             ("零售套餐 / retail packages", lambda: _packages(running, conn)),
             ("市场结算 / market settlement", lambda: _settle(running, conn)),
             ("电费账单 / bills", lambda: _bills(running)),
+            ("售电公司收支 / the retailer's result", lambda: _retail_result(running)),
             ("银行到账 / bank transfers", lambda: _bank(running, conn)),
             ("违约金与催收 / late fees, dunning", lambda: _collect(running)),
             ("更正草案 / a proposed correction", lambda: _late_contract(running, conn)),
@@ -130,6 +131,14 @@ def _bills(running: Running) -> str:
         raise Trouble("\n".join(refused))
     told = f"{made} 份出账，{waiting} 份待审 / {made} issued, {waiting} in review"
     return "\n  ".join([told, *refused])
+
+
+def _retail_result(running: Running) -> str:
+    """Take what the retailer's customers were billed into its month: the last stage, now that the bills are drawn up."""
+    month, day = f"{MONTH:%Y-%m}", f"{OUT_ON:%Y-%m-%d}"
+    again = ("--restart", "bills", "--reason", "账单已出 / bills are drawn up", "--on", day)
+    done = running.family.run("settle", "cloud", "settle", month, *again, allowed=(0, 1))
+    return done.strip().splitlines()[-1].strip()
 
 
 def _bank(running: Running, conn: psycopg.Connection[tuple[object, ...]]) -> str:

@@ -14,6 +14,7 @@ from cloud.api import chart, reply, who
 from cloud.billing.bill import LineChange, line_changes
 from cloud.billing.correction import Cause, Outcome, Why
 from cloud.billing.labels import Language, word
+from cloud.billing.line import Section
 from cloud.billing.run import bill as drawing_up
 from cloud.billing.run import correct, issue
 from cloud.billing.store import bills as kept
@@ -228,9 +229,13 @@ def _changes(visit: who.Visit, item: store.ItemRow) -> tuple[LineChange, ...]:
 
 
 def _label(language: Language, change: LineChange) -> str:
-    names = [word(language, f"section.{change.section}"), word(language, f"item.{change.item}")]
+    """Name a charge: who sells the energy may change inside the month, so there the item alone says it."""
+    names = [] if change.section is Section.ENERGY else [word(language, f"section.{change.section}")]
+    names.append(word(language, f"item.{change.item}"))
     if change.period is not None:
         names.append(word(language, f"period.{change.period}"))
+    if change.first_day.day > 1:
+        names.append(f"{change.first_day:%m-%d} →")
     return " · ".join(dict.fromkeys(names))
 
 
