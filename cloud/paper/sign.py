@@ -37,6 +37,8 @@ FIELD = "BillSignature"
 DIGEST = "sha256"
 BYTES_RESERVED = 16_384
 _SIGNATURES_MAX = 8
+_BLANK_BYTES = 256  # as long as a signature of RSA-2048; its digits are not compared
+_UNREADABLE = (PdfReadError, ValueError, KeyError, TypeError, RecursionError)
 
 logging.getLogger("pyhanko").setLevel(logging.CRITICAL)  # what it finds is our answer, not a line in the log
 logging.getLogger("pyhanko_certvalidator").setLevel(logging.CRITICAL)
@@ -54,7 +56,7 @@ class BadTrust(Invalid):
 class Signer:
     """A signing key with its certificate and chain."""
 
-    simple: signers.SimpleSigner
+    simple: signers.Signer
     certificate: x509.Certificate
 
     @property
@@ -136,7 +138,7 @@ def signature_of(pdf: bytes, roots: Sequence[bytes] = ()) -> Signature | None:
     try:
         reader = PdfFileReader(io.BytesIO(pdf), strict=False)
         found = reader.embedded_signatures[:_SIGNATURES_MAX]
-    except (PdfReadError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except _UNREADABLE as error:
         if b"/ByteRange" not in pdf:
             return None
         return _broken(f"{type(error).__name__}: {error}")
@@ -147,6 +149,27 @@ def signature_of(pdf: bytes, roots: Sequence[bytes] = ()) -> Signature | None:
         return _checked(found[0], trusted, is_only=len(found) == 1)
     except (SignatureValidationError, PdfReadError, ValueError, KeyError, TypeError, AttributeError) as error:
         return _broken(f"{type(error).__name__}: {error}")
+
+
+def is_paper_signed(pdf: bytes, paper: bytes, at: datetime, title: str) -> bool:
+    """Say whether a signed PDF is `paper` with what `sign` adds and nothing else, whoever's key signed it.
+
+    A signature is added behind the paper, and whoever adds it may add other pages too. So the paper is signed again
+    without a key; only the signature's own digits may differ.
+    """
+    if not pdf.startswith(paper):
+        return False
+    try:
+        (embedded,) = PdfFileReader(io.BytesIO(pdf), strict=False).embedded_signatures
+        start, length, end, _ = (int(each) for each in embedded.byte_range)
+        registry = SimpleCertificateStore()  # type: ignore[no-untyped-call]  # comes without types
+        blank = signers.ExternalSigner(embedded.signer_cert, registry, bytes(_BLANK_BYTES))
+        again = sign(paper, Signer(blank, embedded.signer_cert), at, title)
+    except (*_UNREADABLE, AttributeError, SignatureValidationError):
+        return False
+    return (
+        start == 0 and len(pdf) == len(again) and (pdf[:length], pdf[end:]) == (again[:length], again[end:])
+    )
 
 
 def trusted_roots(path: Path) -> tuple[bytes, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyhanko.pdf_utils import generic
+from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
+from pyhanko.sign import signers
 from unit.test_bill_recompute import a_bill
 
 from cloud.billing.document.around import Around, Corrects, PastMonth, Seal, around_from_text, bill_file_text
@@ -116,6 +120,26 @@ def test_what_is_appended_is_told(signed: bytes) -> None:
         Finding.WRONG,
         "signature: something was added after it was signed",
     )
+
+
+def test_a_page_painted_over_under_a_key_of_ones_own_is_not_called_right(signer: Signer) -> None:
+    """The paper's bytes stand first, and what is added is a signature, but a white sheet over the page too."""
+    writer = IncrementalPdfFileWriter(io.BytesIO(bill_paper(BILL, Language.ZH, AROUND, is_signed=True)))
+    place = writer.root["/Pages"]["/Kids"].raw_get(0)
+    sheet = writer.add_object(generic.StreamObject(stream_data=b"q 1 1 1 rg 0 0 999 999 re f Q"))
+    page = place.get_object()
+    page["/Contents"] = generic.ArrayObject([page.raw_get("/Contents"), sheet])
+    writer.mark_update(place)
+    pdf = signers.sign_pdf(
+        writer,
+        signers.PdfSignatureMetadata(field_name="BillSignature", md_algorithm="sha256"),
+        signer=signer.simple,
+    ).getvalue()
+
+    verdict = verify(pdf)
+
+    assert not verdict.is_right
+    assert "byte for byte" not in verdict.tree("en")
 
 
 def test_another_root_does_not_vouch(signed: bytes, tmp_path: Path) -> None:

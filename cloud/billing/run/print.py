@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -64,8 +65,13 @@ def bill_pdf(bill: Bill, language: Language, around: Around = NOTHING, signer: S
     pdf = bill_paper(bill, language, around, is_signed=signer is not None)
     if signer is None:
         return pdf
+    return sign(pdf, signer, *signed_as(bill, language, around))
+
+
+def signed_as(bill: Bill, language: Language, around: Around) -> tuple[datetime, str]:
+    """As of when a bill is signed, and under which title."""
     title = f"{word(language, 'title')} {bill.account.account_id} {bill.month:%Y-%m}"
-    return sign(pdf, signer, around.issued_at or bill.made_at, title)
+    return (around.issued_at or bill.made_at).astimezone(UTC), title
 
 
 def bill_paper(bill: Bill, language: Language, around: Around, *, is_signed: bool) -> bytes:
