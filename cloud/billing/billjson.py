@@ -133,7 +133,7 @@ def bill_from(content: object) -> Bill:
 def bill_from_text(text: str | bytes) -> Bill:
     """Read a bill from JSON text. Raises NotABill."""
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_each_key_once)
     except (ValueError, RecursionError) as error:
         raise NotABill("not_a_bill", schema=SCHEMA, problem=f"not JSON: {error}") from error
     return bill_from(content)
@@ -214,6 +214,10 @@ def _bill(content: Any) -> Bill:
     )
     if _integer(content["total_fen"]) != bill.total_fen:
         raise ValueError(f"total_fen {content['total_fen']} is not the sum of the lines {bill.total_fen}")
+    if _integer(content["estimated_slots"]) != bill.estimated_slots:
+        raise ValueError(
+            f"estimated_slots {content['estimated_slots']}, the segments say {bill.estimated_slots}"
+        )
     return bill
 
 
@@ -292,6 +296,8 @@ def _segment(content: Mapping[str, Any]) -> RatedSegment:
             days=tuple(DayUse(_day(each["day"]), _by_period(each["import_wh"])) for each in usage["days"]),
         ),
     )
+    if segment.end_day <= segment.first_day:
+        raise ValueError(f"a segment from {segment.first_day} to {segment.end_day} has no day")
     files = tuple(_file(each) for each in content["files"])
     return RatedSegment(segment, tuple(_decimal(content["kwh"][period]) for period in PERIODS), files)
 
@@ -376,6 +382,14 @@ def _interval(content: Mapping[str, Any]) -> IntervalEvidence:
 def _finding(content: Mapping[str, Any]) -> Finding:
     facts = tuple((key, _text(value)) for key, value in sorted(content.items()) if key != "rule")
     return Finding(_text(content["rule"]), facts)
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> Json:
+    """Refuse an object with a key twice: one reader takes the first value, another the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
 
 
 def _text(value: object) -> str:

@@ -127,7 +127,7 @@ def rated(each: PricedSegment) -> RatedSegment:
 
 def file_refs(prices: AnyPrices) -> tuple[FileRef, ...]:
     """Refer to the files in force."""
-    return tuple(_file_ref(head) for head in prices.heads)
+    return tuple(file_ref(head) for head in prices.heads)
 
 
 def input_sha256(
@@ -158,7 +158,8 @@ def _given_key(given: Given) -> list[object]:
     return [str(given.year_kwh), str(given.service_from), settled]
 
 
-def _file_ref(head: Head) -> FileRef:
+def file_ref(head: Head) -> FileRef:
+    """Refer to a file as a bill prints it."""
     provisional = tuple(
         f"{', '.join(source.covers) or head.id} [{source.mark}]"
         for source in head.sources

@@ -50,8 +50,10 @@ def _value(node: ast.expr, inputs: Mapping[str, Decimal], depth: int) -> Fractio
             return _rounded(_value(argument, inputs, depth + 1))
         case ast.BinOp(left=left, op=op, right=right):
             return _combined(_value(left, inputs, depth + 1), op, _value(right, inputs, depth + 1))
-        case _:
-            raise BadFormula(f"not allowed or unknown here: {ast.unparse(node)[:80]!r}")
+        case ast.Name(id=name):
+            raise BadFormula(f"not allowed or unknown here: {name[:80]!r}")
+        case _:  # what it says is not written out: that could go deeper than this evaluator may
+            raise BadFormula(f"not allowed here: {type(node).__name__}")
 
 
 def _combined(left: Fraction, op: ast.operator, right: Fraction) -> Fraction:

@@ -15,6 +15,8 @@ from cloud.billing.basic import TwoPartRules
 from cloud.billing.bill import RATING_VERSION, priced, rate
 from cloud.billing.catalogue import (
     CATALOGUE_PURCHASE,
+    DIRECT_PURCHASE,
+    NATIONAL,
     RETAIL_PURCHASE,
     AnyPrices,
     Catalogue,
@@ -23,7 +25,7 @@ from cloud.billing.catalogue import (
     Prices,
 )
 from cloud.billing.charges import Funds, Transmission
-from cloud.billing.facts import Bill, FileRef, RatedSegment
+from cloud.billing.facts import Bill, FileRef, RatedSegment, file_ref
 from cloud.billing.formula import BadFormula, fen_by
 from cloud.billing.ladder import Ladder
 from cloud.billing.line import PERIODS, BillLine
@@ -61,10 +63,12 @@ def check(bill: Bill, catalogue: Catalogue) -> Checked:
     refs = dict.fromkeys(ref for each in bill.segments for ref in each.files)
     unknown = tuple(_origin(ref) for ref in refs if (ref.id, ref.version) not in files)
     problems += [
-        f"price file {_origin(ref)}: other bytes than the published file (sha256 {ref.sha256[:16]}…)"
+        f"price file {_origin(ref)}: {told}"
         for ref in refs
-        if (ref.id, ref.version) in files and files[ref.id, ref.version].head.sha256 != ref.sha256
+        if (ref.id, ref.version) in files and (told := _told(ref, files[ref.id, ref.version]))
     ]
+    if not unknown and not problems:
+        problems += _choice_problems(bill, files)
     if not unknown and not problems:
         problems += _rating_problems(bill, files)
     return Checked(tuple(problems), unknown)
@@ -82,6 +86,35 @@ def _formula_problems(bill: Bill) -> list[str]:
         if fen != line.amount_fen:
             problems.append(
                 f"{_name(number, line)}: printed {yuan(line.amount_fen)}, formula gives {yuan(fen)}"
+            )
+    return problems
+
+
+def _told(ref: FileRef, file: PriceFile) -> str:
+    if file.head.sha256 != ref.sha256:
+        return f"other bytes than the published file (sha256 {ref.sha256[:16]}…)"
+    return (
+        "" if file_ref(file.head) == ref else "its title or documents are told otherwise than it tells them"
+    )
+
+
+def _choice_problems(bill: Bill, files: Mapping[tuple[str, int], PriceFile]) -> list[str]:
+    """Only a direct user's market settles; the files of a segment are of its category, each kind once, of one grid."""
+    ways = {each.segment.terms.purchase for each in bill.segments}
+    problems = []
+    if bill.given.settled and DIRECT_PURCHASE not in ways:
+        problems.append("lines of a market settlement on the bill of somebody who does not trade directly")
+    for each in bill.segments:
+        named = [files[ref.id, ref.version] for ref in each.files]
+        kinds = [file.head.kind for file in named]
+        grids = {file.head.grid for file in named} - {NATIONAL}
+        categories = {file.category for file in named if isinstance(file, PriceSheet | Funds | Ladder)}
+        options = {file.option for file in named if isinstance(file, Ladder)}
+        strange = (categories - {each.segment.terms.category}) | (options - {each.segment.terms.option})
+        if len(set(kinds)) < len(kinds) or len(grids) > 1 or strange:
+            problems.append(
+                f"price file mix from {each.segment.first_day} ({'; '.join(map(', '.join, (grids, categories, kinds)))}) "
+                f"is not that of one {each.segment.terms.category} customer"
             )
     return problems
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from typing import Any
 
+import pypdfium2
 import pytest
 from unit.test_bill_recompute import a_bill
 
-from cloud.billing.billjson import NotABill, bill_json
+from cloud.billing.billjson import NotABill, bill_json, facts_json
+from cloud.billing.facts import file_ref
 from cloud.billing.run.verify import Verdict, verify
+from cloud.billing.store.published import packaged_catalogue
+from cloud.paper.attached import NoAttachment
 
 Content = dict[str, Any]
 
@@ -68,3 +73,89 @@ def test_what_no_bill_can_hold_is_refused(doctor: Callable[[Content], object]) -
 def test_an_amount_beyond_all_money_is_told() -> None:
     formula = "*".join(["9" * 900] * 10)
     assert not verdict_on(lambda c: c["lines"][0]["derivation"].update(formula=formula)).is_right
+
+
+@pytest.mark.parametrize("key", ["title", "document"])
+def test_a_price_file_that_is_told_otherwise(key: str) -> None:
+    """The bytes are the published ones, but the bill prints another document under them."""
+    verdict = verdict_on(lambda c: first_segment(c)["files"][1].update({key: "another document"}))
+
+    assert "told otherwise" in verdict.text
+
+
+def test_a_settled_line_on_the_bill_of_somebody_who_does_not_trade() -> None:
+    """What the market settled is given, not rated: so a forger would give away anything."""
+
+    def forge(content: Content) -> None:
+        gift = json.loads(json.dumps(content["lines"][0]))
+        gift["amount_fen"] = -500_000
+        gift["derivation"].update(
+            formula="-x",
+            inputs=[{"name": "x", "value": "5000", "unit": "yuan", "origin": "o", "document": "d"}],
+        )
+        content["lines"].insert(0, gift)
+        content["total_fen"] -= 500_000
+        content["given"]["settled_lines"] = 1
+
+    verdict = verdict_on(forge)
+
+    assert not verdict.is_right
+    assert "does not trade directly" in verdict.text
+
+
+def test_price_files_of_another_category_or_grid() -> None:
+    assert not verdict_on(lambda c: first_segment(c)["terms"].update(category="residential")).is_right
+
+    hubei = next(
+        each
+        for each in packaged_catalogue().files
+        if each.head.kind == "transmission" and each.head.grid == "hubei"
+    )
+    ref = facts_json(a_bill())["segments"][0]["files"][0] | {
+        "kind": hubei.head.kind,
+        "id": hubei.head.id,
+        "version": hubei.head.version,
+        "sha256": hubei.head.sha256,
+        "title": hubei.head.title,
+        "document": file_ref(hubei.head).document,
+        "provisional": list(file_ref(hubei.head).provisional),
+    }
+
+    def mix(content: Content) -> None:
+        files = first_segment(content)["files"]
+        at = next(at for at, each in enumerate(files) if each["kind"] == hubei.head.kind)
+        files[at] = ref
+
+    assert "is not that of one commercial customer" in verdict_on(mix).text
+
+
+def test_a_key_that_stands_twice_is_refused() -> None:
+    text = json.dumps(bill_json(a_bill()))
+
+    with pytest.raises(NotABill):
+        verify(f'{{"total_fen": 1, {text[1:]}'.encode())
+
+
+def test_a_day_at_the_end_of_time_is_told_soon() -> None:
+    verdict = verdict_on(lambda c: first_segment(c).update(end_day="9999-12-31"))
+
+    assert not verdict.is_right
+
+
+@pytest.mark.parametrize("formula", ["kwh" + ".a" * 2000, "kwh" + "[0]" * 2000, "-" * 3000 + "kwh"])
+def test_a_formula_that_goes_too_deep(formula: str) -> None:
+    assert not verdict_on(lambda c: c["lines"][0]["derivation"].update(formula=formula)).is_right
+
+
+@pytest.mark.parametrize("content", [b"", b" " * 50_000_001])
+def test_an_attached_file_of_no_size_or_of_a_huge_one(content: bytes) -> None:
+    pdf = pypdfium2.PdfDocument.new()
+    pdf.new_page(100, 100)
+    attachment = pdf.new_attachment("bill.json")
+    if content:
+        attachment.set_data(content)
+    out = io.BytesIO()
+    pdf.save(out)
+
+    with pytest.raises(NoAttachment):
+        verify(out.getvalue())

@@ -62,6 +62,13 @@ def _day_problems(bill: Bill) -> list[str]:
     problems = []
     if not bill.segments:
         return ["the bill has no segment"]
+    edges = [(each.segment.first_day, each.segment.end_day) for each in bill.segments]
+    first_day, end_day = min(first for first, _ in edges), max(end for _, end in edges)
+    if first_day < bill.month or end_day > month_after(month_of(bill.month)):
+        return ["segments reach beyond the month"]
+    for (_, end), (first, _) in pairwise(edges):
+        if first != end:
+            problems.append(f"segments: {end} to {first} is in none or in two")
     for each in bill.segments:
         segment = each.segment
         found = [day.day for day in segment.usage.days]
@@ -71,12 +78,6 @@ def _day_problems(bill: Bill) -> list[str]:
             extra = sorted(set(found) - set(wanted))
             named = f"missing {lost[0]}" if lost else f"not in it {extra[0]}" if extra else "out of order"
             problems.append(f"days of {segment.first_day} to {segment.end_day}: {named}")
-    edges = [(each.segment.first_day, each.segment.end_day) for each in bill.segments]
-    for (_, end), (first, _) in pairwise(edges):
-        if first != end:
-            problems.append(f"segments: {end} to {first} is in none or in two")
-    if edges[0][0] < bill.month or edges[-1][1] > month_after(month_of(bill.month)):
-        problems.append("segments reach beyond the month")
     return problems
 
 
