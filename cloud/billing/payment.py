@@ -325,21 +325,49 @@ def refund_sent(request_id: int, channel: str, amount_fen: int, day: date) -> Jo
     return Journal(f"refund-sent:{request_id}", "send_refund", day, day, postings)
 
 
-def refund_source(amount_fen: int, prepaid_fen: int, settled: Sequence[Part]) -> tuple[int, tuple[Part, ...]]:
+def refund_source(
+    amount_fen: int, prepaid_fen: int, settled: Sequence[Part], paid: Sequence[Part]
+) -> tuple[int, tuple[Part, ...]]:
     """Decide where a refund comes from: the prepaid balance, then what the payment settled, newest first.
 
-    Raises NothingThere when that is not enough.
+    `paid` is what is paid of every item now. No item is re-opened beyond it: what a correction has since moved from
+    the settled item to others comes from those, newest first. Raises NothingThere when that is not enough.
     """
     from_prepaid_fen = min(amount_fen, max(0, prepaid_fen))
-    left_fen, reduced = amount_fen - from_prepaid_fen, []
-    for item, settled_fen in sorted(settled, key=lambda part: part.item, reverse=True):
-        taken_fen = min(left_fen, settled_fen)
-        if taken_fen:
-            reduced.append(Part(item, taken_fen))
+    left_fen, there = amount_fen - from_prepaid_fen, dict(paid)
+    reduced: dict[str, int] = {}
+    newest = sorted(settled, reverse=True) + sorted(paid, reverse=True)
+    for item, most_fen in newest:
+        taken_fen = min(left_fen, most_fen, there.get(item, 0))
+        if taken_fen > 0:
+            reduced[item] = reduced.get(item, 0) + taken_fen
+            there[item] -= taken_fen
             left_fen -= taken_fen
     if left_fen:
         raise NothingThere("nothing_there", amount_fen=amount_fen, left_fen=amount_fen - left_fen)
-    return from_prepaid_fen, tuple(reduced)
+    return from_prepaid_fen, tuple(Part(*each) for each in sorted(reduced.items(), reverse=True))
+
+
+def recovered(
+    key: str, account_id: str, opened: Sequence[Open], given_up: Sequence[Part], day: date
+) -> Journal | None:
+    """Take back given-up debt where an item has a credit: a debt that was corrected away is no money of the customer's.
+
+    None when no item with a credit was given up.
+    """
+    lost = dict(given_up)
+    back = [
+        Part(each.item, min(-each.open_fen, lost[each.item]))
+        for each in opened
+        if each.open_fen < 0 and lost.get(each.item, 0) > 0
+    ]
+    if not back:
+        return None
+    postings = (
+        Posting("expense/bad_debt", -sum(fen for _, fen in back)),
+        *(Posting(receivable(account_id), fen, item) for item, fen in back),
+    )
+    return Journal(key, "recover_bad_debt", day, day, postings)
 
 
 def payment_key(channel: str, reference: str) -> str:

@@ -89,7 +89,7 @@ def test_a_refund_comes_from_prepaid_then_from_the_newest(
     if refund_fen > prepaid_fen + sum(settled):
         return
 
-    from_prepaid_fen, reduced = payment.refund_source(refund_fen, prepaid_fen, parts)
+    from_prepaid_fen, reduced = payment.refund_source(refund_fen, prepaid_fen, parts, parts)
 
     assert from_prepaid_fen == min(refund_fen, prepaid_fen)
     assert from_prepaid_fen + sum(fen for _, fen in reduced) == refund_fen

@@ -86,10 +86,18 @@ def use_prepaid(pool: Pool, now: datetime) -> int:
 def settle_from_prepaid(conn: Conn, account_id: str, now: datetime) -> bool:
     """Let a customer's prepaid balance and credits settle open bills, oldest first; False when nothing can move."""
     payments.lock_money(conn, account_id)
-    opened = tuple(Open(each.item, each.month, each.open_fen) for each in books.open_items(conn, account_id))
+    given_up = store.forgiven_items(conn, account_id, store.GIVING_UP)
+    key = f"recover-bad-debt:{account_id}:{store.last_journal_of(conn, account_id)}"
+    journal = payment.recovered(key, account_id, _opened(conn, account_id), given_up, day_of(now))
+    has_recovered = journal is not None and books.post(conn, journal, now).is_new
+    opened, prepaid_fen = _opened(conn, account_id), books.prepaid_fen(conn, account_id)
     key = f"use-prepaid:{account_id}:{store.last_journal_of(conn, account_id)}"
-    journal = payment.moved(key, account_id, opened, books.prepaid_fen(conn, account_id), day_of(now))
-    return journal is not None and books.post(conn, journal, now).is_new
+    journal = payment.moved(key, account_id, opened, prepaid_fen, day_of(now))
+    return (journal is not None and books.post(conn, journal, now).is_new) or has_recovered
+
+
+def _opened(conn: Conn, account_id: str) -> tuple[Open, ...]:
+    return tuple(Open(each.item, each.month, each.open_fen) for each in books.open_items(conn, account_id))
 
 
 def post_late_fee(
@@ -97,17 +105,21 @@ def post_late_fee(
 ) -> bool:
     """Bring the posted late fee of a bill month to what it comes to through today; False when it is that already.
 
-    A payment that counts from an earlier day makes the fee smaller: then the difference is given back the same way.
+    A payment that counts from an earlier day makes the fee smaller: then the difference is given back the same way,
+    but for what was waived or given up of it, which nobody paid.
     """
+    payments.lock_money(conn, debt.account_id)
+    item = store.late_item(debt.item)
     claims = store.claims_of(conn, debt.account_id, debt.month)
     moves = store.moves_of(conn, debt.account_id, debt.item)
     lines = arrears.late_fee(claims, moves, today, rules.rates_for(debt.category), rules)
     total_fen = arrears.fee_fen(lines)
-    change_fen = total_fen - store.late_fee_posted_fen(conn, debt.item)
+    posted_fen = store.late_fee_posted_fen(conn, debt.item)
+    forgiven_fen = dict(store.forgiven_items(conn, debt.account_id, store.WAIVING)).get(item, 0)
+    change_fen = max(total_fen - posted_fen, min(0, forgiven_fen - posted_fen))
     key = f"late-fee:{debt.item}:{today}"
     if change_fen == 0 or books.find_id(conn, key) is not None:
         return False
-    item = store.late_item(debt.item)
     postings = (
         Posting(receivable(debt.account_id), change_fen, item),
         Posting("income/late_fee", -change_fen),

@@ -123,10 +123,8 @@ def _check(conn: Conn, wish: Wish) -> None:
     """Raise NothingThere when there is not that much to give back, waive or write off."""
     left_fen = 0
     if wish.kind == "refund":
-        receipt = payments.load_receipt(conn, _receipt_id(wish))
-        mine = payments.parts_of_account(conn, wish.account_id or "")
-        mine_fen = sum(part.amount_fen for part in mine if part.receipt_id == receipt.receipt_id)
-        left_fen = mine_fen - store.given_back_fen(conn, receipt.receipt_id)
+        receipt = payments.lock_receipt(conn, _receipt_id(wish))  # two who ask at once do not both get it
+        left_fen = store.refundable_fen(conn, receipt.receipt_id, wish.account_id or "")
     elif wish.kind == "write_off":
         left_fen = payments.load_receipt(conn, _receipt_id(wish)).open_fen
     else:
@@ -152,7 +150,8 @@ def _carry_out(conn: Conn, row: store.RequestRow, actor: str, now: datetime) -> 
     if row.kind == "refund":
         settled = store.settled_by(conn, _receipt_id(row), account_id)
         prepaid_fen = books.prepaid_fen(conn, account_id)
-        from_prepaid_fen, reduced = payment.refund_source(row.amount_fen, prepaid_fen, settled)
+        paid = store.paid_items(conn, account_id)
+        from_prepaid_fen, reduced = payment.refund_source(row.amount_fen, prepaid_fen, settled, paid)
         books.post(
             conn, payment.refund_taken(row.request_id, account_id, reduced, from_prepaid_fen, day), now
         )

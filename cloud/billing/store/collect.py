@@ -15,6 +15,10 @@ from cloud.db import Conn
 from cloud.errors import NotFound
 
 LIST_MAX = 500
+# Deeds of journals by what they do to an item: pay it (or take that back), or make less of the claim.
+PAYING = ("take_payment", "match_receipt", "use_prepaid", "approve_refund", "reverse_approve_refund")
+GIVING_UP = ("approve_bad_debt", "recover_bad_debt")
+WAIVING = ("approve_waiver", *GIVING_UP)
 
 
 class NoRequest(NotFound):
@@ -400,14 +404,37 @@ def refunds_to_send(conn: Conn, tried_before: datetime) -> tuple[RequestRow, ...
         )
 
 
-def given_back_fen(conn: Conn, receipt_id: int) -> int:
-    """Add up refunds of a receipt that were not declined and have not failed."""
+def refundable_fen(conn: Conn, receipt_id: int, account_id: str) -> int:
+    """Compute what an account has of a receipt, less its refunds that were not declined and have not failed."""
     row = conn.execute(
-        """SELECT coalesce(sum(amount_fen), 0) FROM money_request
-           WHERE kind = 'refund' AND receipt_id = %s AND state NOT IN ('declined', 'failed')""",
-        (receipt_id,),
+        """SELECT (SELECT coalesce(sum(amount_fen), 0) FROM receipt_part
+                   WHERE receipt_id = %(receipt)s AND account_id = %(account)s)
+                - (SELECT coalesce(sum(amount_fen), 0) FROM money_request
+                   WHERE kind = 'refund' AND receipt_id = %(receipt)s AND account_id = %(account)s
+                     AND state NOT IN ('declined', 'failed'))""",
+        {"receipt": receipt_id, "account": account_id},
     ).fetchone()
     return 0 if row is None else int(row[0])
+
+
+def paid_items(conn: Conn, account_id: str) -> tuple[Part, ...]:
+    """List what is paid of each of an account's items, by payments, prepaid money and refunds."""
+    return _items_of_deeds(conn, account_id, PAYING)
+
+
+def forgiven_items(conn: Conn, account_id: str, deeds: tuple[str, ...]) -> tuple[Part, ...]:
+    """List what of an account's items was waived (WAIVING) or given up (GIVING_UP) and not taken back."""
+    return _items_of_deeds(conn, account_id, deeds)
+
+
+def _items_of_deeds(conn: Conn, account_id: str, deeds: tuple[str, ...]) -> tuple[Part, ...]:
+    rows = conn.execute(
+        """SELECT p.item, -sum(p.amount_fen)::bigint FROM posting p JOIN journal j USING (journal_id)
+           WHERE p.account_code = 'receivable/' || %s AND j.deed = ANY(%s)
+           GROUP BY p.item HAVING -sum(p.amount_fen) > 0 ORDER BY p.item""",
+        (account_id, list(deeds)),
+    )
+    return tuple(Part(*row) for row in rows)
 
 
 def settled_by(conn: Conn, receipt_id: int, account_id: str) -> tuple[Part, ...]:
