@@ -15,6 +15,7 @@ import pytest
 from correction_world import (
     DAY,
     LATE_AT,
+    NUMBERS,
     R1_DUE,
     SLOT,
     corrections_bill,
@@ -165,6 +166,28 @@ def test_late_data_goes_to_the_run_that_is_due_and_not_before(
     assert row.run == "r2"
     correct.decline(conn, second, proposal, "测试到此为止", datetime(2027, 3, 1, tzinfo=UTC))
     conn.commit()
+
+
+def test_what_changed_under_a_draft_is_found_once_it_is_issued(conn: Conn, journey_database: str) -> None:
+    """Drawn on the 14th, changed that evening, looked at daily, issued on the 18th: nothing is lost on the way."""
+    one = next(NUMBERS)
+    world.put_accounts(conn, [one])
+    world.put_month(conn, one)
+    drawn = billing.bill_month(conn, account_id(one), AUGUST, ISSUED_AT)
+    conn.commit()
+    less(conn, one, datetime(2026, 9, 14, 12, tzinfo=UTC))
+    for day in (15, 16, 17):
+        assert propose(journey_database, datetime(2026, 9, day, 1, tzinfo=UTC)) == ()
+    issuing.issue(conn, drawn.bill_id, "user:1", datetime(2026, 9, 18, 1, tzinfo=UTC))
+    conn.commit()
+
+    early = propose(journey_database, datetime(2026, 9, 18, 2, tzinfo=UTC))
+    due = propose(journey_database)
+
+    assert early == ()  # late readings wait for their run
+    assert [(item.bill_id, item.outcome) for item in items_of(conn, due)] == [
+        (drawn.bill_id, Outcome.DIFFERS)
+    ]
 
 
 def test_what_is_known_after_twelve_months_is_listed_and_not_billed(

@@ -59,8 +59,7 @@ _LOOK = " UNION ALL ".join(
 
 def look(conn: Conn, now: datetime) -> int:
     """Note the bills that something has changed under since the last look; count the new notes."""
-    row = conn.execute("SELECT max(looked_at), max(kept_at) FROM correction_look").fetchone()
-    looked_at, kept_at = (None, None) if row is None else row
+    since, since_kept = _seen_until(conn)
     found = (
         conn.execute(  # the instants are given, not computed, so that the planner sees how few rows are meant
             f"""INSERT INTO touched_bill (bill_id, cause, detail, known_at, found_at)
@@ -68,14 +67,31 @@ def look(conn: Conn, now: datetime) -> int:
             ON CONFLICT DO NOTHING""",
             {
                 "now": now,
-                "since": EVER if looked_at is None else looked_at - OVERLAP,
-                "since_kept": EVER if kept_at is None else kept_at - OVERLAP,
+                "since": since,
+                "since_kept": since_kept,
             },
             prepare=False,
         ).rowcount
     )
     conn.execute("INSERT INTO correction_look (looked_at, found) VALUES (%s, %s)", (now, found))
     return found
+
+
+def _seen_until(conn: Conn) -> tuple[datetime, datetime]:
+    """Tell up to when changes have been looked at, by the market's clock and by the database's.
+
+    A draft is not looked at. So a look goes back to where the oldest bill issued since the last one was drawn up:
+    what changed under it while it waited for its issue is found then.
+    """
+    row = conn.execute(
+        """SELECT least(l.looked_at, b.made_at), least(l.kept_at, b.kept_at)
+           FROM (SELECT max(looked_at) AS looked_at, max(kept_at) AS kept_at FROM correction_look) l
+           CROSS JOIN LATERAL (SELECT min(made_at) AS made_at, min(kept_at) AS kept_at FROM bill
+                               WHERE issued_at >= l.looked_at - %s AND state = 'issued') b
+           WHERE l.looked_at IS NOT NULL""",
+        (OVERLAP,),
+    ).fetchone()
+    return (EVER, EVER) if row is None else (row[0] - OVERLAP, row[1] - OVERLAP)
 
 
 def lock(conn: Conn) -> None:
