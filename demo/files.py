@@ -12,10 +12,11 @@ from demo.world import GATEWAYS, LATE_CONTRACT, RETAILER, SITES, Site, Terms
 
 INSTALLED_ON = date(2026, 1, 1)
 AGENT_MARK = "# --- 以下由演示程序写入 / from here on written by the demonstration ---"
+LATE_CONTRACT_FILE = "late-contract.toml"
 _TABLE_KINDS = {"generation": "generator"}
 
 
-def site_text() -> str:
+def site_text(*, is_late_contract_known: bool = False) -> str:
     """Write the site file of the whole world (docs/operations/site-file.md)."""
     blocks = [_table("party", {"name": party, "kind": kind}) for party, kind in _parties()]
     for site in SITES:
@@ -24,7 +25,7 @@ def site_text() -> str:
                 "account",
                 {"id": site.account_id, "party": site.party, "name": site.party, "address": site.place},
             ),
-            _terms(site.terms),
+            *(_late_terms(site) if is_late_contract_known and _is_late(site) else (_terms(site.terms),)),
             *_opening(site),
             _table(
                 "supply_point", {"id": site.supply_point_id, "account": site.account_id, "name": site.party}
@@ -48,18 +49,21 @@ def site_text() -> str:
 
 def late_site_text() -> str:
     """Write what was entered after the bills: the account that signed for a package inside the month."""
-    account_id, _, first_day = LATE_CONTRACT
-    (site,) = (each for each in SITES if each.account_id == account_id)
+    (site,) = filter(_is_late, SITES)
     kind = _TABLE_KINDS.get(site.terms.category, "user")
     account = {"id": site.account_id, "party": site.party, "name": site.party, "address": site.place}
-    return "\n\n".join(
-        (
-            _table("party", {"name": site.party, "kind": kind}),
-            _table("account", account),
-            f"{_terms(site.terms)}\nto = {first_day}",
-            _terms(replace(site.terms, purchase="retail"), date.fromisoformat(first_day)),
-        )
-    )
+    blocks = (_table("party", {"name": site.party, "kind": kind}), _table("account", account))
+    return "\n\n".join((*blocks, *_late_terms(site))) + "\n"
+
+
+def _is_late(site: Site) -> bool:
+    return site.account_id == LATE_CONTRACT[0]
+
+
+def _late_terms(site: Site) -> tuple[str, str]:
+    first_day = LATE_CONTRACT[2]
+    retail = replace(site.terms, purchase="retail")
+    return f"{_terms(site.terms)}\nto = {first_day}", _terms(retail, date.fromisoformat(first_day))
 
 
 def agent_text(

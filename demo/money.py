@@ -23,7 +23,7 @@ from cloud.billing.store import bills
 from cloud.daytypes import working_day
 from cloud.errors import Refused
 from cloud.markettime import month_after, slot_start
-from demo.files import billed_sites, late_site_text
+from demo.files import LATE_CONTRACT_FILE, billed_sites, late_site_text
 from demo.guard import Trouble
 from demo.history import BILL_MONTH
 from demo.up import Running
@@ -54,7 +54,7 @@ def settle_and_bill(running: Running, console: Console) -> None:
             ("零售套餐 / retail packages", lambda: _packages(running, conn)),
             ("市场结算 / market settlement", lambda: _settle(running, conn)),
             ("电费账单 / bills", lambda: _bills(running)),
-            ("售电公司收支 / the retailer's result", lambda: _retail_result(running)),
+            ("售电公司收支 / the retailer's result", lambda: _retail_result(running, conn)),
             ("银行到账 / bank transfers", lambda: _bank(running, conn)),
             ("违约金与催收 / late fees, dunning", lambda: _collect(running)),
             ("更正草案 / a proposed correction", lambda: _late_contract(running, conn)),
@@ -133,11 +133,14 @@ def _bills(running: Running) -> str:
     return "\n  ".join([told, *refused])
 
 
-def _retail_result(running: Running) -> str:
+def _retail_result(running: Running, conn: psycopg.Connection[tuple[object, ...]]) -> str:
     """Take what the retailer's customers were billed into its month: the last stage, now that the bills are drawn up."""
+    again = "SELECT 1 FROM settlement_event WHERE stage = 'bills' AND outcome = 'restart'"
+    if conn.execute(again).fetchone():
+        return "已有 / there already"
     month, day = f"{MONTH:%Y-%m}", f"{OUT_ON:%Y-%m-%d}"
-    again = ("--restart", "bills", "--reason", "账单已出 / bills are drawn up", "--on", day)
-    done = running.family.run("settle", "cloud", "settle", month, *again, allowed=(0, 1))
+    options = ("--restart", "bills", "--reason", "账单已出 / bills are drawn up", "--on", day)
+    done = running.family.run("settle", "cloud", "settle", month, *options, allowed=(0, 1))
     return done.strip().splitlines()[-1].strip()
 
 
@@ -152,7 +155,7 @@ def _bank(running: Running, conn: psycopg.Connection[tuple[object, ...]]) -> str
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(["交易日期", "收入金额", "支出金额", "对方户名", "对方账号", "附言", "流水号"])
-    for number, (account_id, name, total_fen) in enumerate(rows, start=1):
+    for account_id, name, total_fen in rows:
         if account_id in UNPAID or not isinstance(total_fen, int):
             continue
         paid_fen = total_fen // 2 if account_id == PAID_IN_PART else total_fen
@@ -162,7 +165,7 @@ def _bank(running: Running, conn: psycopg.Connection[tuple[object, ...]]) -> str
         day = OUT_ON + PAID_AFTER
         amount = f"{paid_fen // 100}.{paid_fen % 100:02d}"
         writer.writerow(
-            [f"{day:%Y-%m-%d}", amount, "", payer, f"62000000{number:08d}", memo, f"DEMO{number:06d}"]
+            [f"{day:%Y-%m-%d}", amount, "", payer, f"6200{account_id}", memo, f"DEMO{account_id}"]
         )
     path = running.home.folder / "bank-2026-09.csv"
     path.write_text(out.getvalue(), encoding="utf-8")
@@ -178,9 +181,9 @@ def _collect(running: Running) -> str:
 def _late_contract(running: Running, conn: psycopg.Connection[tuple[object, ...]]) -> str:
     """Enter a contract after its bill went out: what the corrections desk is for."""
     account_id, package, first_day = LATE_CONTRACT
-    if conn.execute("SELECT FROM account_package WHERE account_id = %s", (account_id,)).fetchone():
+    if conn.execute("SELECT 1 FROM account_package WHERE account_id = %s", (account_id,)).fetchone():
         return "已有 / there already"
-    path = running.home.folder / "late-contract.toml"
+    path = running.home.folder / LATE_CONTRACT_FILE
     path.write_text(late_site_text(), encoding="utf-8")
     running.family.run("import-late", "cloud", "import", str(path))
     running.family.run("package", "cloud", "package", "assign", account_id, package, "--from", first_day)

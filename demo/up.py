@@ -27,7 +27,7 @@ from cloud.security import run as security
 from cloud.security.store import UserRow
 from demo.broker import Broker, BrokerPki, running_broker
 from demo.children import Family
-from demo.files import agent_text, site_text
+from demo.files import LATE_CONTRACT_FILE, agent_text, site_text
 from demo.guard import Trouble, is_free
 from demo.meters import ADDRESS_FILE
 from demo.postgres import embedded_postgres
@@ -109,7 +109,8 @@ def demonstration(
         with _step(console, "表结构、档案与用户 / schema, site and users"):
             family.run("migrate", "cloud", "migrate")
             site = home.folder / "site.toml"
-            site.write_text(site_text(), encoding="utf-8")
+            is_known = (home.folder / LATE_CONTRACT_FILE).exists()
+            site.write_text(site_text(is_late_contract_known=is_known), encoding="utf-8")
             family.run("import", "cloud", "import", str(site))
             logins = _users(home, dsn)
         with _step(console, "24 只模拟电能表 / 24 simulated meters"):

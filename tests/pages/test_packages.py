@@ -137,6 +137,8 @@ def test_an_account_has_one_package_at_a_time(worker: Conn) -> None:
 
     with pytest.raises(retail.PackageOverlaps):
         offer.assign(worker, world.SHOP, "demo-fixed", (date(2026, 8, 15), None), by)
+    with pytest.raises(retail.PackageOverlaps):  # the very same once more is refused in words, too
+        offer.assign(worker, world.SHOP, "demo-tou@1", (AUGUST, date(2026, 9, 1)), by)
     offer.assign(worker, world.SHOP, "demo-fixed", (date(2026, 9, 1), None), by)
     offer.end(worker, world.SHOP, date(2026, 10, 1))
 

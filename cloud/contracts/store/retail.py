@@ -55,7 +55,7 @@ def assign(conn: Conn, account_id: str, package: DatedPackage, actor: str, now: 
                     *(package.retailer_id, actor, now),
                 ),
             )
-    except psycopg.errors.ExclusionViolation as overlap:
+    except (psycopg.errors.ExclusionViolation, psycopg.errors.UniqueViolation) as overlap:
         raise PackageOverlaps(
             "package_overlaps", account=account_id, start=day_of(package.start).isoformat()
         ) from overlap
