@@ -104,6 +104,23 @@ def replaced_by(file: PriceFile, known: Catalogue) -> tuple[PriceFile, ...]:
     return tuple(each for each in known.files if _scope(each) == _scope(file))
 
 
+def misplaced(file: PriceFile, known: Catalogue) -> tuple[str, PriceFile] | None:
+    """Find a published file that leaves a draft no place, and the draft's key that says so.
+
+    Either its id is that of other prices, or files of two ids would hold for the same customers on one day: then
+    nobody could tell which, and no bill of that day could be drawn.
+    """
+    head = file.head
+    for each in known.files:
+        other = each.head
+        if other.id == head.id:
+            if _scope(each) != _scope(file):
+                return "id", each
+        elif _scope(each) == _scope(file) and _overlap(head, other):
+            return "effective_from", each
+    return None
+
+
 def in_force_before(file: PriceFile, known: Catalogue, day: date) -> PriceFile | None:
     """Find the file a draft would follow: in force on the day, else the last that was; newest version first."""
     places = [each for each in replaced_by(file, known) if each.head.effective_from <= day]
@@ -205,8 +222,13 @@ def _quoted(hours: str) -> str:
     return '"' + re.sub(r"[^0-9:\-]", "", hours) + '"'
 
 
+def _overlap(one: Head, other: Head) -> bool:
+    end, other_end = one.effective_to or date.max, other.effective_to or date.max
+    return one.effective_from < other_end and other.effective_from < end
+
+
 def _scope(file: PriceFile) -> tuple[object, ...]:
-    own = ("purchase", "category", "structure")
+    own = ("purchase", "category", "structure", "option")
     parts = tuple(getattr(file, name, None) for name in own)
     name = file.head.id if file.head.kind == "package" else ""
     return (file.head.kind, file.head.grid, name, *parts)

@@ -13,11 +13,13 @@ from cloud.billing import draft as drafting
 from cloud.billing.catalogue import AmbiguousPrices, Catalogue
 from cloud.billing.draft import Checked, Problem
 from cloud.billing.store import drafts, published
+from cloud.billing.tariff import Head
 from cloud.db import Conn
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound, NotNow
 
 TEXT_MAX = 40_000  # characters; a form's body has its limit (cloud/api/app.py)
 ACCOUNTS_MAX = 5000
+ONE_A_DAY = "one file of a kind on a day"
 
 
 class NoSuchDraft(NotFound):
@@ -84,13 +86,22 @@ def read(body: str, known: Catalogue) -> Checked:
         line = drafting.line_of(body, "version")
         problem = Problem(line, "version", str(head.version), f"{max(taken) + 1}: {max(taken)} is published")
         return Checked(None, (problem,))
+    if misplaced := drafting.misplaced(checked.file, known):
+        key, other = misplaced
+        return Checked(None, (Problem(drafting.line_of(body, key), key, *_taken(key, other.head)),))
     try:
         Catalogue((*known.files, checked.file)).findings()
     except AmbiguousPrices as twice:
         line = drafting.line_of(body, "effective_from")
-        found = str(twice.facts["files"])
-        return Checked(None, (Problem(line, "effective_from", found, "one file of a kind on a day"),))
+        return Checked(None, (Problem(line, "effective_from", str(twice.facts["files"]), ONE_A_DAY),))
     return checked
+
+
+def _taken(key: str, other: Head) -> tuple[str, str]:
+    if key == "id":
+        return other.id, f"another id: {other.origin} is a {other.kind} of {other.grid}"
+    until = "" if other.effective_to is None else f" to {other.effective_to}"
+    return f"{other.origin} holds from {other.effective_from}{until}", ONE_A_DAY
 
 
 def ask(conn: Conn, draft_id: int, asked: Asked, by: tuple[str, datetime]) -> int:
