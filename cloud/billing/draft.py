@@ -110,15 +110,14 @@ def misplaced(file: PriceFile, known: Catalogue) -> tuple[str, PriceFile] | None
     Either its id is that of other prices, or files of two ids would hold for the same customers on one day: then
     nobody could tell which, and no bill of that day could be drawn.
     """
-    head = file.head
-    for each in known.files:
-        other = each.head
-        if other.id == head.id:
-            if _scope(each) != _scope(file):
-                return "id", each
-        elif _scope(each) == _scope(file) and _overlap(head, other):
-            return "effective_from", each
-    return None
+    head, scope = file.head, _scope(file)
+    named = [("id", each) for each in known.files if each.head.id == head.id and _scope(each) != scope]
+    beside = [
+        ("effective_from", each)
+        for each in replaced_by(file, known)
+        if each.head.id != head.id and _overlap(head, each.head)
+    ]
+    return next(iter((*named, *beside)), None)
 
 
 def in_force_before(file: PriceFile, known: Catalogue, day: date) -> PriceFile | None:
