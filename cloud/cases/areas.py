@@ -26,7 +26,7 @@ from cloud.cases import (
 from cloud.cases.reading import BadCase, Case
 from cloud.cases.result import Results
 from cloud.cases.rules import Rules
-from cloud.cases.verdict import State, Verdict, count_fields, differences
+from cloud.cases.verdict import Difference, Kind, State, Verdict, count_fields, differences
 from cloud.cases.work import Work
 
 Rate = Callable[[Work, Rules], None]
@@ -67,28 +67,43 @@ AREAS: Final = {
 
 
 def worked(case: Case, rules: Rules) -> Work:
-    """Work a case. Raises BadCase for what it lacks or contradicts."""
+    """Work a case as far as its inputs reach. Raises BadCase for what contradicts, or when nothing can be worked."""
     work = Work(case, case.inputs)
     try:
-        AREAS[case.area].rate(work, rules)
+        work.attempt(lambda: AREAS[case.area].rate(work, rules))
     except (ArithmeticError, ValueError) as problem:
         raise case.bad(
             "inputs", f"cannot be worked ({problem})", "numbers that the rule can be applied to"
         ) from problem
+    if work.lacking and not work.results.named:
+        raise work.lacking[0]
     return work
 
 
 def tried(case: Case, rules: Rules) -> Verdict:
     """Work a case and compare; one that cannot be worked is refused, one that expects nothing shows nothing."""
+    fields = count_fields(dict(case.expected or {}))
     try:
         work = worked(case, rules)
     except BadCase as problem:
-        fields = count_fields(dict(case.expected or {}))
         return Verdict(case, State.REFUSED, (), Results({}, {}), (), fields, problem)
     found = differences(case, work.results)
-    fields = count_fields(dict(case.expected or {}))
-    state = State.EMPTY if not fields else State.FAIL if found else State.PASS
-    return Verdict(case, state, found, work.results, work.unused(), fields)
+    lacking = work.lacking[0] if found and work.lacking else None
+    if lacking is not None and all(each.kind is Kind.NOT_COMPUTED for each in found) and len(found) == fields:
+        return Verdict(case, State.REFUSED, (), work.results, work.unused(), fields, lacking)
+    unproven = () if found else _unproven(work)
+    state = State.EMPTY if not fields else State.FAIL if found or unproven else State.PASS
+    return Verdict(case, state, (*found, *unproven), work.results, work.unused(), fields, lacking)
+
+
+def _unproven(work: Work) -> tuple[Difference, ...]:
+    """What makes agreement worthless: a switch that no rule read, or a number while the program took one of its own."""
+    assumed = ", ".join(f"{name} = {value}" for name, value in work.assumed().items())
+    return tuple(
+        Difference(path, Kind.NOT_READ, "", assumed, "0")
+        for path, value in work.weighty().items()
+        if assumed or isinstance(value, bool)
+    )
 
 
 def rated(case: Case, rules: Rules) -> Verdict:
@@ -99,9 +114,11 @@ def rated(case: Case, rules: Rules) -> Verdict:
     """
     work = worked(case, rules)
     verdict = tried(case, rules)
-    if work.unused() and not verdict.is_right:
+    if work.lacking and not verdict.is_right:
+        raise work.lacking[0]
+    if work.weighty() and not verdict.is_right:
         raise case.bad(
-            work.unused()[0],
+            next(iter(work.weighty())),
             "is known to no rule of this area",
             "inputs that a rule uses; see the documentation",
         )

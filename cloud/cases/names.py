@@ -42,7 +42,7 @@ BILLS: Final = {
     "is_overrun": "overrun_applied exceeded over_limit",
     "overrun_charge": "excess_charge",
     "demand_charge_pre_2016": "demand_charge_obsolete pre_2016_charge demand_charge_variant_old",
-    "effective_contract_demand_kw": "effective_contract_kw contract_demand_effective_kw billed_contract_demand_kw effective_demand_kw",
+    "effective_contract_demand_kw": "contract_demand_kw effective_contract_kw contract_demand_effective_kw billed_contract_demand_kw effective_demand_kw",
     "max_demand_kw": "demand_kw actual_demand_kw actual_max_demand_kw md_kw kw measured_demand_kw",
     "segments": "lines incoming_lines rows",
     "allocated_demand_kw": "part_demand_kw demand_parts_kw demands_kw demand_kw split_demand_kw",

@@ -56,6 +56,10 @@ class BadCase(Invalid):
         )
 
 
+class MissingInput(BadCase):
+    """A case lacks an input that some of its results need; the others can be worked all the same."""
+
+
 class NoSuchCase(NotFound):
     """The file has no case of that id."""
 

@@ -52,20 +52,63 @@ class Results:
     """Results by name; `also` says by which other names a case may ask for them."""
 
     named: dict[str, Result]
-    also: dict[str, str]
+    also: dict[str, list[str]]
 
-    def find(self, name: str) -> Result | None:
-        """Find a result by its name, another name of it, or the one name made of the same words."""
-        if name in self.named:
-            return self.named[name]
-        if name in self.also:
-            return self.named[self.also[name]]
-        wanted = words_of(name)
-        found = {other for other in self.named if words_of(other) == wanted}
-        found |= {own for other, own in self.also.items() if words_of(other) == wanted}
+    def find(self, name: str, wanted: object = None) -> Result | None:
+        """Find a result by its name, another name of it, or the one name made of the same words.
+
+        Where several go by one name, `wanted` decides by its shape: a number, a list of so many, an object.
+        """
+        called = [name] if name in self.named else []
+        called += [own for own in self.also.get(name, ()) if own in self.named]
+        found = self._best(called, wanted)
+        if found is not None and (wanted is None or shape_fits(found, wanted)):
+            return found
+        by_words = self._by_words(words_of(name))
+        if found is None or any(shape_fits(self.named[own], wanted) for own in by_words):
+            fitting = [own for own in by_words if wanted is None or shape_fits(self.named[own], wanted)]
+            one = fitting if len(fitting) == 1 else by_words if len(by_words) == 1 else []
+            return self.named[one[0]] if one else found
+        return found
+
+    def _best(self, names: list[str], wanted: object) -> Result | None:
+        found = [self.named[name] for name in names]
+        return max(found, key=lambda each: shape_fits(each, wanted)) if found else None
+
+    def _by_words(self, wanted: tuple[str, ...]) -> list[str]:
+        found = {own for own in self.named if words_of(own) == wanted}
+        found |= {own for other, owns in self.also.items() if words_of(other) == wanted for own in owns}
         if not found and (bare := _bare(wanted)):
-            found = {other for other in self.named if _bare(words_of(other)) == bare}
-        return self.named[found.pop()] if len(found) == 1 else None
+            found = {own for own in self.named if _bare(words_of(own)) == bare}
+        return sorted(found & set(self.named))
+
+
+def shape_fits(result: Result, wanted: object) -> int:
+    """How well a result has the shape of what is expected: 0 not at all, 1 in kind, 2 in size and keys too."""
+    if wanted is None:
+        return 1
+    if isinstance(wanted, dict):
+        if result.parts is not None:
+            return 2 if all(result.parts.find(key) for key in wanted) else 1
+        return 0 if not isinstance(result.value, dict) else 2 if set(result.value) == set(wanted) else 1
+    if isinstance(wanted, list):
+        return _list_fits(result, wanted)
+    if result.parts is not None or result.rows is not None or isinstance(result.value, list | dict):
+        return 0
+    return 2 if isinstance(result.value, bool) == isinstance(wanted, bool) else 0
+
+
+def _list_fits(result: Result, wanted: list[object]) -> int:
+    of_tables = any(isinstance(each, dict) for each in wanted)
+    if result.rows is not None:
+        first = wanted[0] if wanted else None
+        if not of_tables and wanted:
+            return 1 if len(wanted) == len(result.rows) else 0
+        known = not result.rows or not isinstance(first, dict) or all(map(result.rows[0].find, first))
+        return 2 if known and len(result.rows) == len(wanted) else 1
+    if not isinstance(result.value, list) or (of_tables and not any(isinstance(each, dict) for each in result.value)):
+        return 0
+    return 2 if len(result.value) == len(wanted) else 1
 
 
 @cache

@@ -81,7 +81,7 @@ def _asked(verdict: Verdict) -> list[tuple[str, Result, Json]]:
 
 def _wanted(expected: dict[str, Json], results: Results, at: str) -> Iterator[tuple[str, Result, Json]]:
     for name, wanted in expected.items():
-        result = results.find(name)
+        result = results.find(name, wanted)
         path = f"{at}.{name}" if at else name
         if result is None:
             continue
@@ -186,6 +186,10 @@ def _difference_lines(difference: Difference, language: str) -> list[str]:
         case Kind.NOT_COMPUTED:
             missing = t("cases.not_computed")
             return [f"{head}: {wanted} {expected} — {missing}"]
+        case Kind.NOT_READ:
+            return _wrapped(
+                f"{difference.at}: " + t("cases.not_read", assumed=difference.got or "-"), "      ", "        "
+            )
         case Kind.LENGTH:
             return [f"{head}: " + t("cases.length", expected=expected, got=got)]
         case Kind.KEYS:
@@ -322,7 +326,7 @@ def answered(expected: dict[str, Json], results: Results) -> dict[str, Value]:
     """The results in the shape in which a case expects them; what is not computed is left out."""
     found: dict[str, Value] = {}
     for name, wanted in expected.items():
-        result = results.find(name)
+        result = results.find(name, wanted)
         if result is None:
             continue
         if result.rows is not None and isinstance(wanted, list):

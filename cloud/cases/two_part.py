@@ -28,11 +28,12 @@ from cloud.cases.two_part_inputs import (
     PER_KVA,
     days_of,
     demand_of,
+    has_demand,
     kva_of,
     mode_of,
     rules_of,
 )
-from cloud.cases.work import Work
+from cloud.cases.work import Work, by_row
 from cloud.money import EXACT, total, yuan
 
 RULE = "发改办价格〔2016〕1583号 · §3"
@@ -42,11 +43,7 @@ def rate(work: Work, rules: Rules) -> None:
     """Work a case: segments of a month, several lines, one charge, or what is due beside it."""
     work.rule = RULE
     if work.is_list("rows"):
-        rows = work.tables("rows")
-        for row in rows:
-            _rate_one(row, rules)
-        work.put_rows("rows", rows)
-        _put_total(work, rows)
+        _put_total(work, by_row(work, lambda row: _rate_one(row, rules)))
     else:
         _rate_one(work, rules)
 
@@ -133,9 +130,10 @@ def _put_discount_difference(work: Work, two_part: TwoPartRules, line: BillLine,
 
 
 def _contracted(work: Work, two_part: TwoPartRules) -> None:
-    demand = demand_of(work)
     _effective_contract(work, two_part)
     _load_discount(work, two_part)
+    # Without a measured demand the contract itself is what is charged: nothing says that it was exceeded.
+    demand = demand_of(work) if has_demand(work) else _contract(work, two_part)
     price = work.decimal(DEMAND_PRICE)
     for variant in Overrun:
         line = _line(work, replace(two_part, overrun_variant=variant), DemandMode.CONTRACTED, demand)
@@ -305,6 +303,12 @@ def _several(work: Work, rules: Rules, parts: list[Work], name: str) -> None:
     )
     work.put_rows("segments", parts)
     work.put("total", total(charges), "sum")
+    for variant in ("a", "b"):
+        each = [part.results.named.get(f"demand_charge_variant_{variant}") for part in parts]
+        amounts = [one.value for one in each if one is not None and isinstance(one.value, Decimal)]
+        if amounts and len(amounts) == len(parts):
+            work.put(f"{name}_variant_{variant}", list(amounts), f"each by variant {variant.upper()}", kind="money")
+            work.put(f"total_variant_{variant}", total(amounts), "sum")
     demands = [part.decimal(DEMAND) for part in parts if part.own(DEMAND) and part.has(DEMAND)]
     if demands:
         work.put("total_demand_kw", total(demands), "sum")

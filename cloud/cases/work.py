@@ -11,16 +11,18 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from typing import Final, NoReturn
 
 from cloud.cases.names import ALSO
-from cloud.cases.reading import DECIMAL, Case, Json, decimal_of
+from cloud.cases.reading import DECIMAL, BadCase, Case, Json, MissingInput, decimal_of
 from cloud.cases.result import Result, Results, Step, Value, text_of, words_of
-from cloud.money import quotient
+from cloud.cases.unused import unused_in, weighty_in
+from cloud.money import EXACT, quotient
 
 EXACT_QUANTUM: Final = Decimal("1e-24")
 NUMBERS_SHOWN_MAX: Final = 14
+NEUTRAL: Final = (Decimal(0), Decimal(1))  # Defaults that change nothing: no addend, no factor.
 # Decimals of a kind of quantity where a case names none: 发改能源规〔2025〕976号 art. 12, and §10.5 of our reference.
 DEFAULTS: Final = {
     "money": "0.01",
@@ -49,6 +51,8 @@ class Work:
         self._came_by = path.removeprefix(f"{outer.path}.").partition("[")[0] if outer else ""
         self._table = table
         self._used: set[str] = outer._used if outer else set()
+        self._assumed: dict[str, Decimal] = outer._assumed if outer else {}
+        self.lacking: list[BadCase] = outer.lacking if outer else []
         self._by_words: dict[tuple[str, ...], list[str]] = {}
         for name in table:
             self._by_words.setdefault(words_of(name), []).append(name)
@@ -78,7 +82,30 @@ class Work:
 
     def number_or(self, default: Decimal | int | str, *names: str) -> Decimal:
         """Read a number that has a default."""
-        return self.decimal(*names) if self.has(*names) else Decimal(default)
+        if self.has(*names):
+            return self.decimal(*names)
+        if Decimal(default) not in NEUTRAL and not self.given(*names):
+            self._assumed[words_in(names)[0]] = Decimal(default)
+        return Decimal(default)
+
+    def ratio(self, *names: str) -> Decimal:
+        """Read a ratio, or a percentage under a name that ends in _pct or _percent."""
+        percents = percents_of(names)
+        if self.has(percents) and (self.own(percents) or not self.has(*names)):
+            return EXACT.scaleb(self.decimal(percents), -2)
+        return self.decimal(*names)
+
+    def ratio_or(self, default: Decimal | int | str, *names: str) -> Decimal:
+        """Read a ratio or percentage that has a default."""
+        return self.ratio(*names) if self.has_ratio(*names) else self.number_or(default, *names)
+
+    def has_ratio(self, *names: str) -> bool:
+        """Say whether a ratio is given, be it as a percentage."""
+        return self.has(*names, percents_of(names))
+
+    def is_null(self, *names: str) -> bool:
+        """Say whether a name is given as null: no limit, or not applicable."""
+        return self.given(*names) and not self.has(*names)
 
     def integer(self, *names: str) -> int:
         """Read a whole number."""
@@ -138,6 +165,25 @@ class Work:
         """Say whether the value is an object."""
         found = self._find(names)
         return found is not None and isinstance(found[1], dict)
+
+    def is_flag(self, *names: str) -> bool:
+        """Say whether the value is a boolean."""
+        found = self._find(names)
+        return found is not None and isinstance(found[1], bool)
+
+    def beside(self, names: str) -> tuple[str, ...]:
+        """What the other tables of the list that this one is in say for a name, as texts."""
+        if self._outer is None or not self._came_by:
+            return ()
+        listed = self._outer._table.get(self._came_by)
+        others = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+        return tuple(
+            str(each[name])
+            for each in others
+            if each is not self._table
+            for name in names.split()
+            if name in each
+        )
 
     def is_number(self, *names: str) -> bool:
         """Say whether the value is a decimal string."""
@@ -221,14 +267,35 @@ class Work:
         return f"{self.path}.{name}"
 
     def unused(self) -> tuple[str, ...]:
-        """Paths of the inputs that no rule looked at; texts that are no numbers are labels and are left out."""
-        return tuple(_unused(dict(self._table), self.path, self._used))
+        """Paths of the inputs that no rule looked at; texts that are labels are left out."""
+        return tuple(unused_in(dict(self._table), self.path, self._used))
+
+    def weighty(self) -> dict[str, Json]:
+        """Those of the unused inputs that a rule may well depend on: numbers but zero, booleans, dates."""
+        return dict(weighty_in(dict(self._table), self.path, self._used))
+
+    def assumed(self) -> Mapping[str, Decimal]:
+        """The program's own numbers that stood in for inputs that the case does not give."""
+        return self._assumed
+
+    def attempt(self, rate: Callable[[], object]) -> None:
+        """Work a part of the rule; what an input is missing for stays open and is kept in `lacking`."""
+        try:
+            rate()
+        except MissingInput as problem:
+            self.lacking.append(problem)
 
     def _needed(self, names: tuple[str, ...]) -> tuple[str, Json]:
         found = self._find(names)
         if found is None:
             wanted = words_in(names)
-            self.bad(f"{self.path}.{wanted[0]}", "is missing", " or ".join(wanted[:4]))
+            raise MissingInput(
+                self.case.file,
+                self.case.id,
+                f"{self.path}.{wanted[0]}",
+                "is missing",
+                " or ".join(wanted[:4]),
+            )
         return found
 
     def _find(self, names: tuple[str, ...], hidden: str = "") -> tuple[str, Json] | None:
@@ -290,8 +357,9 @@ class Work:
         """Take over the results of a part as results of this case."""
         for name, result in part.results.named.items():
             self.results.named.setdefault(name, result)
-        for name, own in part.results.also.items():
-            self.results.also.setdefault(name, own)
+        for name, owns in part.results.also.items():
+            known = self.results.also.setdefault(name, [])
+            known += [own for own in owns if own not in known]
 
     def part(self, name: str) -> Work:
         """A part without a table of its own, to gather results in."""
@@ -300,7 +368,9 @@ class Work:
     def _keep(self, name: str, result: Result, also: str) -> None:
         self.results.named[name] = result
         for other in f"{ALSO[self.case.area].get(name, '')} {also}".split():
-            self.results.also.setdefault(other, name)
+            known = self.results.also.setdefault(other, [])
+            if name not in known:
+                known.append(name)
 
     def _numbers_in(self, formula: str, name: str) -> tuple[tuple[str, str], ...]:
         found: dict[str, str] = {}
@@ -377,6 +447,16 @@ def words_in(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @cache
+def percents_of(names: tuple[str, ...]) -> str:
+    """The names that ratios have when they are written as percentages."""
+    found: list[str] = []
+    for name in words_in(names):
+        stems = (name, *(name.removesuffix(end) for end in ("_ratio", "_factor") if name.endswith(end)))
+        found += [f"{stem}_{unit}" for stem in stems for unit in ("pct", "percent")]
+    return " ".join(found)
+
+
+@cache
 def _without_total(words: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(word for word in words if word != "total")
 
@@ -385,31 +465,10 @@ def by_row(work: Work, rate: Callable[[Work], None]) -> list[Work]:
     """Rate each row of `rows` with what the case says about all of them; note them as `rows`."""
     rows = work.tables("rows")
     for row in rows:
-        rate(row)
+        row.attempt(partial(rate, row))
     work.put_rows("rows", rows)
     return rows
 
 
 def _divided(value: Fraction, quantum: Decimal) -> Decimal:
     return quotient(Decimal(value.numerator), Decimal(value.denominator), quantum)
-
-
-def _unused(value: Json, at: str, used: set[str]) -> Iterator[str]:
-    if at in used and not isinstance(value, dict | list):
-        return
-    if isinstance(value, dict):
-        if at in used and not any(_touched(f"{at}.{key}", used) for key in value):
-            return
-        for key, each in value.items():
-            yield from _unused(each, f"{at}.{key}", used)
-    elif isinstance(value, list):
-        if at in used and not any(isinstance(each, dict) for each in value):
-            return
-        for number, each in enumerate(value):
-            yield from _unused(each, f"{at}[{number}]", used)
-    elif isinstance(value, str) and DECIMAL.fullmatch(value):
-        yield at
-
-
-def _touched(at: str, used: set[str]) -> bool:
-    return any(path == at or path.startswith((f"{at}.", f"{at}[")) for path in used)
