@@ -36,6 +36,7 @@ class Cause(StrEnum):
     PACKAGE = "package"
     SUPPLY_POINT = "supply_point"
     SETTLEMENT = "settlement"
+    LADDER = "ladder"  # an earlier month of the year was corrected, and so was where this one begins
 
 
 class Outcome(StrEnum):

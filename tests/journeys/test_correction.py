@@ -7,7 +7,7 @@ Product asks E #2 (correcting a reading corrects the money), E #3 (late data aft
 from __future__ import annotations
 
 import itertools
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import money_world as world
@@ -39,6 +39,9 @@ from cloud.billing.run import issue as issuing
 from cloud.billing.store import bills, corrections, published, touched
 from cloud.billing.store import ledger as books
 from cloud.db import Conn, ProcessRole, Scope, take_scope
+from cloud.markettime import days_of_month
+from cloud.metering.interval import IntervalDay
+from cloud.metering.store import intervals
 from cloud.security.access import Actor
 
 _hours = itertools.count()
@@ -324,6 +327,73 @@ def test_changed_terms_are_proposed_at_once(conn: Conn, journey_database: str, s
     correct.approve(conn, second, proposal, SHELLS, now)
     conn.commit()
     assert [row[1:3] for row in revisions(conn, other)] == [(1, "issued")]
+
+
+def test_a_corrected_month_moves_the_ladder_of_the_months_after_it(
+    conn: Conn, journey_database: str, second: Actor
+) -> None:
+    """河北 ladder in the year's month of moving in: 180 kWh a month, so July's kWh decide August's tiers."""
+    one = next(NUMBERS)
+    world.put_accounts(conn, (one,))
+    conn.execute(
+        """UPDATE account_terms SET category = 'residential', purchase = 'catalogue', option = 'ladder', voltage = 'lt1kV',
+                  effective = '[2026-07-01 00:00+08,)' WHERE account_id = %s""",
+        (account_id(one),),
+    )
+    july = date(2026, 7, 1)
+    for month, at in ((july, datetime(2026, 8, 12, 2, tzinfo=UTC)), (AUGUST, ISSUED_AT)):
+        for day in days_of_month(month):
+            making = intervals.Making(at - timedelta(days=11), "test:1", None, None)
+            intervals.add_day(conn, flat_day(one, day, 100), making)  # 9.6 kWh a day
+        world.bill_and_issue(conn, one, month, at)
+    conn.commit()
+    known = datetime(2026, 9, 20, 2, tzinfo=UTC)
+    for day in days_of_month(july)[:20]:
+        world.put_revision(conn, flat_day(one, day, 900, revision=2), known)  # 86.4 kWh a day for twenty days
+    conn.commit()
+    (proposal,) = propose(journey_database)
+    assert [(item.month, item.outcome) for item in corrections.items(conn, proposal)] == [
+        (july, Outcome.DIFFERS)
+    ]
+    correct.approve(conn, second, proposal, SHELLS, R1_DUE)
+    conn.commit()
+
+    (following,) = propose(journey_database, R1_DUE + timedelta(hours=2))
+
+    (item,) = corrections.items(conn, following)
+    assert (item.month, item.outcome, {why.cause for why in item.whys}) == (
+        AUGUST,
+        Outcome.DIFFERS,
+        {"ladder"},
+    )
+    correct.approve(conn, second, following, SHELLS, R1_DUE + timedelta(hours=3))
+    conn.commit()
+    tiers = {
+        line.item: line.quantity
+        for line in bills.load(conn, world_bill(conn, one, AUGUST)).lines
+        if line.section == "catalogue"
+    }
+    # The year from July has 6 x 180 = 1080 and 6 x 280 = 1680 kWh; July came to 20 x 86.4 + 11 x 9.6 = 1833.6 kWh, so
+    # all of August's 297.6 lies above both.
+    assert sum(kwh for item, kwh in tiers.items() if item.endswith("_3")) == 298
+    assert propose(journey_database, R1_DUE + timedelta(hours=4)) == ()
+
+
+def flat_day(number: int, day: date, wh: int, revision: int = 1) -> IntervalDay:
+    """A day of `wh` in every quarter-hour."""
+    return IntervalDay(
+        point_id(number), day, revision, (wh,) * 96, world.NO, world.NO, world.NO, world.MEASURED
+    )
+
+
+def world_bill(conn: Conn, number: int, month: date) -> int:
+    """The bill that stands."""
+    row = conn.execute(
+        "SELECT bill_id FROM bill WHERE account_id = %s AND month = %s AND state = 'issued'",
+        (account_id(number), month),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def test_terms_that_end_later_do_not_touch_the_months_before(conn: Conn, journey_database: str) -> None:

@@ -52,8 +52,14 @@ _NEW_STATEMENTS = """
     FROM statement_event e JOIN statement s USING (statement_id)
     JOIN bill b ON b.account_id = s.account_id AND b.month = s.month AND b.state = 'issued'
     WHERE e.after = 'final' AND e.at >= %(since)s AND e.at > b.made_at"""
+_MOVED_LADDERS = """
+    SELECT b.bill_id, b.account_id, b.month, 'ladder', to_char(r.month, 'YYYY-MM') || ' r' || r.revision, r.issued_at
+    FROM bill r JOIN bill b ON b.account_id = r.account_id AND b.state = 'issued' AND b.month > r.month
+         AND date_trunc('year', b.month) = date_trunc('year', r.month) AND b.made_at < r.issued_at
+    WHERE r.revision > 1 AND r.state = 'issued' AND r.issued_at >= %(since)s
+      AND b.facts @? '$.segments[*].terms.purchase ? (@ == "catalogue")'"""
 _LOOK = " UNION ALL ".join(
-    (_CHANGED_INTERVALS, _SUPERSEDED_FILES, _NEW_FILES, _CHANGED_BASIS, _NEW_STATEMENTS)
+    (_CHANGED_INTERVALS, _SUPERSEDED_FILES, _NEW_FILES, _CHANGED_BASIS, _NEW_STATEMENTS, _MOVED_LADDERS)
 )
 
 
