@@ -124,6 +124,27 @@ def test_a_month_goes_through_its_stages_by_the_calendar(pool: Pool, database: s
     )  # fmt: skip
 
 
+def test_a_retailers_result_waits_until_all_its_customers_are_billed(pool: Pool, database: str) -> None:
+    world.fill(database)
+    billed = [0]
+    rooms = Rooms(
+        lambda conn, account, month: 7, lambda conn, accounts, month: Revenue(100 * billed[0], billed[0])
+    )
+    advance(pool, WD1)
+    release(pool)
+    advance(pool, WD5)
+
+    found = []
+    for billed[0] in (0, len(CUSTOMERS) - 1, len(CUSTOMERS)):
+        look = advance(pool, WD7, rooms=rooms)
+        with db.transaction(pool, desk_on(pool, WD8).scope) as conn:
+            kept = settlements.retail_of(conn, run_of(desk_on(pool, WD8)).run_id, "party:5")
+        found.append((kinds(look), None if kept is None else (kept[0].revenue_fen, kept[1])))
+
+    waits = {("party:5", "customers_not_billed")}
+    assert found == [(waits, None), (waits, None), (set(), (100 * len(CUSTOMERS), len(CUSTOMERS)))]
+
+
 def test_the_month_is_conserved_to_the_fen_and_to_the_kwh(pool: Pool, database: str) -> None:
     world.fill(database)
     settle_wholly(pool)

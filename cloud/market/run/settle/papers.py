@@ -11,7 +11,7 @@ from cloud.market.deadlines import check_until, deadlines, objection_until
 from cloud.market.line import Side
 from cloud.market.progress import Blocker, Event, Outcome, Stage
 from cloud.market.run.settle.desk import Desk, is_settled_unit
-from cloud.market.run.settle.stages import Look, gate, look_at, once
+from cloud.market.run.settle.stages import Look, blocked, gate, look_at, once
 from cloud.market.settlement import retailer_result
 from cloud.market.statement import STATEMENT, input_sha256, ordered
 from cloud.market.store import runs, settlements
@@ -186,7 +186,10 @@ def _finalise_one(conn: Conn, desk: Desk, statement: StatementRow) -> None:
 
 
 def bills(desk: Desk, run: RunRow) -> None:
-    """Hand the final lines of direct users on: their bills are drawn up by the room above."""
+    """Hand the final lines of direct users on: their bills are drawn up by the room above.
+
+    A retailer's month is told once all of its customers are billed: before, its revenue would be part of what it is.
+    """
     with transaction(desk.pool, desk.scope) as conn:
         look = look_at(conn, run)
     for unit in look.ready(Stage.BILLS):
@@ -207,6 +210,10 @@ def _bill_one(conn: Conn, desk: Desk, run: RunRow, unit: UnitRow) -> Event:
         energy = runs.energy_of(conn, run.run_id, unit.unit_id)
         customers = sorted(energy.customers_kwh) if energy is not None else []
         revenue = desk.rooms.retail_fen(conn, customers, run.month)
+        if revenue.bills < len(customers):
+            told = {"billed": revenue.bills, "customers": len(customers)}
+            waits = Blocker(Stage.BILLS, unit.unit_id, "customers_not_billed", told)
+            return blocked(desk, Stage.BILLS, unit.unit_id, [waits])
         wholesale = settlements.final_lines(conn, unit.unit_id, run.month)
         result = retailer_result([revenue.amount_fen], [line.amount_fen for line in wholesale])
         settlements.add_retail(conn, (run.run_id, unit.unit_id), result, revenue.bills, desk.now)
