@@ -308,6 +308,8 @@ def test_forged_calls_cannot_fill_the_table(place: Place) -> None:
     number_after = place.order("alipay", 12_00)
     place.simulator.pay("alipay", number_after)
     until(lambda: place.state(number_after) == "paid", "a true call is taken all the same")
+    kept = rows(place.dsn, "SELECT verdict FROM provider_call WHERE order_no = %s", number_after)
+    assert kept == [("accepted",)]  # and kept as it came
 
 
 def _trade(place: Place, provider: str, number: str):  # type: ignore[no-untyped-def]  # a simulator's own type

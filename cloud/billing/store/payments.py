@@ -99,14 +99,24 @@ class NewReceipt:
 
 
 def keep_call(
-    conn: Conn, provider: Provider, sha256: bytes, headers: Mapping[str, str], body: bytes, now: datetime
+    conn: Conn,
+    provider: Provider,
+    sha256: bytes,
+    message: tuple[Mapping[str, str], bytes],
+    now: datetime,
+    *,
+    is_proven: bool = False,
 ) -> Call | None:
-    """Keep a call before anybody reads it; None when too many forged ones came today, then it is only counted."""
+    """Keep a call (headers, body) before anybody reads it; None when too many forged ones came today.
+
+    Then it is only counted, unless it is proven to come from the provider.
+    """
+    headers, body = message
     with conn.cursor(row_factory=class_row(Call)) as cursor:
         return cursor.execute(
             """INSERT INTO provider_call AS c (provider, sha256, headers, body, received_at, last_at)
                SELECT %(provider)s, %(sha256)s, %(headers)s, %(body)s, %(now)s, %(now)s
-               WHERE (SELECT count(*) FROM provider_call
+               WHERE %(proven)s OR (SELECT count(*) FROM provider_call
                       WHERE verdict IN ('unread', 'forged', 'stale', 'foreign') AND provider = %(provider)s
                         AND received_at > %(now)s - interval '1 day') < %(most)s
                   OR EXISTS (SELECT FROM provider_call WHERE provider = %(provider)s AND sha256 = %(sha256)s)
@@ -119,6 +129,7 @@ def keep_call(
                 "body": body,
                 "now": now,
                 "most": FORGED_KEPT_MAX,
+                "proven": is_proven,
             },
         ).fetchone()
 
