@@ -192,6 +192,9 @@ def test_staff_direct_a_run_with_a_reason_on_record(here: Market) -> None:
         log = staff.get("/settlement?month=2026-08").json()["log"]
         assert here.post(staff, f"/settlement/runs/{here.run_id}/explode", reason="x").status_code == 404
         assert here.post(staff, "/settlement/months/2026-08/runs", reason="迟到").status_code == 409
+        assert (
+            here.post(staff, "/settlement/months/2099-12/runs", reason="早到").status_code == 409
+        )  # not over
     assert (log[0]["outcome"], log[0]["stage"], log[0]["text"]) == ("restart", "draw", "复核一遍")
     with psycopg.connect(here.dsn) as conn:
         audits = conn.execute("SELECT deed FROM audit_event WHERE deed = 'direct_settlement'").fetchall()

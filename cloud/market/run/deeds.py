@@ -15,6 +15,7 @@ from cloud.market.statement import STATEMENT
 from cloud.market.store import entered, runs, settlements
 from cloud.market.store.runs import KINDS, RunRow
 from cloud.market.store.settlements import MoveRow, StatementRow
+from cloud.markettime import month_after
 from cloud.security.access import Actor, Deed, Subject
 from cloud.security.run import actor_name, allow
 
@@ -38,7 +39,7 @@ class AskedTooLate(NotNow):
 
 
 class NotOpenable(NotNow):
-    """The run cannot be opened: no market, too old, or the run before it is not final."""
+    """The run cannot be opened: no market, a month not over or too old, or the run before it is not final."""
 
 
 def note_on_run(conn: Conn, actor: Actor, run: RunRow, event: Event) -> None:
@@ -61,9 +62,9 @@ def open_later_run(conn: Conn, actor: Actor, month: date, reason: str, now: date
     kept = {run.kind: run for run in runs.runs_of(conn, month)}
     market = entered.find_market(conn)
     kind = next((kind for kind in KINDS if kind not in kept), None)
-    is_late = markettime.day_of(now) >= correctable_until(month)
+    is_in_time = month_after(month) <= markettime.day_of(now) < correctable_until(month)
     last = kept.get(KINDS[len(kept) - 1]) if kept else None
-    if market is None or kind is None or is_late or (last is not None and not _is_final(conn, last)):
+    if market is None or kind is None or not is_in_time or (last is not None and not _is_final(conn, last)):
         raise NotOpenable("run_not_openable", month=f"{month:%Y-%m}", kind=kind or KINDS[-1])
     if not 0 < len(reason.strip()) <= REASON_MAX:
         raise ReasonMissing("reason_missing", longest=REASON_MAX)
