@@ -184,11 +184,10 @@ def register_findings(registers: Iterable[Register], days: Iterable[IntervalDay]
     for each in registers:
         if each.register != "ea_imp":
             continue
-        if each.start is None or each.end is None:
+        if each.moved_kwh is None:
             unread.add(each.supply_point_id)
             continue
-        kwh = EXACT.multiply(EXACT.subtract(each.end, each.start), Decimal(each.multiplier))
-        by_registers[each.supply_point_id] = EXACT.add(by_registers[each.supply_point_id], kwh)
+        by_registers[each.supply_point_id] = EXACT.add(by_registers[each.supply_point_id], each.moved_kwh)
     by_intervals: dict[str, int] = defaultdict(int)
     for day in days:
         by_intervals[day.supply_point_id] += sum(wh or 0 for wh in day.import_wh)

@@ -17,7 +17,11 @@ from cloud.billing.catalogue import AnyPrices
 from cloud.billing.line import BillLine, total_fen
 from cloud.billing.segment import Segment, Terms
 from cloud.billing.tariff import Finding, Head
-from cloud.money import total
+from cloud.markettime import day_of
+from cloud.metering.register import rules_for
+from cloud.money import EXACT, total
+
+TICK_EXPONENT = -4  # canonical ticks are 0.1 Wh: ten thousand make a kWh on the meter's face
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,20 @@ class Register:
     start: Decimal | None
     end: Decimal | None
     batch_ids: tuple[int, ...]
+
+    @property
+    def moved(self) -> Decimal | None:
+        """Compute what the register counted, over the top of its range too; None when it was not read at both ends."""
+        if self.start is None or self.end is None:
+            return None
+        moved = EXACT.subtract(self.end, self.start)
+        top = EXACT.scaleb(Decimal(rules_for(day_of(self.start_at)).rollover_ticks), TICK_EXPONENT)
+        return EXACT.add(moved, top) if moved < 0 else moved
+
+    @property
+    def moved_kwh(self) -> Decimal | None:
+        """Multiply that by the multiplier."""
+        return None if self.moved is None else EXACT.multiply(self.moved, Decimal(self.multiplier))
 
 
 @dataclass(frozen=True, slots=True)

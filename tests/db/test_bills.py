@@ -278,6 +278,23 @@ def test_registers_are_shown_with_their_multiplier_and_compared(conn: Conn) -> N
     assert kept.findings == ()
 
 
+def test_a_register_that_rolled_over_agrees_with_the_intervals(conn: Conn) -> None:
+    """A meter shows six digits of kWh; behind 999999 comes 0."""
+    fill(conn)
+    start, end = month_bounds(AUGUST)
+    install(conn, start - timedelta(days=400))
+    wh = sum(CURVE) * 31
+    read(conn, start, 10**10 - 1000, 0)
+    read(conn, end, wh * 10 // MULTIPLIER - 1000, 0)
+
+    kept = load(conn, billing.bill_month(conn, ACCOUNT, AUGUST, NOW).bill_id)
+
+    active = next(each for each in kept.registers if each.register == "ea_imp")
+    assert (active.start, active.moved_kwh) == (Decimal("999999.9000"), Decimal(wh) / 1000)
+    assert kept.findings == ()
+    assert verify(bill_text(kept).encode()).is_right
+
+
 def test_registers_that_do_not_agree_with_the_intervals_are_a_finding(conn: Conn) -> None:
     fill(conn)
     start, end = month_bounds(AUGUST)

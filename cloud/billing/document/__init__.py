@@ -24,7 +24,7 @@ from cloud.billing.document.overview import correction, kwh_by_period, months, o
 from cloud.billing.facts import Bill, RatedSegment, Register
 from cloud.billing.labels import WORDS, Language, word
 from cloud.billing.line import PERIODS
-from cloud.money import EXACT, rounded
+from cloud.money import rounded
 
 __all__ = ["BillDocument", "bill_document", "how"]
 
@@ -80,11 +80,7 @@ def _status(bill: Bill, language: Language) -> str:
 
 def _register_row(each: Register, language: Language) -> RegisterRow:
     start, end = (_register_figure(value, language) for value in (each.start, each.end))
-    if each.start is None or each.end is None:
-        measured = Figure("—", "")
-    else:
-        moved = EXACT.subtract(each.end, each.start)
-        measured = figures.number(EXACT.multiply(moved, Decimal(each.multiplier)))
+    measured = Figure("—", "") if each.moved_kwh is None else figures.number(each.moved_kwh)
     return RegisterRow(
         each.meter_id,
         each.supply_point_id,

@@ -88,13 +88,10 @@ def _registers(bill: Bill) -> Step:
     for each in bill.registers:
         if each.register != IMPORT_REGISTER:
             continue
-        if each.start is None or each.end is None:
+        if each.moved_kwh is None:
             unread.add(each.supply_point_id)
             continue
-        if each.end < each.start:
-            return judged("registers", [f"{each.meter_id}: register goes from {each.start} to {each.end}"])
-        kwh = EXACT.multiply(EXACT.subtract(each.end, each.start), Decimal(each.multiplier))
-        moved_kwh[each.supply_point_id] = EXACT.add(moved_kwh[each.supply_point_id], kwh)
+        moved_kwh[each.supply_point_id] = EXACT.add(moved_kwh[each.supply_point_id], each.moved_kwh)
     if not bill.registers:
         return note("registers_none")
     known = {finding.rule for finding in bill.findings}
