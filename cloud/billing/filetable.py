@@ -6,9 +6,11 @@ Errors name the file, the key and what is allowed, so that an analyst can mend t
 from __future__ import annotations
 
 import datetime
+import keyword
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from types import MappingProxyType
 from typing import NoReturn, TypeVar
 
@@ -22,10 +24,13 @@ TEXT = MappingProxyType({"type": "string", "minLength": 1, "maxLength": TEXT_LEN
 DECIMAL = MappingProxyType(
     {"type": "string", "pattern": "^[+-]?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)$", "maxLength": DECIMAL_LENGTH_MAX}
 )
+ID = MappingProxyType({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"})
 DATE = MappingProxyType({"type": "string", "format": "date"})
 TABLE = MappingProxyType({"type": "object"})
 TABLES = MappingProxyType({"type": "array", "minItems": 1})
 
+_DECIMAL = re.compile(str(DECIMAL["pattern"]))
+_ID = re.compile(str(ID["pattern"]))
 _T = TypeVar("_T")
 
 STRUCTURES = ("single_part", "two_part")
@@ -100,6 +105,13 @@ class FileTable:
         """Read a text that may be absent."""
         return self._optional(key, self.text(key)) if self._relax(key, TEXT) else ""
 
+    def id(self, key: str) -> str:
+        """Read a name that may stand in an address and as the name of a file."""
+        value = self.take(key, ID)
+        if not isinstance(value, str) or not _ID.fullmatch(value):
+            self.refuse(key, value, "letters, digits, . _ - of ASCII, a letter or digit first, at most 100")
+        return value
+
     def choice(self, key: str, allowed: Collection[str]) -> str:
         """Read one of a few words."""
         value = self.take(key, {"enum": sorted(allowed)})
@@ -142,13 +154,13 @@ class FileTable:
 
     def exact(self, key: str, text: str) -> Decimal:
         """Turn a text of this table into an exact number."""
-        try:
-            number = Decimal(text)
-        except InvalidOperation:
-            self.refuse(key, text, 'a decimal in quotes, for example "0.398598"')
-        if not number.is_finite() or len(text) > DECIMAL_LENGTH_MAX or "e" in text.lower():
-            self.refuse(key, text, f"plain digits, at most {DECIMAL_LENGTH_MAX} characters")
-        return number
+        if len(text) > DECIMAL_LENGTH_MAX or not _DECIMAL.fullmatch(text):
+            self.refuse(
+                key,
+                text,
+                f'a decimal of plain digits, for example "0.398598", at most {DECIMAL_LENGTH_MAX} characters',
+            )
+        return Decimal(text)
 
     def day(self, key: str) -> datetime.date:
         """Read a date, written YYYY-MM-DD without quotes."""
@@ -234,6 +246,7 @@ class FileTable:
 def item_name(table: FileTable) -> str:
     """Read the key `item`: a name that formulas may use."""
     item = table.text("item")
-    if not item.isidentifier() or not item.isascii() or item in FORMULA_WORDS:
+    is_name = item.isidentifier() and item.isascii() and not keyword.iskeyword(item)
+    if not is_name or item in FORMULA_WORDS:
         table.refuse("item", item, "a name of letters, digits and _, which formulas may use")
     return item

@@ -54,7 +54,7 @@ def _head(table: FileTable, kind: str, sha256: str) -> Head:
         table.refuse("effective_to", end, f"absent, or a day after effective_from {first}")
     return Head(
         kind=kind,
-        id=table.text("id"),
+        id=table.id("id"),
         version=table.integer("version", 1, 9999),
         sha256=sha256,
         title=table.text("title"),

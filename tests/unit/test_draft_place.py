@@ -67,3 +67,32 @@ def test_a_draft_of_one_option_leaves_the_other_options_in_force() -> None:
     before = draft.in_force_before(ladder, KNOWN, AUGUST)
     assert before is not None
     assert before.head.origin == "hebei-residential-ladder@1"
+
+
+@pytest.mark.parametrize("name", ["../../outside", "a/b", "..", "电价", "a b", "-a", "x" * 101, 'x"onload=1'])
+def test_an_id_is_a_name_for_an_address_and_a_file(name: str) -> None:
+    """The evidence of a bill has a file of this name, and the page of the file an address with it."""
+    quoted = name.replace('"', '\\"')
+    (problem,) = read(
+        text_of("jibei-funds").replace('id = "jibei-funds"', f'id = "{quoted}"'), KNOWN
+    ).problems
+
+    assert problem.key == "id"
+
+
+@pytest.mark.parametrize("price", ["0.02_406", " 0.02", "０.０２", "2e-2", "NaN", "0.02\\n"])
+def test_a_price_is_plain_digits(price: str) -> None:
+    text = text_of("jibei-transmission").replace('"0.1803"', f'"{price}"', 1)
+
+    (problem,) = read(text, KNOWN).problems
+
+    assert problem.key.endswith("energy_yuan_per_kwh")
+
+
+@pytest.mark.parametrize("item", ["in", "lambda", "None", "a-b", "kwh"])
+def test_an_item_is_a_name_that_a_formula_may_use(item: str) -> None:
+    text = re.sub(r'^item = "[^"]*"', f'item = "{item}"', text_of("jibei-funds"), count=1, flags=re.MULTILINE)
+
+    (problem,) = read(text, KNOWN).problems
+
+    assert problem.key.endswith("item")
