@@ -9,32 +9,42 @@ from fractions import Fraction
 from cloud.cases.clearing_listing import OFFER, SHARING, TAKERS, rate_listing
 from cloud.cases.clearing_rolling import rate_rolling
 from cloud.cases.clearing_scale import MWH, PRICE, Scale, names_of, order_of_time, scale_of
-from cloud.cases.work import Work
+from cloud.cases.work import Work, by_row
 from cloud.market import auction
 from cloud.market.auction import AtMargin, Order, PriceRule, Side
 from cloud.money import EXACT, total
 
 RULE = "发改能源规〔2025〕1656号 annex 4, 5 · §7.3"
 BUYS, SELLS = "buy_orders bids buyers demand buys", "sell_orders asks sellers offers supply sells"
+BENCHMARK = "benchmark_price base_price coal_benchmark_price"
 RULES = {
     "midpoint_of_last_pair": "mid_last", "midpoint": "mid_last", "mid": "mid_last", "mid_last": "mid_last", "last_pair_midpoint": "mid_last", "midpoint_last_pair": "mid_last",
     "seller_marginal_price": "seller", "sellers_marginal_price": "seller", "seller_marginal": "seller", "seller": "seller", "last_sell_price": "seller", "last_seller_price": "seller", "marginal_sell_price": "seller", "sell_marginal_price": "seller", "sell_price_of_last_pair": "seller", "seller_price": "seller", "marginal_seller": "seller", "seller_price_of_last_pair": "seller", "last_ask": "seller", "sellers_marginal": "seller",
     "buyer_marginal_price": "buyer", "buyers_marginal_price": "buyer", "buyer_marginal": "buyer", "buyer": "buyer", "last_buy_price": "buyer", "last_buyer_price": "buyer", "marginal_buy_price": "buyer", "buy_marginal_price": "buyer", "buy_price_of_last_pair": "buyer", "buyer_price": "buyer", "marginal_buyer": "buyer", "buyer_price_of_last_pair": "buyer", "last_bid": "buyer", "buyers_marginal": "buyer",
     "marginal": "marginal", "cross_or_mid": "cross_or_mid",
-    "pair": "pair", "pair_midpoint": "pair", "midpoint_of_pair": "pair", "midpoint_of_each_pair": "pair", "each_pair": "pair", "each_pair_midpoint": "pair", "pair_average": "pair", "pair_mean": "pair", "mean_of_pair": "pair", "high_low": "pair", "high_low_matching": "pair", "pairwise_midpoint": "pair", "midpoint_per_pair": "pair", "average_of_pair": "pair", "high_low_pairing": "pair", "pairwise": "pair", "per_pair_midpoint": "pair", "high_low_match": "pair", "pair_price": "pair", "高低匹配": "pair",
+    "pair": "pair", "pair_midpoint": "pair", "midpoint_of_pair": "pair", "midpoint_of_each_pair": "pair", "each_pair": "pair", "each_pair_midpoint": "pair", "pair_average": "pair", "pair_mean": "pair", "mean_of_pair": "pair", "high_low": "pair", "high_low_matching": "pair", "pairwise_midpoint": "pair", "midpoint_per_pair": "pair", "average_of_pair": "pair", "high_low_pairing": "pair", "pairwise": "pair", "per_pair_midpoint": "pair", "high_low_match": "pair", "pair_price": "pair", "高低匹配": "pair", "pay_as_matched": "pair", "as_matched": "pair",
 }  # fmt: skip
 
 
 def rate(work: Work) -> None:
-    """Work a case by the form its inputs have."""
+    """Work a case by the form its inputs have, or each of its rows."""
     work.rule = RULE
+    if work.is_list("rows"):
+        if work.has(BENCHMARK):
+            _limits(work)
+        by_row(work, _one)
+    else:
+        _one(work)
+
+
+def _one(work: Work) -> None:
     if work.has("resting_sell_orders resting_buy_orders resting_orders"):
         rate_rolling(work)
     elif work.has(OFFER) and work.is_list(TAKERS):
         rate_listing(work)
     elif work.is_list(BUYS) or work.is_list(SELLS):
         _auction(work)
-    elif work.has("benchmark_price base_price coal_benchmark_price"):
+    elif work.has(BENCHMARK):
         _limits(work)
     else:
         work.tables(BUYS)
@@ -235,14 +245,11 @@ def _fills(
 
 def _limits(work: Work) -> None:
     """Price limits around a benchmark (基准价 ± 20 %)."""
-    base = work.decimal("benchmark_price base_price coal_benchmark_price")
-    band = (
-        work.number_or(20, "band_pct limit_pct floating_pct") / 100
-        if work.has("band_pct limit_pct floating_pct")
-        else work.number_or("0.2", "band band_ratio")
-    )
+    base = work.decimal(BENCHMARK)
+    band = work.ratio_or("0.2", "band band_ratio limit limit_ratio floating floating_ratio")
     low, high = EXACT.multiply(base, 1 - band), EXACT.multiply(base, 1 + band)
     work.put("lower_limit", low, "benchmark x (1 - band)")
     work.put("upper_limit", high, "benchmark x (1 + band)")
     if work.has("price"):
-        work.put("within_limits", low <= work.decimal("price") <= high, "lower <= price <= upper")
+        within = low <= work.decimal("price") <= high
+        work.put("within_limits", within, "lower <= price <= upper")

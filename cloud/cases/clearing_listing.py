@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
+
 from cloud.cases.clearing_scale import MWH, Scale, names_of, order_of_time
 from cloud.cases.work import Work
 from cloud.market import listing
@@ -41,10 +44,33 @@ def rate_listing(work: Work) -> None:
     price = offer.decimal_or(None, "price listed_price offer_price price_yuan_per_mwh listing_price")
     scale = Scale([], [quantity, *asked])
     listed = _listing(work, scale.kwh(quantity), scale)
+    for sharing, name in ((Sharing.TIME, "time_order"), (Sharing.PRORATA, "pro_rata")):
+        rows = _rows(work, replace(listed, sharing=sharing), takers, price, scale)
+        work.put_rows(f"{name}_allocations", rows, also=name)
+        each = [row.results.named["mwh"].value for row in rows]
+        work.put(f"allocation_{name}", list(each), FORMULAS[sharing], also=f"{name} {name}_allocation allocated_{name}")
+    rows = _rows(work, listed, takers, price, scale)
+    work.put_rows("allocations", rows)
+    order = order_of_time(takers)
+    in_time = [row for _, row in sorted(zip(order, rows, strict=True), key=lambda each: each[0])]
+    work.put_rows("fills", [row for row in in_time if row.results.named["mwh"].value])
+    each_mwh = [row.decimal_result("mwh") for row in rows]
+    work.put("allocated_mwh", list(each_mwh), FORMULAS[listed.sharing])
+    people = names_of(takers)
+    work.put("allocation_by_taker", dict(zip(people, each_mwh, strict=True)), FORMULAS[listed.sharing])
+    work.put("total_mwh", total(each_mwh), "sum")
+    work.put("remaining_mwh", EXACT.subtract(quantity, total(each_mwh)), "offer - allocated")
+    if price is not None:
+        work.put("price", price, "the listed price")
+        work.put_money("total_amount", EXACT.multiply(price, total(each_mwh)), "price x total_mwh")
+
+
+def _rows(work: Work, listed: Listing, takers: list[Work], price: Decimal | None, scale: Scale) -> list[Work]:
+    """What each taker gets, in the order of the case."""
+    asked = [row.not_negative(ASKED) for row in takers]
     order, people = order_of_time(takers), names_of(takers)
     in_time = sorted(range(len(takers)), key=lambda index: order[index])
-    takes = [Take(str(index), people[index], scale.kwh(asked[index])) for index in in_time]
-    result = listing.taken(listed, takes)
+    result = listing.taken(listed, [Take(str(index), people[index], scale.kwh(asked[index])) for index in in_time])
     got = {int(each.take_id): each for each in result.takes}
     rows = []
     for index, person in enumerate(people):
@@ -55,22 +81,15 @@ def rate_listing(work: Work) -> None:
         row.put("unfilled_mwh", EXACT.subtract(asked[index], mwh), "ask - allocated")
         row.put("rejected", got[index].refusal not in (None, Refusal.LISTING_CLOSED))
         if price is not None:
+            row.put("price", price, "the listed price")
             row.put_money("amount", EXACT.multiply(price, mwh), "listed price x mwh")
         rows.append(row)
-    work.put_rows("allocations", rows)
-    each_mwh = [scale.mwh(got[index].quantity_kwh) for index in range(len(people))]
-    work.put("allocated_mwh", list(each_mwh), FORMULAS[listed.sharing])
-    work.put("allocation_by_taker", dict(zip(people, each_mwh, strict=True)), FORMULAS[listed.sharing])
-    work.put("total_mwh", total(each_mwh), "sum")
-    work.put("remaining_mwh", scale.mwh(result.remaining_kwh), "offer - allocated")
-    if price is not None:
-        work.put("price", price, "the listed price")
-        work.put_money("total_amount", EXACT.multiply(price, total(each_mwh)), "price x total_mwh")
+    return rows
 
 
 def _listing(work: Work, quantity_kwh: int, scale: Scale) -> Listing:
     """The listing with its rule of sharing; its lister is none of the takers."""
-    names = "allocation allocation_rule mode rule_of_allocation sharing allocation_method method"
+    names = "allocation allocation_rule mode rule_of_allocation sharing allocation_method method rule"
     return Listing(
         "\0",
         Side.SELL,

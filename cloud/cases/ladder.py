@@ -16,8 +16,12 @@ PRICE = "price price_per_kwh flat_price"
 BEFORE = "cumulative_kwh_before cumulative_before_kwh kwh_before cumulative_kwh year_to_date_kwh_before used_before_kwh"
 KWH = "kwh month_kwh energy_kwh kwh_by_period consumption_kwh total_kwh year_kwh annual_kwh"
 TOU = "tou_prices tou tier1_tou tier_1_tou tou_tier_1 base_tou_prices tier_1_tou_prices tou_base_prices period_prices tier1_tou_prices first_tier_tou_prices tou_price prices"
+INCREMENT = "increment price_increment tier_increment increment_price"
+DIFFERENCE = "price_difference price_adjustment voltage_price_difference price_change"
+LESS = "price_reduction price_lower_by lower_by"
 INCREMENTS = "tier_increments increments increment_prices tier_increment_prices"
 COMBINED = "combined_price combined_meter_price shared_meter_price non_ladder_price joint_meter_price flat_rate_price he_biao_price collective_price 合表"
+EXTRA_YEAR = "extra_kwh_per_tier_year household_extra_kwh_year extra_kwh_per_year extra_kwh_year"
 EXTRA = "extra_kwh_per_tier_month household_extra_kwh_month extra_kwh_per_month large_household_extra_kwh_month extra_kwh_per_tier_per_month extra_kwh_month additional_kwh_per_tier_month"
 MONTHS_OF_YEAR = 12
 
@@ -121,13 +125,12 @@ def _limits(work: Work, tiers: list[Work]) -> list[Decimal]:
     monthly = _is_monthly(work, tiers)
     extra = _extra(work)
     months = work.number_or(
-        1 if monthly else MONTHS_OF_YEAR, "months_in_service months_of_year service_months months_in_period"
+        1 if monthly else MONTHS_OF_YEAR, "months_in_service months_of_year service_months months_in_period months_in_year months_in_use months"
     )
-    if extra:
-        limits = [
-            EXACT.add(limit, EXACT.multiply(extra, Decimal(1 if monthly else MONTHS_OF_YEAR)))
-            for limit in limits
-        ]
+    more = EXACT.multiply(extra, Decimal(1 if monthly else MONTHS_OF_YEAR))
+    if work.has(EXTRA_YEAR) and not monthly:
+        more = work.decimal(EXTRA_YEAR)
+    limits = [EXACT.add(limit, more) for limit in limits]
     if monthly and months != 1:
         limits = [EXACT.multiply(limit, months) for limit in limits]
     elif not monthly and months != MONTHS_OF_YEAR:
@@ -156,8 +159,9 @@ def _extra(work: Work) -> Decimal:
     persons = "persons household_persons household_size people residents"
     if not work.has(EXTRA):
         if work.flag(False, "large_household is_large_household multi_person_household"):
-            return Decimal(100)
-        return Decimal(100) if work.has(persons) and work.decimal(persons) >= 5 else Decimal(0)
+            return work.number_or(100, EXTRA)
+        is_large = work.has(persons) and work.decimal(persons) >= 5
+        return work.number_or(100, EXTRA) if is_large else Decimal(0)
     least = work.number_or(
         5,
         "large_household_from_persons persons_from min_persons persons_threshold large_household_persons large_household_from",
@@ -173,8 +177,9 @@ def _extra(work: Work) -> Decimal:
 
 
 def _month(work: Work, before_given: Decimal | None = None) -> None:
-    if work.has(COMBINED) and not work.has(TIERS):
-        work.put_money("total", EXACT.multiply(_whole(work), work.decimal(COMBINED)), "kwh x combined_price")
+    one_price = COMBINED if work.has(COMBINED) else PRICE
+    if work.has(one_price) and not work.has(TIERS):
+        work.put_money("total", EXACT.multiply(_whole(work), work.decimal(one_price)), "kwh x price")
         return
     tiers = work.tables(TIERS)
     if not tiers:
@@ -185,18 +190,20 @@ def _month(work: Work, before_given: Decimal | None = None) -> None:
     if monthly:
         before = Decimal(0) if before_given is not None else work.number_or(0, BEFORE)
     kwh = _whole(work)
-    split = tier_kwh(limits, before, kwh) if limits else (kwh,)
+    free = _free_kwh(work, kwh)
+    billed = kwh if _is_refunded(work) else EXACT.subtract(kwh, free)
+    split = tier_kwh(limits, before, billed) if limits else (billed,)
     work.put("tier_limits_kwh", list(limits), "upper limits of the tiers")
     work.put("tier_kwh", list(split), "split at the limits, from cumulative_kwh_before on")
-    work.put("cumulative_kwh_after", EXACT.add(before, kwh), "cumulative_kwh_before + kwh")
+    work.put("cumulative_kwh_after", EXACT.add(before, billed), "cumulative_kwh_before + kwh")
     reached = [number for number, part in enumerate(split, 1) if part]
     work.put("tier_reached", Decimal(reached[-1] if reached else _tier_at(limits, before)), "")
     amount = _with_tou(work, tiers, split) if _is_tou(work, tiers) else _plain(work, tiers, split)
-    amount = EXACT.subtract(amount, _free(work, tiers, kwh))
+    amount = EXACT.subtract(amount, _free(work, tiers, (kwh, free), (before, limits)))
     work.put(
         "total",
         amount,
-        "sum of the tiers" + (" - free_amount" if "free_amount" in work.results.named else ""),
+        "sum of the tiers" + (" - free_amount" if free and billed == kwh else ""),
     )
     if kwh:
         work.put("average_price", work.rounded(Fraction(amount) / Fraction(kwh), "price"), "total / kwh")
@@ -213,13 +220,13 @@ def _tier_at(limits: list[Decimal], before: Decimal) -> int:
 
 def _is_tou(work: Work, tiers: list[Work]) -> bool:
     return bool(_periods(work)) and (
-        work.is_table(TOU) or any(tier.own("peak_price peak prices tou_prices") for tier in tiers)
+        work.is_table(TOU) or work.has("peak_price valley_price") or any(tier.own("peak_price peak prices tou_prices") for tier in tiers)
     )
 
 
 def _plain(work: Work, tiers: list[Work], split: tuple[Decimal, ...]) -> Decimal:
     charges = [
-        tier.money(EXACT.multiply(part, tier.decimal(PRICE))) for tier, part in zip(tiers, split, strict=True)
+        tier.money(EXACT.multiply(part, _price(tier))) for tier, part in zip(tiers, split, strict=True)
     ]
     for number, charge in enumerate(charges, 1):
         also = f"tier{number}_charge charge_tier_{number}"
@@ -242,7 +249,7 @@ def _with_tou(work: Work, tiers: list[Work], split: tuple[Decimal, ...]) -> Deci
     """The first tier's period prices on all energy, and the increments on the energy of the tiers above it."""
     periods = _periods(work)
     by_tier = [_tier_prices(tier) for tier in tiers]
-    base = work.numbers(TOU) if work.is_table(TOU) else by_tier[0]
+    base = _base_prices(work) or by_tier[0]
     for name in periods:
         if name not in base:
             work.bad(work.here(f"tou_prices.{name}"), "is missing", "a price for every period with energy")
@@ -256,6 +263,7 @@ def _with_tou(work: Work, tiers: list[Work], split: tuple[Decimal, ...]) -> Deci
     work.put("tou_charge", total(charges.values()), "sum of the periods")
     work.put("increment_charge", total(added), "tier_kwh x increment")
     work.put("tier_increment_charge", list(added), "tier_kwh x increment", kind="money")
+    work.put("tier_increment_charge_by_tier", [Decimal("0.00"), *added], "0 for the first tier", kind="money")
     work.put("tier_increments", list(increments), "")
     for number, charge in enumerate(added, 2):
         work.put(
@@ -266,6 +274,14 @@ def _with_tou(work: Work, tiers: list[Work], split: tuple[Decimal, ...]) -> Deci
             also=f"tier{number}_increment_charge increment_charge_tier_{number} tier_{number}_increment increment_charge_tier{number}",
         )
     return EXACT.add(total(charges.values()), total(added))
+
+
+def _base_prices(work: Work) -> dict[str, Decimal]:
+    """The first tier's prices by period: an object, or one input per period."""
+    if work.is_table(TOU):
+        return {name.removesuffix("_price"): price for name, price in work.numbers(TOU).items()}
+    names = ("tip", "peak", "flat", "valley", "deep")
+    return {name: work.decimal(f"{name}_price") for name in names if work.has(f"{name}_price")}
 
 
 def _increments(
@@ -285,8 +301,9 @@ def _increments(
         return found
     if work.is_table(INCREMENTS):
         return [value for value in work.numbers(INCREMENTS).values() if value][:count]
-    if all(tier.own("increment price_increment") for tier in tiers[1:]):
-        return [tier.decimal("increment price_increment") for tier in tiers[1:]]
+    if all(tier.own(INCREMENT) for tier in tiers[1:]):
+        tiers[0].note(INCREMENT)
+        return [tier.decimal(INCREMENT) for tier in tiers[1:]]
     if all(prices for prices in by_tier[1:]) and base:
         name = next(iter(base))
         return [EXACT.subtract(prices[name], base[name]) for prices in by_tier[1:]]
@@ -294,14 +311,44 @@ def _increments(
     return [EXACT.subtract(tier.decimal(PRICE), first) for tier in tiers[1:]]
 
 
-def _free(work: Work, tiers: list[Work], kwh: Decimal) -> Decimal:
-    """Free energy of low-income households: refunded at the first tier's price."""
-    names = "free_kwh_per_month free_kwh free_kwh_month free_quota_kwh"
-    if not work.has(names):
+FREE = "free_kwh_per_month free_kwh free_kwh_month free_quota_kwh"
+
+
+def _free_kwh(work: Work, kwh: Decimal) -> Decimal:
+    if not work.has(FREE):
         return Decimal(0)
-    free = min(kwh, EXACT.multiply(work.decimal(names), work.number_or(1, "free_months")))
-    prices = _tier_prices(tiers[0])
-    price = tiers[0].decimal(PRICE) if tiers[0].own(PRICE) else next(iter(prices.values()))
+    return min(kwh, EXACT.multiply(work.decimal(FREE), work.number_or(1, "free_months")))
+
+
+def _is_refunded(work: Work) -> bool:
+    """Free energy is not billed; a refund at the first tier's price only where the rule says so, or by time of use."""
+    says = any(word in work.case.rule.lower() for word in ("refund", "first tier", "first-tier", "tier 1", "返还", "第一档"))
+    return says or bool(_periods(work))
+
+
+def _free(
+    work: Work, tiers: list[Work], energy: tuple[Decimal, Decimal], ladder: tuple[Decimal, list[Decimal]]
+) -> Decimal:
+    """What free energy of low-income households saves; what is still to be taken off the charge for it."""
+    if not work.has(FREE):
+        return Decimal(0)
+    (kwh, free), (before, limits) = energy, ladder
     work.put("free_kwh", free, "min(kwh, free_kwh_per_month)")
     work.put("billed_kwh", EXACT.subtract(kwh, free), "kwh - free_kwh")
-    return work.put_money("free_amount", EXACT.multiply(free, price), "free_kwh x first tier's price")
+    if _is_refunded(work):
+        prices = _tier_prices(tiers[0])
+        price = _price(tiers[0]) if tiers[0].own(PRICE) else next(iter(prices.values()))
+        return work.put_money("free_amount", EXACT.multiply(free, price), "free_kwh x first tier's price")
+    parts = (tier_kwh(limits, before, each) if limits else (each,) for each in (kwh, EXACT.subtract(kwh, free)))
+    whole, billed = (
+        total(work.money(EXACT.multiply(part, _price(tier))) for tier, part in zip(tiers, split, strict=True))
+        for split in parts
+    )
+    work.put("free_amount", EXACT.subtract(whole, billed), "charge of all kWh - charge of billed_kwh", kind="money")
+    return Decimal(0)
+
+
+def _price(tier: Work) -> Decimal:
+    """The price of a tier, with what a voltage level adds to every tier's price."""
+    more = EXACT.subtract(tier.number_or(0, DIFFERENCE), tier.number_or(0, LESS))
+    return EXACT.add(tier.decimal(PRICE), more)

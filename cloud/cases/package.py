@@ -7,23 +7,25 @@ from fractions import Fraction
 
 from cloud.billing import retail
 from cloud.billing.line import PERIODS
-from cloud.cases.work import Work
+from cloud.cases.work import Work, by_row
 from cloud.money import EXACT, total, yuan
 
 RULE = "§9.4"
-FIXED = "fixed_prices fixed_price fixed fixed_period_prices"
+FIXED = "fixed_prices fixed_price fixed fixed_period_prices single_price single_comprehensive_price comprehensive_price"
 LINKED = "linked_prices linked_price target_prices target_price linked target real_time_average_price day_ahead_average_price agency_price"
 LIMITS = "tou_ratio_limits ratio_limits tou_limits tou_ratio_correction correction_ratios"
-RATIOS = "tou_ratios tou_coefficients tou_multipliers ratio_set period_coefficients tou_ratio ratios"
+RATIOS = "tou_ratios tou_coefficients tou_multipliers ratio_set period_coefficients tou_ratio ratios period_ratios"
 KWH = "kwh kwh_by_period energy_kwh period_kwh mwh_by_period"
 MWH = "mwh quantity_mwh energy_mwh"
 CAP = "cap_price price_cap cap capped_price cap_average_price ceiling_price"
 PRICES = "prices period_prices price_by_period package_prices final_prices base_prices uncapped_prices"
 AVERAGE = "market_average_price average_price market_monthly_average_price market_average market_price monthly_average_price annual_average_price real_time_average_price day_ahead_average_price"
 REFERENCE = "reference_price reference ref_price upper_limit_price"
+BASE = "flat_price base_price"
 SHARE_PCT = "customer_share_pct share_pct customer_share_percent sharing_pct user_share_pct"
-SHARE = "customer_share share_ratio sharing_ratio user_share"
-SPREAD = "spread price_spread average_spread markup"
+SHARE = "customer_share share_ratio sharing_ratio user_share customer_share_ratio user_share_ratio share_of_customer"
+SPREAD = "spread price_spread average_spread markup spread_price"
+GUARANTEED = "guaranteed_amount minimum_amount guaranteed"
 QUANTUM = "0.000001"
 
 
@@ -31,10 +33,7 @@ def rate(work: Work) -> None:
     """Work a case: period prices where there are any, then fees; simple forms side by side."""
     work.rule = RULE
     if work.is_list("rows"):
-        rows = work.tables("rows")
-        for row in rows:
-            _one(row)
-        work.put_rows("rows", rows)
+        by_row(work, _one)
     else:
         _one(work)
 
@@ -53,9 +52,19 @@ def _one(work: Work) -> None:
             _fee(work, given)
     elif prices is None and work.has(CAP) and work.has(KWH):
         _fee_of_one(work)
-    if work.has(MWH) or not work.results.named or work.is_table("share"):
+    if work.has(GUARANTEED) and work.has(f"{SHARE_PCT} {SHARE}"):
+        _guaranteed(work)
+    elif work.has(MWH) or not work.results.named or work.is_table("share"):
         _simple(work)
     _green(work)
+
+
+def _guaranteed(work: Work) -> None:
+    """保底+分成: the customer's share of a revenue, at least the guaranteed amount."""
+    share = _share_of(work, SHARE_PCT, SHARE) or Decimal(0)
+    part = work.put_money("shared_amount", EXACT.multiply(work.decimal("revenue income"), share), "revenue x share")
+    amount = max(work.decimal(GUARANTEED), part)
+    work.put("amount", amount, "max(guaranteed_amount, revenue x share)", kind="money")
 
 
 def _share_of(work: Work, percent: str, ratio: str) -> Decimal | None:
@@ -89,12 +98,7 @@ def _formed(work: Work) -> dict[str, Decimal] | None:
         return _linked(work, linked_ratio)
     if work.is_table(RATIOS) and not work.has(MWH):
         return _multiplied(work)
-    if (
-        work.has(REFERENCE)
-        and work.has(AVERAGE)
-        and (work.has(SHARE_PCT) or work.has(SHARE))
-        and not work.has(MWH)
-    ):
+    if _is_shared(work) and not work.has(MWH):
         return _shared(work, {"flat": Decimal(1)})
     if work.is_table(FIXED):
         prices = work.numbers(FIXED)
@@ -128,7 +132,7 @@ def _linked(work: Work, ratio: Decimal) -> dict[str, Decimal]:
 def _multiplied(work: Work) -> dict[str, Decimal]:
     """A flat price, average + spread or shared price, multiplied by ratios of the periods."""
     ratios = work.numbers(RATIOS)
-    if work.has(REFERENCE) and work.has(AVERAGE) and (work.has(SHARE_PCT) or work.has(SHARE)):
+    if _is_shared(work):
         return _shared(work, ratios)
     if work.has(AVERAGE) and work.has(SPREAD):
         average, spread = work.decimal(AVERAGE), work.decimal(SPREAD)
@@ -146,9 +150,22 @@ def _multiplied(work: Work) -> dict[str, Decimal]:
     return prices
 
 
+def _is_shared(work: Work) -> bool:
+    """Whether a spread is shared: below a reference price, by the market's average or as it is stated."""
+    if not work.has(f"{SHARE_PCT} {SHARE}"):
+        return False
+    return (work.has(REFERENCE) and work.has(f"{AVERAGE} {SPREAD}")) or (work.has(BASE) and work.has(SPREAD))
+
+
+def _reference_and_average(work: Work) -> tuple[Decimal, Decimal]:
+    reference = work.decimal(REFERENCE if work.has(REFERENCE) else BASE)
+    average = work.decimal(AVERAGE) if work.has(AVERAGE) else EXACT.subtract(reference, work.decimal(SPREAD))
+    return reference, average
+
+
 def _shared(work: Work, ratios: dict[str, Decimal]) -> dict[str, Decimal]:
     """价差分成: reference x ratio - (reference - average) x share + floating."""
-    reference, average = work.decimal(REFERENCE), work.decimal(AVERAGE)
+    reference, average = _reference_and_average(work)
     share = _share_of(work, SHARE_PCT, SHARE) or Decimal(0)
     floating = work.number_or(0, "floating floating_price float_price floating_amount price_floating")
     spread = EXACT.subtract(reference, average)
@@ -293,10 +310,11 @@ def _simple(work: Work) -> None:
         )
     part = work.table("share") if work.is_table("share") else work
     share = _share_of(part, SHARE_PCT, SHARE) if part is not work or not work.is_table("share") else None
-    if share is not None and part.has(REFERENCE) and part.has(AVERAGE):
-        price = retail.shared_price(part.decimal(REFERENCE), part.decimal(AVERAGE), share)
+    if share is not None and _is_shared(part):
+        price = retail.shared_price(*_reference_and_average(part), share)
         price = EXACT.add(price, part.number_or(0, "floating floating_price"))
-        work.put("share_price", price, "reference - (reference - market average) x share")
+        formula = "reference - (reference - market average) x share"
+        work.put("share_price", price, formula, also="price" if part is work else "")
         fees["share"] = work.put_money(
             "fee_share",
             EXACT.multiply(energy, price),
@@ -313,8 +331,9 @@ def _simple(work: Work) -> None:
         work.decimal(FIXED)
     cheapest = min(fees, key=lambda name: fees[name])
     work.put("cheapest", cheapest, "the smallest fee")
-    if len(fees) == 1:
-        work.put("fee", fees[cheapest], "", kind="money")
+    form = "fixed_linked" if set(fees) <= {"fixed", "fixed_linked"} and "fixed_linked" in fees else cheapest
+    if len(fees) == 1 or form == "fixed_linked":
+        work.put("fee", fees[form], f"fee_{form}", kind="money")
 
 
 def _green(work: Work) -> None:

@@ -6,22 +6,23 @@ from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 
-from cloud.cases.response_baseline import adjusted, baseline_of
-from cloud.cases.work import Work
+from cloud.cases.response_baseline import BEFORE_ACTUAL, adjusted, baseline_of
+from cloud.cases.work import Work, by_row
 from cloud.market import response
 from cloud.market.response import Band, Shortfall
 from cloud.money import EXACT, total, yuan
 
 RULE = "电力需求侧管理办法 发改运行规〔2023〕1283号 · §12"
-CLEARING = "clearing_price price price_per_kwh bid_price declared_price price_yuan_per_kwh"
+CLEARING = "clearing_price price price_per_kwh bid_price declared_price price_yuan_per_kwh energy_price called_price call_price"
 CAPS = "price_caps caps product_caps"
 CAP = "price_cap cap cap_price"
-RESPONSE = "response_kwh responded_kwh reduction_kwh actual_kwh effective_kwh actual_response_kwh called_kwh"
-RESPONSE_KW = "actual_kw response_kw actual_reduction_kw reduction_kw actual_response_kw"
-BID = "bid_kwh committed_kwh declared_kwh invited_kwh contracted_kwh commitment_kwh awarded_kwh cleared_kwh"
-BID_KW = "bid_kw committed_kw declared_kw awarded_kw contracted_kw cleared_kw commitment_kw"
-LOW = "band_low lower_ratio low_ratio min_ratio lower_band band_lower lower_limit_ratio payment_band_low"
-HIGH = "band_high upper_ratio high_ratio max_ratio upper_band band_upper upper_limit_ratio payment_band_high"
+RESPONSE = "response_kwh responded_kwh reduction_kwh actual_kwh effective_kwh actual_response_kwh called_kwh eligible_kwh actual_mwh response_mwh hourly_actual_kwh hourly_actual_mwh"
+RESPONSE_KW = "actual_kw response_kw actual_reduction_kw reduction_kw actual_response_kw actual_mw response_mw hourly_actual_kw hourly_actual_mw"
+BID = "bid_kwh committed_kwh declared_kwh invited_kwh contracted_kwh commitment_kwh awarded_kwh cleared_kwh bid_mwh"
+BID_KW = "bid_kw committed_kw declared_kw awarded_kw contracted_kw cleared_kw commitment_kw bid_mw"
+LOW = "band_low lower_ratio low_ratio min_ratio lower_band band_lower lower_limit_ratio payment_band_low unpaid_below lower_threshold min_response_ratio"
+HIGH = "band_high upper_ratio high_ratio max_ratio upper_band band_upper upper_limit_ratio payment_band_high paid_up_to upper_threshold max_response_ratio"
+LOW_ELSE, HIGH_ELSE = "lower_limit min minimum", "upper_limit max maximum"
 ACTUAL_KW = "actual_kw event_actual_kw event_kw actual_load_kw load_kw"
 HOURS = "interval_hours hours_per_interval interval_h"
 LEAST = "r1 penalty_ratio minimum_ratio assessment_ratio penalty_threshold_ratio"
@@ -32,10 +33,7 @@ def rate(work: Work) -> None:
     """Work a case: baseline, reduction, what counts, price, payment, penalty, pool; whatever its inputs have."""
     work.rule = RULE
     if work.is_list("rows"):
-        rows = work.tables("rows")
-        for row in rows:
-            _one(row)
-        work.put_rows("rows", rows)
+        rows = by_row(work, _one)
         for name in ("payment", "penalty", "net_payment"):
             found = [row.results.named[name].value for row in rows if name in row.results.named]
             amounts = [each for each in found if isinstance(each, Decimal)]
@@ -44,13 +42,25 @@ def rate(work: Work) -> None:
                     f"total_{name}", total(amounts), "sum of the rows", also=f"{name}_total total {name}"
                 )
         if work.has("pool pool_amount annual_pool"):
-            _pool(
-                work, [row.results.named["payment"].value for row in rows if "payment" in row.results.named]
-            )
+            _pool_of_rows(work, rows)
     else:
         _one(work)
         if not work.results.named:
             work.decimal(RESPONSE)
+
+
+def _pool_of_rows(work: Work, rows: list[Work]) -> None:
+    """What each row claims, or is to be paid, out of the pool."""
+    claim = "claim claim_amount claimed_amount entitlement"
+    claims = [
+        row.decimal(claim) if row.own(claim) else row.results.named["payment"].value
+        for row in rows
+        if row.own(claim) or "payment" in row.results.named
+    ]
+    _pool(work, claims)
+    paid = work.results.named["paid_amounts"].value
+    for row, amount in zip(rows, paid if isinstance(paid, list) else [], strict=False):
+        row.put("paid", amount, "claim, or pool x claim / sum of claims", kind="money", also="paid_amount amount allocated")
 
 
 def _one(work: Work) -> None:
@@ -134,31 +144,32 @@ def _eligible(work: Work, reduced: Fraction | None) -> Decimal | None:
         ratio = Fraction(actual) / Fraction(bid)
         work.put("response_ratio", work.rounded(ratio, "ratio"), "actual / bid")
         work.put("response_ratio_pct", work.rounded(ratio * 100, "percent"), "actual / bid x 100")
-    if not (work.has(LOW) or work.has(HIGH) or work.has("band_low_pct band_high_pct")):
+    # The limits of a day-of adjustment go by names of the same kind.
+    more = not work.has(BEFORE_ACTUAL)
+    lows, highs = f"{LOW} {LOW_ELSE if more else ''}", f"{HIGH} {HIGH_ELSE if more else ''}"
+    if not (work.has_ratio(lows) or work.has_ratio(highs)):
         return actual
-    low = (
-        EXACT.scaleb(work.decimal("band_low_pct"), -2)
-        if work.has("band_low_pct")
-        else work.number_or("0.8", LOW)
+    # A side of the band that the case does not give limits nothing.
+    band = Band(
+        work.ratio(lows) if work.has_ratio(lows) else Decimal(0),
+        work.ratio(highs) if work.has_ratio(highs) else None,
     )
-    high = (
-        EXACT.scaleb(work.decimal("band_high_pct"), -2)
-        if work.has("band_high_pct")
-        else work.number_or("1.2", HIGH)
-    )
-    found = response.eligible_kwh(actual, bid, Band(low, high))
+    found = response.eligible_kwh(actual, bid, band)
     work.put("eligible_kwh", found, "0 below low x bid; at most high x bid")
+    if not work.has(BID):
+        hours = work.number_or(1, "duration_hours hours event_hours")
+        work.put("eligible_kw", work.rounded(Fraction(found) / Fraction(hours), "power_kw"), "eligible_kwh / hours")
     work.put("qualified", bool(found), "actual >= low x bid")
     return found
 
 
 def _cap(work: Work) -> Decimal | None:
     if work.is_table(CAPS):
-        product = work.text("product event_type product_type")
-        caps = work.numbers(CAPS)
-        if product not in caps:
-            work.bad(work.here("product"), f"is {product!r}", ", ".join(caps))
-        return caps[product]
+        product = work.text("product event_type product_type response_type type")
+        listed, caps = work.raw(CAPS), work.numbers(CAPS)
+        if isinstance(listed, dict) and product in listed:
+            return caps.get(product)
+        work.bad(work.here("product"), f"is {product!r}", ", ".join(caps))
     return work.decimal_or(None, CAP)
 
 
@@ -220,9 +231,9 @@ def _capacity(work: Work) -> None:
 
 def _penalty(work: Work) -> None:
     """max(0, bid x R1 - actual) x clearing price x M, per hour or for the event."""
-    if not (work.has(LEAST) and work.has(MULTIPLE) and (work.has(BID) or work.has(BID_KW))):
+    if not (work.has_ratio(LEAST) and work.has_ratio(MULTIPLE) and (work.has(BID) or work.has(BID_KW))):
         return
-    rule = Shortfall(work.decimal(LEAST), work.decimal(MULTIPLE))
+    rule = Shortfall(work.ratio(LEAST), work.ratio(MULTIPLE))
     bids = _series(work, BID, BID_KW)
     actual = _series(work, RESPONSE, RESPONSE_KW)
     prices = (
@@ -251,6 +262,15 @@ def _series(work: Work, *names: str) -> list[Decimal]:
 
 
 def _net(work: Work) -> None:
+    """Payment less penalty; a penalty that the case states is part of the payment (§12.4)."""
+    stated = "penalty penalty_amount assessment_amount"
+    paid = work.results.named.get("payment")
+    if "penalty" not in work.results.named and work.has(stated) and paid is not None and isinstance(paid.value, Decimal):
+        less = EXACT.subtract(paid.value, work.decimal(stated))
+        work.put("gross_payment", paid.value, "kWh x paid_price", kind="money")
+        work.put("payment", less, "gross_payment - penalty", kind="money")
+        work.put("net_payment", less, "gross_payment - penalty", kind="money")
+        return
     payment, penalty = work.results.named.get("payment"), work.results.named.get("penalty")
     if (
         payment is not None

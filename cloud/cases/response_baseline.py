@@ -13,6 +13,8 @@ from cloud.money import EXACT, total
 
 DAYS_KW = "days_kw baseline_days_kw history_kw days history_days_kw reference_days_kw"
 
+DAY_TABLES = "days history_days baseline_days reference_days eligible_days"
+
 COUNT = "days_to_select select_days select_count days_selected number_of_days_to_select"
 
 DAILY = "daily_kwh day_energy_kwh daily_energy_kwh days_energy_kwh"
@@ -31,6 +33,8 @@ BASELINE = "baseline_kw raw_baseline_kw baseline unadjusted_baseline_kw event_ba
 
 
 def baseline_of(work: Work) -> tuple[Fraction, ...]:
+    if work.is_list(DAY_TABLES) and _holds_tables(work):
+        return _of_days(work)
     if work.has(DAYS_KW) and work.is_list(DAYS_KW):
         days = work.matrix(DAYS_KW)
         days = _chosen(work, days)
@@ -44,6 +48,38 @@ def baseline_of(work: Work) -> tuple[Fraction, ...]:
     if work.has(BASELINE):
         return (Fraction(work.decimal(BASELINE)),)
     return ()
+
+
+def _holds_tables(work: Work) -> bool:
+    raw = work.raw(DAY_TABLES)
+    return isinstance(raw, list) and bool(raw) and all(isinstance(each, dict) for each in raw)
+
+
+def _of_days(work: Work) -> tuple[Fraction, ...]:
+    """Days as objects: those marked as excluded are left out, then those with the most energy count."""
+    days = work.tables(DAY_TABLES)
+    energy, load = "kwh daily_kwh energy_kwh day_kwh", "event_kw interval_kw kw load_kw event_interval_kw values_kw"
+    left = [
+        number
+        for number, day in enumerate(days)
+        if not any(day.own(name) and day.flag(False, name) for name in ("excluded", "is_excluded", "event_day"))
+        and not (day.own("eligible") and not day.flag(True, "eligible"))
+    ]
+    count = work.integer(COUNT) if work.has(COUNT) else len(left)
+    if not 0 < count <= len(left):
+        work.bad(work.here("days_to_select"), f"is {count}", f"1 to {len(left)}")
+    points = [day.decimals(load) if day.is_list(load) else [day.decimal(load)] for day in days]
+    sums = [day.decimal(energy) if day.own(energy) else total(points[number]) for number, day in enumerate(days)]
+    picked = response.selected_days([sums[number] for number in left], count, _ranking(work))
+    chosen = [left[number] for number in picked]
+    work.put("selected_day_indexes", [Decimal(number) for number in chosen], "days with the largest energy")
+    dates = [day.text("date day") if day.own("date day") else f"#{number}" for number, day in enumerate(days)]
+    work.put("selected_dates", [dates[number] for number in chosen], "", also="selected_days days_used")
+    found = response.baseline_kw([points[number] for number in chosen])
+    _put_baseline(work, found)
+    if len(found) == 1:
+        work.put("baseline_kw", work.rounded(found[0], "power_kw"), "mean of the selected days")
+    return found
 
 
 def _put_baseline(work: Work, found: Sequence[Fraction]) -> None:
@@ -172,7 +208,10 @@ def adjusted(work: Work, baseline: tuple[Fraction, ...]) -> tuple[Fraction, ...]
     single = len(values) == 1 and not work.is_list(BASELINE) and not work.is_list(DAYS_KW)
     if values:
         work.put(
-            "adjusted_baseline_kw", values[0] if single else list(values), "baseline with day-of adjustment"
+            "adjusted_baseline_kw",
+            values[0] if single else list(values),
+            "baseline with day-of adjustment",
+            also="baseline_kw baseline",
         )
     return found
 
@@ -186,11 +225,11 @@ def _ratio_limits(work: Work) -> tuple[Decimal, Decimal]:
         part = EXACT.scaleb(work.decimal(percent), -2)
         return EXACT.subtract(Decimal(1), part), EXACT.add(Decimal(1), part)
     return (
-        work.number_or(
+        work.ratio_or(
             "0.8",
             "ratio_min ratio_low min_ratio lower_limit adjustment_min limit_low ratio_lower ratio_floor limit_lower",
         ),
-        work.number_or(
+        work.ratio_or(
             "1.2",
             "ratio_max ratio_high max_ratio upper_limit adjustment_max limit_high ratio_upper ratio_cap limit_upper",
         ),

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 
-from cloud.cases.settlement_shares import SURPLUS, allocated, calendar
-from cloud.cases.settlement_spot import ACTUAL, CONTRACTS, DAY_AHEAD, MWH, PRICE, put_spot, spot, spot_parts
+from cloud.cases.settlement_shares import MONTH, allocated, calendar, is_allocation
+from cloud.cases.settlement_spot import ACTUAL, CONTRACT, CONTRACTS, DAY_AHEAD, MWH, PRICE, contract_pairs, put_spot, spot, spot_parts
 from cloud.cases.work import Work
 from cloud.market.deviation import PricePick, SideRule, Tier, deviation_amount
 from cloud.money import EXACT, total, yuan
 
 RULE = "发改能源规〔2025〕976号 · §10"
+REGULATION = "up_regulation_average_price up_price pup price_up up_regulation_price down_regulation_average_price down_price pdn price_down down_regulation_price deviation_price k1 k2 u1 u2"
+# "generation - sum of contracts - mechanism energy": the rule takes mechanism energy out of the deviation.
+_MECHANISM_APART = re.compile(r"(?:generation|actual|上网电量|发电量)[^.;。；]*(?:[-−–－减扣]|less|minus|net of)[^.;。；]*(?:mechanism|机制)")
 
 
 def rate(work: Work) -> None:
     """Work a case by the inputs it has."""
     work.rule = RULE
-    if work.has(SURPLUS):
+    if is_allocation(work):
         allocated(work)
     elif work.is_list(
         "user_side user_side_lines user_lines user_amounts payers user_side_amounts"
@@ -29,11 +34,11 @@ def rate(work: Work) -> None:
         _by_period(work)
     elif work.has(DAY_AHEAD):
         spot(work)
-    elif work.has("mechanism_mwh") and not work.has(f"{CONTRACTS} {ACTUAL}"):
+    elif work.has("mechanism_mwh") and not work.has(f"{CONTRACTS} {CONTRACT} {ACTUAL}"):
         _mechanism(work)
     elif work.is_table("charges bill_lines components") or work.has("energy_charge"):
         _user_bill(work)
-    elif work.has("month settlement_month") and not work.has(ACTUAL):
+    elif work.has(f"{MONTH} from_month") and not work.has(ACTUAL):
         calendar(work)
     elif work.is_list("lines settlement_lines items"):
         _lines(work)
@@ -89,11 +94,20 @@ def _contract_lines(work: Work) -> tuple[Decimal, Decimal | None, list[Decimal]]
         ]
         work.put("contract_amounts", list(amounts), "mwh x price", kind="money")
         return energy, total(amounts), amounts
-    energy = work.number_or(0, "contract_mwh contract_quantity_mwh qc_mwh")
+    if work.is_list(CONTRACT):
+        return _contract_lists(work)
+    energy = work.number_or(0, CONTRACT)
     if not work.has("contract_price contract_average_price"):
         return energy, None, []
     amount = work.money(EXACT.multiply(energy, work.decimal("contract_price contract_average_price")))
     return energy, amount, [amount]
+
+
+def _contract_lists(work: Work) -> tuple[Decimal, Decimal | None, list[Decimal]]:
+    """Contracts as a list of quantities and a list of prices."""
+    amounts = [work.money(EXACT.multiply(mwh, price)) for mwh, price in contract_pairs(work)]
+    work.put("contract_amounts", list(amounts), "mwh x price", kind="money")
+    return total(work.decimals(CONTRACT)), total(amounts), amounts
 
 
 def _by_period(work: Work) -> None:
@@ -102,7 +116,7 @@ def _by_period(work: Work) -> None:
     if not (work.has(DAY_AHEAD) or any(row.own(DAY_AHEAD) for row in rows)):
         for row in rows:
             row.rule = work.rule
-            rate_row(row)
+            row.attempt(partial(rate_row, row))
         work.put_rows("rows", rows, also=names)
         found = [
             row.results.named[name].value
@@ -128,7 +142,11 @@ def _by_period(work: Work) -> None:
 
 def rate_row(row: Work) -> None:
     """One row without spot: lines, contracts and deviation."""
-    if row.own(CONTRACTS) or row.has(ACTUAL):
+    if is_allocation(row):
+        allocated(row)
+    elif row.own(MONTH) and not row.has(ACTUAL):
+        calendar(row)
+    elif row.own(CONTRACTS) or row.has(ACTUAL):
         _no_spot(row)
     elif row.own("mechanism_mwh"):
         _mechanism(row)
@@ -200,20 +218,33 @@ def _wholesale(work: Work) -> Decimal:
 
 
 def _no_spot(work: Work) -> None:
-    """A = sum of contracts + over x Pup x U1 - under x Pdn x U2; a generator mirrored with K1, K2, mechanism apart."""
+    """A = sum of contracts + over x Pup x U1 - under x Pdn x U2; a generator mirrored with K1, K2, mechanism apart.
+
+    Mechanism energy is taken out of the generation only where the rule of the case says so (§10.3 does not).
+    """
     work.rule = "§10.3"
     energy, amount, _ = _contract_lines(work)
-    actual, generator = work.decimal(ACTUAL), _is_generator(work)
-    mechanism = work.number_or(0, "mechanism_mwh") if generator else Decimal(0)
-    market = EXACT.subtract(actual, mechanism)
     if amount is not None:
         work.put("contract_charge", amount, "sum of Qc x Pc", kind="money")
     work.put("contract_mwh", energy, "sum of the contracts")
-    whole = EXACT.add(amount or Decimal(0), _deviation(work, energy, market, generator=generator))
-    work.put("market_total", whole, "contracts + deviation")
-    if generator and work.has("mechanism_mwh mechanism_price"):
-        whole = EXACT.add(whole, _mechanism(work))
-    work.put("total", whole, "contract_charge + deviation_amount")
+    has_mechanism = work.has("mechanism_price")
+    difference = _mechanism(work) if has_mechanism else Decimal(0)
+    words = ["contract_charge"]
+    whole = amount or Decimal(0)
+    generator = _is_generator(work)
+    if work.has(ACTUAL) or not has_mechanism or work.has(REGULATION):
+        market = work.decimal(ACTUAL)
+        if generator and work.has("mechanism_mwh") and _MECHANISM_APART.search(work.case.rule.lower()):
+            market = EXACT.subtract(market, work.decimal("mechanism_mwh"))
+        elif not has_mechanism:
+            work.note("mechanism_mwh")
+        whole = EXACT.add(whole, _deviation(work, energy, market, generator=generator))
+        words.append("deviation_amount")
+    work.put("market_total", whole, " + ".join(words))
+    whole = EXACT.add(whole, difference)
+    words += ["mechanism_difference"] if has_mechanism else []
+    work.put("total", whole, " + ".join(words))
+    actual = work.decimal_or(None, ACTUAL)
     if actual:
         average = work.rounded(Fraction(whole) / Fraction(actual), "price", "0.001")
         work.put("average_price", average, "total / actual_mwh")
@@ -304,7 +335,7 @@ def _balanced(work: Work) -> None:
         value
         for names in (
             "transmission td_amount td td_charge td_energy grid_amount grid",
-            "government_funds funds government_funds_amount",
+            "government_funds funds government_funds_amount funds_amount funds_charge",
             "system_operation",
             "line_loss",
             "environmental_value",

@@ -13,9 +13,19 @@ from cloud.money import EXACT, total, yuan
 
 SURPLUS = "surplus surplus_amount amount_to_allocate allocation_amount shared_amount total_surplus amount_to_share difference_to_allocate named_surplus"
 
-WEIGHTS = "weights participants users shares_by weight allocation_weights consumption_mwh_list allocation_keys weights_mwh weights_kwh"
+AMOUNT = "amount total_amount"
+WEIGHTS = "weights participants users shares_by weight allocation_weights consumption_mwh_list allocation_keys weights_mwh weights_kwh shares_mwh shares_kwh used_mwh used_kwh"
 
+MONTH = "month settlement_month statement_month"
 MONTH_DAYS_MAX = 31
+HOLIDAYS = "holidays public_holidays holiday_dates non_working_days days_off"
+MAKE_UP = "make_up_days make_up_working_days makeup_workdays makeup_working_days extra_workdays make_up_workdays extra_working_days working_weekends working_saturdays adjusted_working_days"
+
+
+def is_allocation(work: Work) -> bool:
+    """Say whether a named surplus is to be shared, or an amount over weights."""
+    shared = work.is_list(WEIGHTS) or work.is_table(WEIGHTS)
+    return work.has(SURPLUS) or (work.has(AMOUNT) and shared)
 
 
 def allocated(work: Work) -> None:
@@ -25,7 +35,7 @@ def allocated(work: Work) -> None:
     by_name = not work.is_list(WEIGHTS)
     scale = max((0, *(-int(each.as_tuple().exponent) for each in weights)))
     whole = [int(EXACT.scaleb(each, scale)) for each in weights]
-    surplus = work.decimal(SURPLUS)
+    surplus = work.decimal(SURPLUS if work.has(SURPLUS) else AMOUNT)
     fen = EXACT.scaleb(surplus, 2)
     if fen != int(fen):
         work.bad(work.here(SURPLUS.split()[0]), f"is {surplus}", "a whole number of fen")
@@ -59,6 +69,7 @@ def allocated(work: Work) -> None:
         "round(surplus x weight / sum of weights); the last takes the remainder",
         kind="money",
     )
+    work.put("share_list", list(amounts), "in the order of the case", kind="money")
     work.put("share_by_participant", dict(zip(names, amounts, strict=True)), "")
     rows = []
     for name, amount in zip(names, amounts, strict=True):
@@ -101,20 +112,21 @@ def _read_weights(work: Work, names: str) -> tuple[list[str], list[Decimal]]:
 def calendar(work: Work) -> None:
     """The settlement calendar: working day n of the month after (976号 · §10.1)."""
     work.rule = "发改能源规〔2025〕976号 · §10.1"
-    text = work.text("month settlement_month")
+    counted = "from_month counting_month"
+    text = work.text(counted if work.has(counted) else MONTH)
     try:
         month = date.fromisoformat(f"{text}-01")
     except ValueError:
         work.bad(work.here("month"), f"is {text!r}"[:40], "a month YYYY-MM")
-    after = (month + timedelta(days=MONTH_DAYS_MAX)).replace(day=1)
+    after = month if work.has(counted) else (month + timedelta(days=MONTH_DAYS_MAX)).replace(day=1)
     names = {
         1: "meter_readings user_meter_readings",
         2: "deregistered_users",
         3: "ancillary_services",
-        5: "draft_statement draft_deadline draft",
-        6: "confirmation_deadline confirmation",
-        8: "final_statement final_deadline final",
-        10: "bill_deadline bills bill",
+        5: "draft_statement draft_deadline draft draft_statement_date draft_date",
+        6: "confirmation_deadline confirmation confirmation_date",
+        8: "final_statement final_deadline final final_statement_date final_date",
+        10: "bill_deadline bills bill bill_date bills_date",
     }
     for number in range(1, 11):
         found = _working_day(work, after, number)
@@ -124,6 +136,10 @@ def calendar(work: Work) -> None:
             f"working day {number} of the month after",
             also=f"WD{number} {names.get(number, '')}",
         )
+    listed = "working_day_numbers working_days wds numbers"
+    if work.is_list(listed):
+        days = [_working_day(work, after, int(each)).isoformat() for each in work.decimals(listed)]
+        work.put("dates", [str(each) for each in days], "working days of the month")
     wanted = "working_day wd n working_day_number"
     if work.has(wanted):
         work.put("date", _working_day(work, after, work.integer(wanted)).isoformat(), "")
@@ -132,18 +148,12 @@ def calendar(work: Work) -> None:
 def _working_day(work: Work, month: date, number: int) -> date:
     if not 1 <= number <= 60:
         work.bad(work.here("working_day"), f"is {number}", "1 to 60")
-    if not work.given(
-        "holidays public_holidays make_up_days make_up_working_days makeup_workdays makeup_working_days extra_workdays"
-    ):
+    if not work.given(f"{HOLIDAYS} {MAKE_UP}"):
         try:
             return daytypes.working_day(month, number)
         except daytypes.NoCalendar:
             work.bad(work.here("holidays"), "is missing", "the holidays of the year")
-    off = _days(work, "holidays public_holidays")
-    extra = _days(
-        work,
-        "make_up_days make_up_working_days makeup_workdays makeup_working_days extra_workdays make_up_workdays",
-    )
+    off, extra = _days(work, HOLIDAYS), _days(work, MAKE_UP)
     day = month
     left = number
     while True:

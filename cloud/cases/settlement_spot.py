@@ -21,6 +21,25 @@ ACTUAL = "actual_mwh metered_mwh consumption_mwh generation_mwh actual_generatio
 
 CONTRACTS = "contracts contract_lines"
 
+CONTRACT = "contract_mwh contract_quantity_mwh qc_mwh contracts_mwh"
+
+CONTRACT_PRICE = "contract_price contract_average_price contract_prices"
+
+
+def contract_pairs(work: Work) -> list[tuple[Decimal, Decimal]]:
+    """Quantity and price of each contract, from objects, from two lists, or of the one contract."""
+    if work.is_list(CONTRACTS):
+        return [(row.decimal(MWH), row.decimal(PRICE)) for row in work.tables(CONTRACTS)]
+    if not work.is_list(CONTRACT):
+        return [(work.number_or(0, CONTRACT), work.number_or(0, CONTRACT_PRICE))]
+    quantities = work.decimals(CONTRACT)
+    listed = work.is_list(CONTRACT_PRICE)
+    prices = work.decimals(CONTRACT_PRICE) if listed else [work.decimal(CONTRACT_PRICE)] * len(quantities)
+    if len(prices) != len(quantities):
+        work.bad(work.here("contract_price"), f"has {len(prices)} values", f"{len(quantities)}, as contract_mwh")
+    return list(zip(quantities, prices, strict=True))
+
+
 
 def _reference_is_real_time(work: Work) -> bool:
     spelled = {
@@ -40,10 +59,7 @@ def _reference_is_real_time(work: Work) -> bool:
 
 def spot_parts(work: Work) -> tuple[Fraction, Fraction, dict[str, Fraction]]:
     """Both forms of one period, exact: several contracts enter as their sum of energy and of money."""
-    contracts = work.tables(CONTRACTS) if work.is_list(CONTRACTS) else []
-    quantities = [(row.decimal(MWH), row.decimal(PRICE)) for row in contracts] or [
-        (work.number_or(0, "contract_mwh contract_quantity_mwh"), work.number_or(0, "contract_price"))
-    ]
+    quantities = contract_pairs(work) or [(Decimal(0), Decimal(0))]
     real_time = _reference_is_real_time(work)
     first = Fraction(0)
     second = Fraction(0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 
-from cloud.cases.work import Work
+from cloud.cases.work import Work, by_row
 from cloud.metering import check
 from cloud.money import EXACT, total
 
@@ -18,6 +18,14 @@ GOOD = "sum_of_good_points_kwh good_sum_kwh good_points_sum_kwh"
 GOOD_LIST = "good_points_kwh good_values_kwh good_points"
 SUM = "interval_sum_kwh intervals_sum_kwh curve_sum_kwh sum_of_intervals_kwh"
 INTERVALS = "intervals_kwh interval_values_kwh interval_kwh curve_kwh"
+BEFORE = "value_before_kwh value_before before_kwh before before_value_kwh before_value before_kw value_before_kw last_good_kwh last_good_kw last_good last_good_value left left_kwh left_value point_before_kwh point_before_kw point_before previous_kwh previous_value"
+AFTER = "value_after_kwh value_after after_kwh after after_value_kwh after_value after_kw value_after_kw next_good_kwh next_good_kw next_good next_good_value right right_kwh right_value point_after_kwh point_after_kw point_after next_kwh next_value"
+GAP = "missing_points missing_count n_missing n missing points_missing number_of_missing_points missing_intervals gap_points"
+CURVE = "values_kwh curve_kwh intervals_kwh interval_values_kwh values_kw curve_kw values curve interval_kwh"
+START = "start_reading reading_start previous_reading register_before reading_before register_start start_register previous_register before_register"
+END = "end_reading reading_end current_reading register_after reading_after register_now register_end end_register current_register after_register"
+MODULUS = "register_modulus rollover register_max register_capacity overflow_at"
+DIGITS = "register_digits digits integer_digits register_integer_digits"
 TOLERANCE = "tolerance_pct tolerance_percent limit_pct"
 SPIKE = "spike_threshold_pct spike_pct threshold_pct spike_limit_pct spike_threshold_percent limit_pct"
 CORRECTION = "correction_rate_pct correction_rate correction_pct correction_rate_percent"
@@ -27,10 +35,7 @@ def rate(work: Work) -> None:
     """Work a case by the check or the method that its inputs belong to."""
     work.rule = RULE
     if work.is_list("rows"):
-        rows = work.tables("rows")
-        for row in rows:
-            _one(row)
-        work.put_rows("rows", rows)
+        by_row(work, _one)
     else:
         _one(work)
 
@@ -40,8 +45,10 @@ def _one(work: Work) -> None:
         _like_day(work)
     elif work.has(CORRECTION) or work.has("correct_power_factor_ratio"):
         _wrong_wiring(work)
-    elif work.has("value_before value_before_kwh before_kwh before before_value_kwh before_value"):
+    elif work.has(BEFORE):
         _linear(work)
+    elif _has_gaps(work):
+        _completed(work)
     elif work.has(f"{SUM} {INTERVALS}") and work.has(REGISTER):
         _sum_check(work)
     elif work.has("expected_points expected_count points_expected total_points") or work.has(
@@ -52,10 +59,10 @@ def _one(work: Work) -> None:
         _spike(work)
     elif work.is_list("days_kwh reference_days_kwh history_days_kwh"):
         _reference_days(work)
-    elif work.has("start_reading reading_start previous_reading") and work.has(
-        "end_reading reading_end current_reading"
-    ):
+    elif work.has(START) and work.has(END):
         _register(work)
+    elif work.is_list(INTERVALS) or work.is_list("interval_kw average_kw values_kw"):
+        _demand(work)
     elif work.has(
         "clock_offset_s clock_offset_seconds clock_difference_seconds clock_drift_s clock_difference_s clock_offset_min clock_difference_min clock_deviation_minutes clock_offset_minutes"
     ):
@@ -77,6 +84,8 @@ def _like_day(work: Work) -> None:
             f"is above the register difference by {-missing}",
             "at most the register difference",
         )
+    if missing and not any(shape) and not _may_share_equally(work):
+        work.bad(work.here("like_day_values_kwh"), "add up to zero", "a shape above zero, or equal_split: true")
     filled = _shared(work, missing, shape)
     work.put(
         "filled_values_kwh",
@@ -94,6 +103,12 @@ def _like_day(work: Work) -> None:
         )
 
 
+def _may_share_equally(work: Work) -> bool:
+    return work.flag(False, "equal_split split_equally") or (
+        work.text_or("", "zero_shape_rule zero_shape").replace("_", " ") in ("equal", "equal split", "equally")
+    )
+
+
 def _by_readings(work: Work) -> Decimal:
     start, end = (
         work.decimal("start_reading reading_start previous_reading"),
@@ -103,7 +118,7 @@ def _by_readings(work: Work) -> Decimal:
 
 
 def _shared(work: Work, whole: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:
-    """Share by weights exactly; where the case rounds energy, the last point takes the remainder. All zero: equally."""
+    """Share by weights exactly; where the case rounds energy, the last point takes the remainder. All zero: equally, where the case says so."""
     if any(weight < 0 for weight in weights):
         work.bad(work.here("like_day_values_kwh"), "has a negative value", "zero or more")
     counted = list(weights) if any(weights) else [Decimal(1)] * len(weights)
@@ -118,13 +133,11 @@ def _shared(work: Work, whole: Decimal, weights: Sequence[Decimal]) -> list[Deci
 
 
 def _linear(work: Work) -> None:
-    before = work.decimal("value_before_kwh value_before before_kwh before before_value_kwh before_value")
-    after = work.decimal("value_after_kwh value_after after_kwh after after_value_kwh after_value")
-    count = work.integer("missing_points missing_count n missing points_missing number_of_missing_points")
+    before, after, count = work.decimal(BEFORE), work.decimal(AFTER), work.integer(GAP)
     if not 1 <= count <= POINTS_MAX:
         work.bad(work.here("missing_points"), f"is {count}", f"1 to {POINTS_MAX}")
     step = (Fraction(after) - Fraction(before)) / (count + 1)
-    values = [work.rounded(Fraction(before) + step * number, "energy_kwh") for number in range(1, count + 1)]
+    values = _between(work, before, after, count)
     work.put(
         "step",
         work.rounded(step, "energy_kwh") if "energy_kwh" in work.case.quanta else work.exact(step),
@@ -141,10 +154,49 @@ def _linear(work: Work) -> None:
         work.put("linear_allowed", Decimal(count) <= work.decimal(limit), "n <= limit")
 
 
+def _between(work: Work, before: Decimal, after: Decimal, count: int) -> list[Decimal]:
+    step = (Fraction(after) - Fraction(before)) / (count + 1)
+    return [work.rounded(Fraction(before) + step * number, "energy_kwh") for number in range(1, count + 1)]
+
+
+def _has_gaps(work: Work) -> bool:
+    raw = work.raw(CURVE) if work.is_list(CURVE) else None
+    return isinstance(raw, list) and None in raw and any(each is not None for each in raw)
+
+
+def _completed(work: Work) -> None:
+    """A curve with nulls: every gap inside it is filled by a straight line between its neighbours."""
+    raw = work.raw(CURVE)
+    known = dict(work.known_decimals(CURVE))
+    completed: list[Decimal] = []
+    filled: list[Decimal] = []
+    for number in range(len(raw) if isinstance(raw, list) else 0):
+        if number in known:
+            completed.append(known[number])
+            continue
+        left = max((each for each in known if each < number), default=None)
+        right = min((each for each in known if each > number), default=None)
+        if left is None or right is None:
+            work.bad(f"{work.here('values_kwh')}[{number}]", "has no value on one side", "a gap inside the curve")
+        found = _between(work, known[left], known[right], right - left - 1)[number - left - 1]
+        filled.append(found)
+        completed.append(found)
+    work.put("completed_kwh", list(completed), "before + k x step in every gap")
+    work.put("filled_values_kwh", list(filled), "before + k x step")
+    work.put("missing_points", Decimal(len(filled)), "nulls")
+    work.put("filled_sum_kwh", total(filled), "sum")
+    work.put("completed_sum_kwh", total(completed), "sum")
+
+
 def _sum_check(work: Work) -> None:
     """Interval sum against register difference, by the validation's own function in whole Wh or finer."""
-    interval = total(work.decimals(INTERVALS)) if work.is_list(INTERVALS) else work.decimal(SUM)
-    register, tolerance = work.decimal(REGISTER), work.not_negative(TOLERANCE)
+    names = INTERVALS if work.is_list(INTERVALS) else f"{SUM} {INTERVALS}"
+    interval = total(work.decimals(INTERVALS)) if work.is_list(INTERVALS) else work.decimal(names)
+    register = work.decimal(REGISTER)
+    warning = "warning_pct warn_pct warning_threshold_pct"
+    # Without a tolerance there is nothing to pass or fail; the difference and a warning are there all the same.
+    has_limit = work.has(TOLERANCE) or not work.has(warning)
+    tolerance = work.not_negative(TOLERANCE) if has_limit else Decimal(0)
     scale = max(3, *(-int(each.as_tuple().exponent) for each in (interval, register)))
     found = check.sum_check(int(EXACT.scaleb(interval, scale)), int(EXACT.scaleb(register, scale)), tolerance)
     difference = EXACT.scaleb(Decimal(found.difference_wh), -scale)
@@ -155,9 +207,9 @@ def _sum_check(work: Work) -> None:
     shown = None if percent is None else work.rounded(percent, "percent")
     work.put("difference_pct", shown, "difference_kwh / register_difference_kwh x 100")
     passes = abs(percent) <= Fraction(tolerance) if percent is not None else found.passes
-    work.put("result", "pass" if passes else "fail", "fail when |difference_pct| > tolerance_pct")
-    work.put("passes", passes, "")
-    warning = "warning_pct warn_pct warning_threshold_pct"
+    if has_limit:
+        work.put("result", "pass" if passes else "fail", "fail when |difference_pct| > tolerance_pct")
+        work.put("passes", passes, "")
     if work.has(warning) and percent is not None:
         work.put("warning", abs(percent) > Fraction(work.decimal(warning)), "|difference_pct| > warning_pct")
 
@@ -171,6 +223,10 @@ def _wrong_wiring(work: Work) -> None:
     )
     factor = EXACT.scaleb(raw, -2) if is_percent else raw
     names = "read_kwh kwh read_energy_kwh registered_kwh metered_kwh measured_kwh"
+    others = " ".join(f"read_{name}_kwh {name}_kwh {name}_read_kwh kwh_{name}" for name in ("peak", "flat", "valley"))
+    if work.is_number(names) and not work.has(others):
+        _corrected_one(work, work.decimal(names), factor)
+        return
     if not work.is_table(names):
         flat_names = ("total", "tip", "peak", "flat", "valley", "deep")
         given = {
@@ -195,6 +251,9 @@ def _wrong_wiring(work: Work) -> None:
             corrected["flat"] = EXACT.subtract(corrected["total"], others)
         else:
             corrected["flat"] = work.rounded(EXACT.multiply(given["flat"], factor), "energy_kwh")
+    if "flat" not in given and whole is not None:
+        others_read = total(value for name, value in given.items() if name != "total")
+        work.put("flat_kwh", EXACT.subtract(whole, others_read), "read total - the other periods")
     order = [name for name in (*given, "flat") if name in corrected]
     result = {name: corrected[name] for name in dict.fromkeys(order)}
     work.put("correction_kwh", dict(result), "read_kwh x correction rate; flat = total - peak - valley")
@@ -207,7 +266,8 @@ def _wrong_wiring(work: Work) -> None:
             "read_kwh x correction rate",
             also=f"{name}_correction_kwh {name} {name}_kwh correction_kwh_{name}",
         )
-    work.put("correction_total_kwh", result.get("total", total(periods.values())), "")
+    corrected_whole = result.get("total", total(periods.values()))
+    work.put("correction_total_kwh", corrected_whole, "", also="correction_kwh correction_energy_kwh")
     read = whole if whole is not None else total(given.values())
     work.put(
         "true_total_kwh", EXACT.add(read, result.get("total", total(periods.values()))), "read + correction"
@@ -252,7 +312,7 @@ def _coverage(work: Work) -> None:
 def _spike(work: Work) -> None:
     """(highest - third highest) / third highest, strictly above the limit (California VEE)."""
     limit = work.decimal(SPIKE)
-    names = "values_kwh intervals_kwh interval_values_kwh curve_kwh values day_values_kwh interval_kwh"
+    names = f"{CURVE} day_values_kwh daily_values_kwh interval_values daily_kwh"
     if work.is_list(names):
         values = sorted(work.decimals(names), reverse=True)
         if len(values) < 3:
@@ -261,8 +321,8 @@ def _spike(work: Work) -> None:
         position = Decimal(work.decimals(names).index(highest))
     else:
         highest, third = (
-            work.decimal("max_kwh highest_kwh max highest max_value"),
-            work.decimal("third_kwh third_highest_kwh third third_highest third_max_kwh third_value"),
+            work.decimal("max_kwh highest_kwh max highest max_value max_kw highest_kw first_kwh first_kw"),
+            work.decimal("third_kwh third_highest_kwh third third_highest third_max_kwh third_value third_kw third_highest_kw"),
         )
         position = Decimal(0)
     ratio = (Fraction(highest) - Fraction(third)) * 100 / Fraction(third) if third else None
@@ -303,11 +363,10 @@ def _reference_days(work: Work) -> None:
 
 
 def _register(work: Work) -> None:
-    difference = EXACT.subtract(
-        work.decimal("end_reading reading_end current_reading"),
-        work.decimal("start_reading reading_start previous_reading"),
-    )
-    modulus = work.decimal_or(None, "register_modulus rollover register_max")
+    difference = EXACT.subtract(work.decimal(END), work.decimal(START))
+    modulus = work.decimal_or(None, MODULUS)
+    if modulus is None and work.has(DIGITS):
+        modulus = Decimal(10) ** work.integer(DIGITS)
     rolled = difference < 0 and modulus is not None
     if rolled and modulus is not None:
         difference = EXACT.add(difference, modulus)
@@ -318,6 +377,18 @@ def _register(work: Work) -> None:
     )
     work.put("rolled_over", rolled, "")
     work.put("negative", difference < 0, "end < start")
+
+
+def _demand(work: Work) -> None:
+    """Maximum demand: the largest average power of an interval x the multiplier."""
+    multiplier = work.number_or(1, "multiplier meter_multiplier")
+    if work.is_list(INTERVALS):
+        minutes = work.decimal_or(None, "interval_minutes minutes")
+        hours = Fraction(minutes) / 60 if minutes is not None else Fraction(work.decimal("interval_hours hours_per_interval"))
+        highest = Fraction(max(work.decimals(INTERVALS))) / hours
+    else:
+        highest = Fraction(max(work.decimals("interval_kw average_kw values_kw")))
+    work.put("max_demand_kw", work.rounded(highest * Fraction(multiplier), "power_kw"), "largest kWh / interval_hours x multiplier")
 
 
 def _clock(work: Work) -> None:

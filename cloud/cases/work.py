@@ -197,6 +197,17 @@ class Work:
             self.bad(at, "is no list", "a list of decimal strings")
         return [decimal_of(each, f"{at}[{n}]", self.case.file, self.case.id) for n, each in enumerate(value)]
 
+    def known_decimals(self, *names: str) -> list[tuple[int, Decimal]]:
+        """Read a list of numbers with nulls among them: each number with its position."""
+        at, value = self._needed(names)
+        if not isinstance(value, list):
+            self.bad(at, "is no list", "a list of decimal strings")
+        return [
+            (n, decimal_of(each, f"{at}[{n}]", self.case.file, self.case.id))
+            for n, each in enumerate(value)
+            if each is not None
+        ]
+
     def matrix(self, *names: str) -> list[list[Decimal]]:
         """Read a list of lists of numbers, all of one length."""
         at, value = self._needed(names)
@@ -364,6 +375,11 @@ class Work:
     def part(self, name: str) -> Work:
         """A part without a table of its own, to gather results in."""
         return Work(self.case, {}, f"{self.path}.{name}", self)
+
+    def decimal_result(self, name: str) -> Decimal:
+        """A number among the results; zero when it is none."""
+        value = self.results.named[name].value
+        return value if isinstance(value, Decimal) else Decimal(0)
 
     def _keep(self, name: str, result: Result, also: str) -> None:
         self.results.named[name] = result
