@@ -402,6 +402,31 @@ def test_fees_of_a_day_are_booked_once(database: str, pool: Pool) -> None:
     assert balance(database, "cash/alipay") == 10_000 - 60
 
 
+def test_fees_of_a_statement_that_came_too_early_are_made_up_for(database: str, pool: Pool) -> None:
+    line = StatementLine(What.PAYMENT, "T9", "P9", 10_000, 60, NOW)
+    day = date(2026, 9, 28)
+    for lines in ((), (line,), (line,)):
+        with db.transaction(pool, WORKER) as conn:
+            pay.reconcile(conn, Statement(Provider.ALIPAY, day, bytes([len(lines)]) * 32, lines), NOW)
+
+    assert balance(database, "expense/provider_fee") == 60
+    assert balance(database, "cash/alipay") == 10_000 - 60
+
+
+def test_yesterdays_statement_is_left_until_the_providers_have_made_it(
+    database: str, pool: Pool, simulated: tuple[Simulator, Offered]
+) -> None:
+    _, providers = simulated
+    morning = datetime(2026, 9, 28, 1, tzinfo=UTC)  # 09:00 on the market's clock
+
+    errands.reconcile_lately(pool, providers, morning)
+    early = rows(database, "SELECT max(day) FROM provider_statement")
+    errands.reconcile_lately(pool, providers, morning + timedelta(hours=3))
+
+    assert early == [(date(2026, 9, 26),)]
+    assert rows(database, "SELECT max(day) FROM provider_statement") == [(date(2026, 9, 27),)]
+
+
 def _debt(conn: db.Conn, item: str):  # type: ignore[no-untyped-def]  # a store's row
     from cloud.billing.store import collect as store
 

@@ -195,7 +195,7 @@ def reconcile(conn: Conn, statement: Statement, now: datetime) -> tuple[Differen
     stays on record as settled that way.
     """
     provider, day = statement.provider, statement.day
-    is_new = statements.insert_statement(conn, statement, now)
+    statements.insert_statement(conn, statement, now)
     found = compare.differences(statement, statements.ours(conn, provider, day))
     statements.insert_differences(conn, provider, day, found)
     lines = {(line.what, line.reference): line for line in statement.lines}
@@ -205,8 +205,11 @@ def reconcile(conn: Conn, statement: Statement, now: datetime) -> tuple[Differen
             key = (provider, day, each.kind, each.what, each.reference)
             if taken in (Verdict.ACCEPTED, Verdict.MISMATCH, Verdict.UNKNOWN_ORDER):
                 statements.resolve(conn, key, f"booked: {taken}", (now, "job:reconcile"))
-    if is_new and statement.fee_fen:
-        books.post(conn, _fee(statement), now)
+    booked_fen, last_journal = statements.booked_fee(conn, provider, day)
+    if statement.fee_fen != booked_fen:
+        effective = payment.effective_day(day, books.locked_through(conn))
+        fee_key = f"provider-fee:{provider}:{day}:{last_journal}"
+        books.post(conn, _fee(fee_key, statement, booked_fen, effective), now)
     log.info("pay.reconciled provider=%s day=%s lines=%d found=%d", provider, day, len(lines), len(found))
     return found
 
@@ -215,10 +218,11 @@ def _from_line(provider: Provider, line: StatementLine) -> Notified:
     return Notified(provider, line.reference, line.order_no, line.amount_fen, line.at, "", FoundBy.STATEMENT)
 
 
-def _fee(statement: Statement) -> Journal:
-    provider, day = statement.provider, statement.day
+def _fee(key: str, statement: Statement, booked_fen: int, effective: date) -> Journal:
+    """Book what the day's fees come to beyond what is booked: a statement that was fetched too early had less."""
+    change_fen = statement.fee_fen - booked_fen
     postings = (
-        Posting("expense/provider_fee", statement.fee_fen),
-        Posting(f"cash/{provider}", -statement.fee_fen),
+        Posting("expense/provider_fee", change_fen),
+        Posting(f"cash/{statement.provider}", -change_fen),
     )
-    return Journal(f"provider-fee:{provider}:{day}", "book_provider_fee", day, day, postings)
+    return Journal(key, "book_provider_fee", statement.day, effective, postings)

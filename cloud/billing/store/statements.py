@@ -138,20 +138,27 @@ def ours(conn: Conn, provider: Provider, day: date) -> tuple[Ours, ...]:
     )
 
 
-def insert_statement(conn: Conn, statement: Statement, now: datetime) -> bool:
-    """Note a day's statement; False when the day was compared before."""
-    return (
-        conn.execute(
-            """INSERT INTO provider_statement (provider, day, sha256, line_count, payments_fen, refunds_fen, fee_fen,
-                                               fetched_at)
-               VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
-            (
-                *(statement.provider, statement.day, statement.sha256, len(statement.lines)),
-                *(statement.sum_fen(What.PAYMENT), statement.sum_fen(What.REFUND), statement.fee_fen, now),
-            ),
-        ).rowcount
-        == 1
+def insert_statement(conn: Conn, statement: Statement, now: datetime) -> None:
+    """Note a day's statement; the first of a day stays."""
+    conn.execute(
+        """INSERT INTO provider_statement (provider, day, sha256, line_count, payments_fen, refunds_fen, fee_fen,
+                                           fetched_at)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
+        (
+            *(statement.provider, statement.day, statement.sha256, len(statement.lines)),
+            *(statement.sum_fen(What.PAYMENT), statement.sum_fen(What.REFUND), statement.fee_fen, now),
+        ),
     )
+
+
+def booked_fee(conn: Conn, provider: Provider, day: date) -> tuple[int, int]:
+    """Add up the fees of a provider's day that are booked, in fen; and number the last journal that did so."""
+    row = conn.execute(
+        """SELECT coalesce(-sum(p.amount_fen), 0), coalesce(max(journal_id), 0) FROM posting p JOIN journal j USING (journal_id)
+           WHERE p.account_code = 'cash/' || %s AND j.deed = 'book_provider_fee' AND j.event_date = %s""",
+        (provider, day),
+    ).fetchone()
+    return (0, 0) if row is None else (int(row[0]), int(row[1]))
 
 
 def insert_differences(conn: Conn, provider: Provider, day: date, found: Iterable[Difference]) -> None:

@@ -20,7 +20,7 @@ from cloud.billing.run import pay, requests
 from cloud.billing.store import collect, payments, statements
 from cloud.db import Pool, ProcessRole, Scope
 from cloud.errors import Unavailable
-from cloud.markettime import day_of
+from cloud.markettime import day_of, slot_start
 from cloud.outside.payments.port import (
     CALL_AGE_MAX,
     CallAnswer,
@@ -40,6 +40,7 @@ ASK_AFTER: Final = timedelta(seconds=40)  # without a call: ask
 CLOSED_WATCHED: Final = timedelta(days=1)
 REFUND_AGAIN: Final = timedelta(seconds=30)
 STATEMENT_DAYS: Final = 7
+STATEMENT_OUT_SLOT: Final = 48  # noon: the providers make a day's statement in the next day's morning
 HEADERS_KEPT: Final = (
     *("content-type", "user-agent", "wechatpay-timestamp", "wechatpay-nonce", "wechatpay-serial"),
     *("wechatpay-signature", "wechatpay-signature-type"),
@@ -214,9 +215,13 @@ def reconcile_day(pool: Pool, provider: Payments, day: date, now: datetime) -> t
 
 
 def reconcile_lately(pool: Pool, offered: Offered, now: datetime) -> None:
-    """Compare the days of the last week that were not compared yet; one that is not out yet is tried again later."""
+    """Compare the days of the last week that were not compared yet; one that is not out yet is tried again later.
+
+    Yesterday is left until noon: before, a provider may say that there is no statement, as on a day without payments.
+    """
     today = day_of(now)
-    days = [today - timedelta(days=back) for back in range(STATEMENT_DAYS, 0, -1)]
+    last = 1 if now >= slot_start(today, STATEMENT_OUT_SLOT) else 2
+    days = [today - timedelta(days=back) for back in range(STATEMENT_DAYS, last - 1, -1)]
     for provider in offered.values():
         with db.transaction(pool, scope("job:reconcile")) as conn:
             compared = statements.compared_days(conn, provider.provider, days[0])
