@@ -151,14 +151,14 @@ def _verify_bill(arguments: argparse.Namespace) -> int:
 
     content = read_file(arguments.file)
     roots = trusted_roots(arguments.trust) if arguments.trust else ()
-    found = None
+    found = kept = None
     if arguments.evidence:
         found = witness.read(arguments.evidence)
     elif arguments.database:
-        bill, _, _ = bill_of(content)
+        bill, around, _ = bill_of(content)
         with _connected("cli:verify-bill") as conn:
-            found = witness.load_for(conn, bill)
-    verdict = verify(content, Beside(roots, found))
+            found, kept = witness.load_for(conn, bill), witness.kept(conn, bill, around)
+    verdict = verify(content, Beside(roots, found, kept))
     print(verdict.text)
     if not arguments.brief:
         print(verdict.tree(arguments.language))

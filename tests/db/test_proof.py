@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,16 @@ import pytest
 from ingest_world import QUARTER_MS, FakeGateway, reading
 from proof_world import AUGUST, FIRST_MS, ProofWorld
 
+from cloud.billing import facts
+from cloud.billing.bill import priced, rate
+from cloud.billing.catalogue import Buyer
 from cloud.billing.document.around import bill_file_text
 from cloud.billing.proof.batches import open_batches
 from cloud.billing.proof.step import Finding, Step, walk
 from cloud.billing.proof.witness import BadEvidence, Batch, GatewayKey, Witness
 from cloud.billing.run import witness
-from cloud.billing.run.verify import Beside, Verdict, verify
+from cloud.billing.run.verify import Beside, Verdict, bill_of, verify
+from cloud.billing.store.published import packaged_catalogue
 from cloud.db import transaction
 from cloud.jobs import TIMETABLE
 
@@ -86,6 +91,37 @@ def test_the_database_says_the_same_as_the_folder(world: ProofWorld, folder: Pat
 
     assert from_database == witness.read(folder)
     assert bill_file_text(bill, around) == (folder / witness.BILL_FILE).read_text("utf-8")
+
+
+def in_database(world: ProofWorld, content: str) -> Verdict:
+    """As `verify-bill FILE --database` does it."""
+    bill, around, _ = bill_of(content.encode())
+    with transaction(world.pool, TIMETABLE) as conn:
+        beside = Beside((), witness.load_for(conn, bill), witness.kept(conn, bill, around))
+    return verify(content.encode(), beside)
+
+
+def test_a_bill_of_other_terms_is_not_the_one_that_is_kept(world: ProofWorld, folder: Path) -> None:
+    """Drawn up by the real rating code for a higher voltage: right in itself, on the same readings."""
+    text = (folder / witness.BILL_FILE).read_text("utf-8")
+    bill, around, _ = bill_of(text.encode())
+    segments = []
+    for each in bill.segments:
+        terms = replace(each.segment.terms, voltage="110kV")
+        day, buyer = each.segment.first_day, Buyer("jibei", terms.purchase, terms.category, terms.option)
+        segments.append((replace(each.segment, terms=terms), packaged_catalogue().prices_on(day, buyer)))
+    rated = priced(segments)
+    cheaper = replace(bill, segments=tuple(map(facts.rated, rated)), lines=rate(rated, bill.month))
+    assert cheaper.total_fen < bill.total_fen
+
+    assert in_database(world, text).is_right
+    verdict = in_database(world, bill_file_text(cheaper, around))
+    assert broken(verdict).key == "kept"
+    assert "keeps another bill" in broken(verdict).problem
+    never = bill_file_text(replace(bill, revision=7), around)
+    assert broken(in_database(world, never)).problem == "the database keeps no such bill"
+    no_debt = bill_file_text(bill, replace(around, arrears_fen=-5_000_00))
+    assert "arrears" in broken(in_database(world, no_debt)).problem
 
 
 def test_a_byte_of_a_sealed_batch(copy: Path) -> None:

@@ -56,10 +56,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What is given beside the file: trusted roots (PEM), and evidence; each may be missing."""
+    """What is given beside the file: trusted roots (PEM), evidence, and whether our database keeps the bill."""
 
     roots: tuple[bytes, ...] = ()
     witness: Witness | None = None
+    kept: Step | None = None
 
 
 NOTHING_BESIDE = Beside()
@@ -96,6 +97,8 @@ def verify(content: bytes, beside: Beside = NOTHING_BESIDE) -> Verdict:
         steps.append(_page(content, bill, around, signature, text))
     else:
         steps.append(_unsigned("json_unsigned", bool(beside.roots)))
+    if beside.kept is not None:
+        steps.append(beside.kept)
     catalogue, odd = _catalogue(beside.witness)
     steps += odd
     steps.append(computing(bill, catalogue))

@@ -5,16 +5,19 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from cloud.billing.document.around import Around, bill_file_text
+from cloud.billing.document.around import NOTHING, Around, bill_file_text
 from cloud.billing.facts import Bill
+from cloud.billing.proof.step import Step, right, wrong
 from cloud.billing.proof.witness import BadEvidence, Witness, witness_from, witness_text
 from cloud.billing.store import bills, display
 from cloud.billing.store import evidence as store
 from cloud.db import Conn
 from cloud.errors import Conflict, NotFound
 from cloud.markettime import slot_start
+from cloud.money import yuan
 
 BILL_FILE, EVIDENCE_FILE, BATCHES, PRICES = "bill.json", "evidence.json", "batches", "prices"
+DRAFT = "draft"
 EVIDENCE_BYTES_MAX = 200_000_000
 BATCH_BYTES_MAX = 96 * 1024
 
@@ -39,6 +42,27 @@ def load(conn: Conn, bill_id: int) -> tuple[Bill, Around, Witness]:
 def load_for(conn: Conn, bill: Bill) -> Witness:
     """Load what a bill from a file rests on, by its account, days and meters."""
     return store.load(conn, bill, span(bill))
+
+
+def kept(conn: Conn, bill: Bill, around: Around) -> Step:
+    """Compare a bill from a file with the one that the database keeps: account, terms, prices, amounts, what is around.
+
+    A file can be right in itself and still be of other terms or of another position in the ladder than was billed.
+    """
+    named = {"account": bill.account.account_id, "month": f"{bill.month:%Y-%m}", "revision": bill.revision}
+    bill_id = bills.number_of(conn, bill.account.account_id, bill.month, bill.revision)
+    row = None if bill_id is None else display.find_bill(conn, bill_id, with_drafts=True)
+    if bill_id is None or row is None:
+        return wrong("kept", "the database keeps no such bill", **named)
+    known = bills.load(conn, bill_id)
+    if known != bill:
+        told = f"the database keeps another bill of this revision, of {yuan(known.total_fen)} yuan"
+        return wrong("kept", told, **named)
+    if known.state == DRAFT and bill.state != DRAFT:
+        return wrong("kept", "the bill was never issued", **named)
+    if bill.state != DRAFT and around not in (NOTHING, display.around(conn, row, known)):
+        return wrong("kept", "earlier months, arrears, dates or keys are not those of the database", **named)
+    return right("kept", **named)
 
 
 def span(bill: Bill) -> tuple[datetime, datetime]:

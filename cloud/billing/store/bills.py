@@ -205,6 +205,15 @@ def latest(conn: Conn, account_id: str, month: date) -> Kept | None:
     return None if row is None else Kept(*row)
 
 
+def number_of(conn: Conn, account_id: str, month: date, revision: int) -> int | None:
+    """Find the number of a bill by what its paper says."""
+    row = conn.execute(
+        "SELECT bill_id FROM bill WHERE account_id = %s AND month = %s AND revision = %s",
+        (account_id, month, revision),
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
 def save(conn: Conn, bill: Bill, input_sha256: bytes) -> int:
     """Keep a bill as a draft with its lines; return its number."""
     row = conn.execute(
