@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 
 from cloud.billing import tariff
 from cloud.billing.line import Period, Section
@@ -22,11 +23,12 @@ from cloud.cases.agency_parts import (
     TRANSMISSION,
     components_of,
     extra_floats,
+    funds_only,
     parts_of,
     penalised,
 )
 from cloud.cases.rules import Rules
-from cloud.cases.work import Work
+from cloud.cases.work import Work, percents_of
 from cloud.money import EXACT, total
 
 
@@ -39,25 +41,28 @@ def rate(work: Work, rules: Rules) -> None:
     if work.is_table(TRANSMISSION) and work.has(COEFFICIENTS):
         _grid_table(work, rules)
         return
-    if work.has(LOSS_RATE) and not work.has(COEFFICIENTS):
+    if work.has_ratio(LOSS_RATE) and not work.has(COEFFICIENTS):
         _loss_price(work)
         if not work.has(KWH):
             _composition(work)
             return
-    elif work.has(LOSS_RATE):
+    elif work.has_ratio(LOSS_RATE):
         _loss_price(work)
-    _priced(work, rules)
+    if work.has("printed_price published_price") and not work.has(COEFFICIENTS):
+        _composition(work)
+    elif not parts_of(work) or not components_of(work).has(f"{AVERAGE} {AGENCY}"):
+        funds_only(work)
+        _items_sum(work)
+        work.attempt(lambda: _priced(work, rules))
+    else:
+        _priced(work, rules)
 
 
 def _table(work: Work, rules: Rules) -> None:
     """Rebuild the rows of a price table, or the bills of several customers."""
     rows = work.tables("rows")
     for row in rows:
-        _loss_price(row) if row.own(LOSS_RATE) else None
-        if row.has(COEFFICIENTS) or row.has(KWH):
-            _priced(row, rules)
-        elif not row.own(LOSS_RATE):
-            _composition(row)
+        row.attempt(partial(_table_row, row, rules))
     work.put_rows("rows", rows)
     exact = [
         row.results.named["matches_printed"].value for row in rows if "matches_printed" in row.results.named
@@ -65,6 +70,15 @@ def _table(work: Work, rules: Rules) -> None:
     if exact:
         work.put("all_match", all(value is True for value in exact), "every row")
         work.put("rows_matching", Decimal(sum(1 for value in exact if value is True)), "count")
+
+
+def _table_row(row: Work, rules: Rules) -> None:
+    if row.own(LOSS_RATE, percents_of((LOSS_RATE,))):
+        _loss_price(row)
+    if row.has(COEFFICIENTS) or row.has(KWH):
+        _priced(row, rules)
+    elif not row.own(LOSS_RATE, percents_of((LOSS_RATE,))):
+        _composition(row)
 
 
 def _grid_table(work: Work, rules: Rules) -> None:
@@ -95,11 +109,8 @@ def _nested(work: Work, table: Work, rules: Rules) -> Work:
 
 def _loss_price(work: Work) -> None:
     """上网环节线损费用折价 = P x r / (1 - r), six decimals."""
-    rate = work.decimal(LOSS_RATE)
-    is_percent = (
-        any(name.endswith(("_pct", "_percent")) for name in work.names_given() if "loss" in name) or rate >= 1
-    )
-    ratio = Fraction(rate) / (100 if is_percent else 1)
+    rate = work.ratio(LOSS_RATE)
+    ratio = Fraction(rate)
     if not 0 <= ratio < 1:
         work.bad(work.here("line_loss_rate"), f"is {rate}", "0 to below 1")
     source = components_of(work)
@@ -131,7 +142,23 @@ def _composition(work: Work) -> None:
             total(part.price_yuan_per_kwh for part in parts),
             " + ".join(part.item for part in parts),
         )
+        _against_one_printed(work)
+    funds_only(work)
     _items_sum(work)
+
+
+def _against_one_printed(work: Work) -> None:
+    """One printed price beside the sum of the components: it is billed, the difference is noted (§1.3 no. 18)."""
+    names = "printed_price published_price printed_all_in_price all_in_price_printed"
+    if not work.has(names):
+        return
+    found = work.decimal_result("all_in_price")
+    work.put("computed_price", found, "sum of the components")
+    printed = work.decimal(names)
+    work.put("price_difference", EXACT.subtract(printed, found), "printed - computed", rule="§1.3 no. 18")
+    work.put("matches_printed", printed == found, "printed = computed")
+    if work.has(KWH) and work.is_number(KWH):
+        work.put_money("charge", EXACT.multiply(work.decimal(KWH), printed), "kWh x printed price")
 
 
 def _items_sum(work: Work) -> None:
@@ -163,7 +190,8 @@ def _priced(work: Work, rules: Rules) -> None:
     base = "base_prices all_in_price_by_period prices price_by_period published_prices printed_prices"
     if extra and not coefficients and work.is_table(base):
         raised = {name: EXACT.add(price, extra) for name, price in work.numbers(base).items()}
-        work.put("all_in_price_by_period", dict(raised), "published price + extra_price")
+        formula = "published price + extra_price"
+        work.put("all_in_price_by_period", dict(raised), formula, also="price_by_period_1_5x prices_1_5x raised_prices")
     _composition_notes(work)
     if work.has(KWH):
         bill(work, rules, parts, coefficients, extra)

@@ -15,15 +15,15 @@ AVERAGE = "month_average_purchase_price average_purchase_price month_average_pri
 HISTORIC = "historic_deviation_price historic_deviation deviation_price historical_deviation_price"
 AGENCY = "agency_price agency_purchase_price"
 LOSS = "line_loss_price line_loss"
-SYSTEM = "system_operation_price system_operation system_operation_fee_price"
-FUNDS = "government_funds_price government_funds funds_price funds"
+SYSTEM = "system_operation_price system_operation system_operation_fee_price system_operation_price_printed printed_system_operation_price"
+FUNDS = "government_funds_price government_funds funds_price funds government_fund_items government_funds_items fund_items funds_items"
 TRANSMISSION = (
     "td_energy_price td_price transmission_price td_energy t_and_d_energy_price td_energy_price_per_kwh"
 )
 COEFFICIENTS = "period_coefficients coefficients tou_coefficients period_ratios"
-FLOATS = "floats floating_components floating floating_set floating_base floating_base_components tou_base components_floating"
-LOSS_RATE = "line_loss_rate loss_rate line_loss_rate_pct loss_rate_pct line_loss_ratio loss_ratio"
-PENALTY = "multiplier price_multiplier agency_multiplier penalty_multiplier agency_price_multiplier"
+FLOATS = "floats floating_components floating floating_set floating_base floating_base_components tou_base components_floating floating_base_price"
+LOSS_RATE = "line_loss_rate loss_rate line_loss_ratio loss_ratio line_loss"
+PENALTY = "multiplier price_multiplier agency_multiplier penalty_multiplier agency_price_multiplier user_multiplier penalised_multiplier"
 KWH = "kwh kwh_by_period energy_kwh period_kwh"
 ENVIRONMENT = "environmental_price env_price green_price environmental_price_per_kwh"
 # Component -> (canonical name, section of the bill, other names).
@@ -41,6 +41,17 @@ JIBEI_FLOATS = frozenset({"month_average_purchase_price"})
 
 def components_of(work: Work) -> Work:
     return work.table("components") if work.is_table("components") else work
+
+
+def funds_only(work: Work) -> None:
+    """Government funds by themselves: the sum of their items, and the charge on the energy."""
+    source = components_of(work)
+    if not source.has(FUNDS):
+        return
+    price = _part_price(source, FUNDS)
+    work.put("government_funds_price", price, "sum of the items")
+    if work.has(KWH) and not work.is_table(KWH):
+        work.put_money("government_funds_charge", EXACT.multiply(work.decimal(KWH), price), "kWh x price")
 
 
 def parts_of(work: Work) -> tuple[Component, ...]:
@@ -74,6 +85,9 @@ def _part_price(source: Work, names: str) -> Decimal:
     if source.is_table(names):
         return total(source.numbers(names).values())
     if source.is_list(names):
+        raw = source.raw(names)
+        if isinstance(raw, list) and all(isinstance(each, dict) for each in raw):
+            return total(each.decimal("price price_per_kwh amount value") for each in source.tables(names))
         return total(source.decimals(names))
     return source.decimal(names)
 

@@ -92,7 +92,9 @@ def _auction(work: Work) -> None:
     _prices(work, cleared, rule, scale)
     _averages(work, pairs, scale)
     _fills(work, cleared, orders, names, scale)
-    if "clearing_price" in work.results.named and isinstance(
+    if rule == "pair":
+        work.put("total_amount", work.results.named["pairs_amount"].value, "sum of the pairs", kind="money")
+    elif "clearing_price" in work.results.named and isinstance(
         price := work.results.named["clearing_price"].value, Decimal
     ):
         work.put_money("total_amount", EXACT.multiply(price, volume), "clearing_price x total_mwh")

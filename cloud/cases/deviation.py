@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from fractions import Fraction
 
-from cloud.cases.deviation_bands import banded, passed_on, recovered, side_price
+from cloud.cases.deviation_bands import banded, passed_on, profit, recovered, side_price
 from cloud.cases.deviation_inputs import (
     ACTUAL,
     DOWN,
@@ -18,7 +18,7 @@ from cloud.cases.deviation_inputs import (
     contract_of,
     has_band,
 )
-from cloud.cases.work import Work
+from cloud.cases.work import Work, by_row
 from cloud.market.deviation import Assessment, Deviation, PricePick, SideRule, Tier, deviation_amount
 from cloud.money import EXACT, total, yuan
 
@@ -28,10 +28,7 @@ RULE = "发改能源规〔2020〕889号 art. 103 · §8"
 def rate(work: Work) -> None:
     """Work a case, or each of its rows."""
     if work.is_list("rows"):
-        rows = work.tables("rows")
-        for row in rows:
-            _one(row)
-        work.put_rows("rows", rows)
+        rows = by_row(work, _one)
         for name, also in (
             ("penalty", "total_penalty"),
             ("charge", "total_charge"),
@@ -49,6 +46,8 @@ def rate(work: Work) -> None:
 def _one(work: Work) -> None:
     if work.has("bid_mwh declared_mwh"):
         passed_on(work)
+    elif work.has("saving savings user_saving") and not work.has(ACTUAL):
+        profit(work)
     elif work.has("band_low low_band recovery_low_ratio lower_ratio") and work.has(
         "band_high high_band recovery_high_ratio upper_ratio"
     ):

@@ -59,6 +59,7 @@ def banded(work: Work) -> None:
     over = deviation > 0
     kind = "over" if over else "under"
     band = band_of(work, kind)
+    band_of(work, "under" if over else "over")  # the other side's band is known, though it changes nothing here
     own_rate = " ".join(
         f"{word}_penalty_rate penalty_rate_{word} {word}_rate {word}_assessment_rate"
         for word in (
@@ -99,14 +100,19 @@ def banded(work: Work) -> None:
     work.put("free_mwh", EXACT.multiply(band or Decimal(0), contract), "threshold x contract_mwh")
     work.put("assessed_mwh", found.assessed_mwh, "max(0, |deviation| - threshold x contract_mwh)")
     work.put("within_band", not found.assessed_mwh, "|deviation| <= threshold x contract_mwh")
-    work.put("assessment_price", EXACT.multiply(price, rate_of), "price x rate")
-    work.put("penalty", yuan(found.assessment_fen), "assessed_mwh x price x rate", kind="money")
+    side = f"{kind}_use"
+    work.put("assessment_price", EXACT.multiply(price, rate_of), "price x rate", also=f"{side}_price {kind}_price")
+    formula = "assessed_mwh x price x rate"
+    work.put("penalty", yuan(found.assessment_fen), formula, kind="money", also=f"{side}_amount {side}_penalty")
 
 
 def passed_on(work: Work) -> None:
     """A retailer passes its deviation on: threshold, share, prices of both sides; compensation when it bid too little."""
     work.rule = "§8.3"
-    bid, actual = work.decimal("bid_mwh declared_mwh"), work.decimal(ACTUAL)
+    bid = work.decimal("bid_mwh declared_mwh")
+    if work.has(CONTRACT):
+        _compensation(work, bid)
+    actual = work.decimal(ACTUAL)
     both = "threshold_pct"
     over_price, under_price = _pass_price(work, "up"), _pass_price(work, "low")
     terms = PassOnTerms(
@@ -136,6 +142,14 @@ def passed_on(work: Work) -> None:
         saving = work.decimal("saving savings user_saving")
         work.put("user_profit", total((saving, -charge, compensation)), "saving - charge + compensation")
     work.put("net_charge", EXACT.subtract(charge, compensation), "charge - compensation")
+
+
+def profit(work: Work) -> None:
+    """What a customer gains: its saving less the assessment, plus the compensation."""
+    assessed = work.number_or(0, "assessment assessment_amount charge penalty")
+    paid = work.number_or(0, "compensation compensation_amount")
+    saving = work.decimal("saving savings user_saving")
+    work.put("user_profit", total((saving, -assessed, paid)), "saving - assessment + compensation")
 
 
 def _pass_price(work: Work, side: str) -> Decimal:
@@ -192,6 +206,8 @@ def recovered(work: Work) -> None:
         "contract_mwh / actual_mwh",
     )
     work.put("excess_mwh", over or under, "energy outside the band")
+    work.put("over_mwh", over, "max(0, contract_mwh - band_high x actual_mwh)", also="over_contract_mwh surplus_mwh")
+    work.put("shortfall_mwh", under, "max(0, band_low x actual_mwh - contract_mwh)", also="under_mwh short_mwh")
     work.put_money(
         "recovery",
         EXACT.multiply(over or under, max(Decimal(0), gain)),

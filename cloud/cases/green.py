@@ -17,6 +17,8 @@ CONSUMPTION = "consumption_mwh used_mwh consumed_mwh user_mwh"
 PRICE = "env_price environmental_price env_price_per_mwh green_price"
 MONTH = "month_mwh energy_mwh generated_month_mwh mwh green_mwh_month"
 CARRY = "carry_mwh_before carry_before_mwh carry_mwh balance_mwh_before carry_in_mwh"
+GREEN = "green_mwh settled_green_mwh settled_mwh green_quantity_mwh"
+COMPENSATION = "compensation_price deviation_compensation_price compensation_price_per_mwh"
 SIZE = "certificate_mwh gec_mwh certificate_size_mwh"
 
 
@@ -42,8 +44,14 @@ def rate(work: Work) -> None:
             for n, each in enumerate(work.decimals(names))
         ]
         _issued(work, rows)
+    elif work.has("trades trade_count times_traded"):
+        _tradable(work)
+    elif work.has(CONTRACT) and work.has(GREEN) and not work.has(GENERATION):
+        _compensated(work, work.not_negative(CONTRACT), work.not_negative(GREEN))
     elif work.has(f"{CONTRACT} {GENERATION} {CONSUMPTION}"):
         _settled(work)
+    elif work.has(GREEN) and work.has(PRICE):
+        _valued(work, work.not_negative(GREEN))
     else:
         _issued(work, [work])
 
@@ -87,27 +95,45 @@ def _settled(work: Work) -> None:
         "contract_mwh - green_mwh",
     )
     if work.has(PRICE):
-        value = work.put_money(
-            "env_value", EXACT.multiply(quantity, work.decimal(PRICE)), "green_mwh x env_price"
-        )
-        if work.has("energy_price"):
-            energy = work.put_money(
-                "energy_amount",
-                EXACT.multiply(quantity, work.decimal("energy_price")),
-                "green_mwh x energy_price",
-            )
-            work.put("total", EXACT.add(energy, value), "energy_amount + env_value")
-    compensation = "compensation_price deviation_compensation_price"
-    if work.has(compensation):
-        short = max(Decimal(0), EXACT.subtract(month.contract_mwh, quantity))
-        work.put_money(
-            "compensation",
-            EXACT.multiply(short, work.decimal(compensation)),
-            "contract_shortfall_mwh x compensation_price",
-        )
+        _valued(work, quantity)
+    if work.has(COMPENSATION):
+        _compensated(work, month.contract_mwh, quantity)
     issued = green.certificates(work.number_or(0, CARRY), quantity, work.number_or(1, SIZE))
     work.put("gec_count", Decimal(issued.issued_count), "whole certificates of 1 MWh")
     work.put("carry_mwh", issued.carry_mwh, "carried to the next month")
+
+
+def _valued(work: Work, quantity: Decimal) -> None:
+    """Environmental value, and the energy at its own price beside it."""
+    value = work.put_money(
+        "env_value", EXACT.multiply(quantity, work.decimal(PRICE)), "green_mwh x env_price"
+    )
+    if work.has("pf_base") and work.has("pf_percent pf_pct"):
+        percent = work.decimal("pf_percent pf_pct")
+        amount = EXACT.scaleb(EXACT.multiply(work.decimal("pf_base"), percent), -2)
+        work.put_money("pf_amount", amount, "pf_base x pf_percent / 100: env_value is outside the base")
+    if work.has("energy_price"):
+        energy = work.put_money(
+            "energy_amount",
+            EXACT.multiply(quantity, work.decimal("energy_price")),
+            "green_mwh x energy_price",
+        )
+        work.put("total", EXACT.add(energy, value), "energy_amount + env_value")
+
+
+def _compensated(work: Work, contract: Decimal, green_mwh: Decimal) -> None:
+    """Green energy that the contract promised and that did not come, at the contract's compensation price."""
+    short = max(Decimal(0), EXACT.subtract(contract, green_mwh))
+    work.put("contract_shortfall_mwh", short, "contract_mwh - green_mwh")
+    price = work.decimal(COMPENSATION)
+    work.put_money("compensation", EXACT.multiply(short, price), "contract_shortfall_mwh x compensation_price")
+
+
+def _tradable(work: Work) -> None:
+    """A certificate may be traded once (1044号), or as often as the case says."""
+    most = work.number_or(1, "max_trades trades_max allowed_trades")
+    traded = work.decimal("trades trade_count times_traded")
+    work.put("tradable", traded < most, "trades < max_trades")
 
 
 def _issued(work: Work, rows: list[Work]) -> None:

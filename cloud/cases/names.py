@@ -89,13 +89,16 @@ BILLS: Final = {
     "loss_kwh": "transformer_loss_kwh prorated_loss_kwh loss_kwh_prorated billed_loss_kwh loss",
     "line_loss_price": "line_loss line_loss_price_computed line_loss_price_per_kwh price line_loss_price_recomputed",
     "all_in_price_by_period": "all_in_prices all_in_price prices period_prices price_by_period prices_by_period all_in_price_per_period recomputed_prices recomputed rebuilt_prices computed_prices",
-    "difference_by_period": "differences printed_minus_computed difference printed_difference_by_period price_differences printed_minus_recomputed differences_by_period printed_differences",
+    "difference_by_period": "differences printed_minus_computed difference printed_difference_by_period price_differences printed_minus_recomputed differences_by_period printed_differences price_difference_by_period",
     "government_funds_charge": "funds_charge government_funds",
     "td_energy_charge": "td_charge transmission_charge td_energy",
     "line_loss_charge": "line_loss",
     "system_operation_charge": "system_operation",
     "actual_demand_charge": "demand_charge actual_max_demand_charge",
     "contract_demand_charge": "contract_max_demand_charge",
+    "computed_price": "component_sum sum_of_components price_computed",
+    "price_difference": "difference printed_minus_sum printed_minus_computed",
+    "government_funds_price": "funds_price funds_total government_funds",
 }
 _RETAILERS: Final = {
     "base_guarantee": "guarantee_base base base_amount guarantee_before_rating",
@@ -160,7 +163,7 @@ ALSO: Final[dict[str, dict[str, str]]] = {
     "tou": {
         "hours_per_period": "seasons rows calendar hours_by_season hours",
         "hours_total_per_season": "hours_total total_hours hours_per_day",
-        "covered_exactly_once": "valid is_valid covered covers_24h complete coverage_ok covered_once ok exact covers_day_once",
+        "covered_exactly_once": "valid is_valid covered covers_24h complete coverage_ok covered_once ok exact covers_day_once covers_24h_once covers_day exactly_once covers_24h_exactly_once covers_once covered_24h full_coverage",
         "gaps": "gap missing uncovered",
         "overlaps": "overlap double doubled",
         "gap_hours": "uncovered_hours missing_hours hours_missing",
@@ -172,7 +175,7 @@ ALSO: Final[dict[str, dict[str, str]]] = {
         "kwh_by_period": "kwh energy_by_period period_kwh",
         "total_kwh": "kwh_total",
         "charge_by_period": "energy_charge_by_period charges",
-        "total_charge": "energy_charge total charge amount",
+        "total_charge": "energy_charge total charge amount total_amount",
         "weighted_average_price": "average_price weighted_average average",
         "rows": "queries times periods answers",
         "periods": "period",
@@ -182,6 +185,7 @@ ALSO: Final[dict[str, dict[str, str]]] = {
         "price_by_period": "prices period_prices prices_by_period energy_price_by_period",
         "coefficient": "period_coefficient",
         "peak_valley_spread": "spread",
+        "coefficients_with_flat": "coefficients period_coefficients",
     },
     "ladder": {
         "rows": "months monthly",
@@ -385,6 +389,7 @@ ALSO: Final[dict[str, dict[str, str]]] = {
         "valid": "is_valid usable eligible",
         "energy_amount": "energy_charge energy_value",
         "total": "total_amount",
+        "tradable": "is_tradable can_trade may_be_traded",
     },
     "precision": {
         "amount": "money charge rounded",

@@ -338,7 +338,7 @@ def _simple(work: Work) -> None:
 
 def _green(work: Work) -> None:
     price = "environmental_price env_price green_price environmental_price_per_kwh"
-    if not work.has(price):
+    if not work.has(price) or not work.flag(True, "is_green_power is_green green"):
         return
     share = (
         _share_of(work, "green_share_pct", "green_share")

@@ -122,21 +122,14 @@ def _steps(work: Work) -> tuple[Step, ...]:
     """The steps of a form like 广东's: fixed, a rate per kWh, fixed; from the case, whichever way it says them."""
     names = "steps tiers guarantee_tiers"
     if work.is_list(names):
+        rows = work.tables(names)
+        if any(row.own(STEP_FROM) for row in rows) and not any(row.own(STEP_UPTO) for row in rows):
+            return _steps_from(rows)
         return tuple(
             Step(
-                row.decimal_or(None, "below_kwh upto_kwh to_kwh upto")
-                if row.own("below_kwh upto_kwh to_kwh upto")
-                else None,
-                row.decimal("fixed_amount fixed amount guarantee fixed_yuan")
-                if row.own("fixed_amount fixed amount guarantee fixed_yuan")
-                and row.has("fixed_amount fixed amount guarantee fixed_yuan")
-                else None,
-                row.decimal("rate_per_kwh rate yuan_per_kwh per_kwh price_per_kwh")
-                if row.own("rate_per_kwh rate yuan_per_kwh per_kwh price_per_kwh")
-                and row.has("rate_per_kwh rate yuan_per_kwh per_kwh price_per_kwh")
-                else None,
+                _own_decimal(row, STEP_UPTO), _own_decimal(row, STEP_FIXED), _own_decimal(row, STEP_RATE)
             )
-            for row in work.tables(names)
+            for row in rows
         )
     seen = [name for name in work.names_seen() if work.is_number(name)]
     known = set(ENERGY.split()) | {"lodged_amount", "base_amount"}
@@ -156,15 +149,33 @@ def _steps(work: Work) -> tuple[Step, ...]:
     )
 
 
+def _own_decimal(row: Work, names: str) -> Decimal | None:
+    return row.decimal(names) if row.own(names) and row.has(names) else None
+
+
+def _steps_from(rows: list[Work]) -> tuple[Step, ...]:
+    """Steps by the energy from which they count: each ends where the next begins."""
+    ordered = sorted(rows, key=lambda row: _own_decimal(row, STEP_FROM) or Decimal(0))
+    ends = [*(_own_decimal(row, STEP_FROM) for row in ordered[1:]), None]
+    return tuple(
+        Step(end, _own_decimal(row, STEP_FIXED), _own_decimal(row, STEP_RATE))
+        for row, end in zip(ordered, ends, strict=True)
+    )
+
+
 def _is_amount(name: str) -> bool:
     return not name.endswith("_kwh") and any(
         word in name for word in ("amount", "guarantee", "fixed", "minimum", "maximum")
     )
 
 
-UNSECURED = "unsecured_ratio unsecured_credit_ratio credit_ratio unsecured_ratio_pct"
+STEP_FROM = "from_kwh kwh_from energy_from_kwh lower_kwh from above_kwh min_kwh"
+STEP_UPTO = "below_kwh upto_kwh to_kwh upto kwh_upto kwh_to energy_upto_kwh energy_to_kwh max_kwh"
+STEP_FIXED = "fixed_amount fixed amount guarantee fixed_yuan"
+STEP_RATE = "rate_per_kwh rate yuan_per_kwh per_kwh price_per_kwh"
+UNSECURED = "unsecured_ratio unsecured_credit_ratio credit_ratio"
 UNSECURED_TABLE = (
-    "unsecured_ratios unsecured_credit_ratios credit_ratios unsecured_ratio_by_rating ratios_by_rating"
+    "unsecured_ratios unsecured_credit_ratios credit_ratios unsecured_ratio_by_rating ratios_by_rating rating_ratio rating_ratios ratio_by_rating rating_unsecured_ratios"
 )
 FACTOR = "rating_factor credit_factor adjustment_factor"
 FACTOR_TABLE = "rating_factors factors rating_adjustments factor_by_rating rating_factor_by_grade rating_factor_by_rating adjustments_by_rating"
@@ -179,18 +190,14 @@ def _rated_table(work: Work, *words: str) -> str:
 
 
 def _has_unsecured(work: Work) -> bool:
-    return work.has(f"{UNSECURED} {UNSECURED_TABLE}") or bool(_rated_table(work, "unsecured", "credit_ratio"))
+    return work.has_ratio(UNSECURED) or work.has(UNSECURED_TABLE) or bool(_rated_table(work, "unsecured", "credit_ratio"))
 
 
 def _unsecured(work: Work) -> Decimal:
     tables = f"{UNSECURED_TABLE} {UNSECURED} {_rated_table(work, 'unsecured', 'credit_ratio')}"
     if work.is_table(tables):
         return work.numbers(tables).get(work.text_or("", RATING), Decimal(0))
-    return (
-        EXACT.scaleb(work.decimal("unsecured_ratio_pct"), -2)
-        if "unsecured_ratio_pct" in work.names_given()
-        else work.decimal(UNSECURED)
-    )
+    return work.ratio(UNSECURED)
 
 
 def _has_factor(work: Work) -> bool:

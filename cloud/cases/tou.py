@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 
 from cloud import daytypes
 from cloud.billing import tariff
@@ -23,6 +24,8 @@ COEFFICIENTS = "period_coefficients coefficients tou_coefficients"
 BASE = "month_average_purchase_price average_purchase_price base_price flat_price average_price price"
 QUERIES = "rows queries times questions"
 SLOT_MINUTES = 15
+TIME = "time clock at clock_time hour"
+PERIOD_PRICES = "period_prices prices price_by_period tou_prices"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +48,35 @@ def rate(work: Work) -> None:
     seasons = _seasons(work)
     if seasons:
         _cover(work, seasons)
+        _by_hours(work, seasons)
     _coefficients(work)
     if work.is_list(QUERIES):
         rows = work.tables(QUERIES)
         for row in rows:
-            _ask(row, seasons)
+            row.attempt(partial(_row, row, seasons))
         work.put_rows("rows", rows)
         work.put(
             "periods",
             [row.results.named["period"].value for row in rows if "period" in row.results.named],
             "",
         )
-    elif work.has("time clock at"):
+    elif work.has(TIME):
         _ask(work, seasons)
     if seasons and work.is_list(
         "curve_kwh load_curve_kwh hourly_kwh kwh_by_hour quarter_hour_kwh curve interval_kwh hourly_load_kwh"
     ):
         _curve(work, seasons)
     _average(work)
+
+
+def _row(row: Work, seasons: tuple[Season, ...]) -> None:
+    """A row asks for a time, or is a case of its own: a calendar, coefficients, prices with energy."""
+    if row.own(TIME) or not (row.own(CALENDAR) or row.own("periods") or not row.has(TIME)):
+        _ask(row, _seasons(row) if row.own(CALENDAR) else seasons)
+    elif row.own(f"{CALENDAR} {COEFFICIENTS} {PERIOD_PRICES} peak_coefficient valley_coefficient"):
+        rate(row)
+    else:
+        _ask(row, seasons)
 
 
 def _seasons(work: Work) -> tuple[Season, ...]:
@@ -264,6 +278,9 @@ def _coefficients(work: Work) -> None:
     if not known:
         return
     work.put("coefficients", dict(known), "")
+    order = ("tip", "peak", "flat", "valley", "deep")
+    whole = {**known, "flat": known.get("flat", Decimal(1))}
+    work.put("coefficients_with_flat", {name: whole[name] for name in order if name in whole}, "flat = 1")
     if work.has(BASE):
         base_price, other = (
             work.decimal(BASE),
@@ -279,8 +296,9 @@ def _coefficients(work: Work) -> None:
 
 
 def _ask(row: Work, seasons: tuple[Season, ...]) -> None:
-    names = "time clock at"
-    text = row.text(names)
+    text = row.text(TIME)
+    if text.isdecimal() and len(text) <= 2 and not row.own("time clock at"):
+        text = f"{int(text):02d}:00"
     at = row.here("time")
     minutes = _minutes(row, text, at)
     if minutes == 24 * 60:
@@ -362,10 +380,33 @@ def _curve(work: Work, seasons: tuple[Season, ...]) -> None:
     work.put("total_kwh", total(sums.values()), "sum")
 
 
+def _flat_prices(work: Work) -> dict[str, Decimal] | None:
+    """Prices given as one input per period."""
+    found = {str(name): work.decimal(f"{name}_price") for name in Period if work.has(f"{name}_price")}
+    return found or None
+
+
+def _by_hours(work: Work, seasons: tuple[Season, ...]) -> None:
+    """The mean of the coefficients over the hours of each season."""
+    if not work.is_table(COEFFICIENTS):
+        return
+    coefficients = {"flat": Decimal(1), **work.numbers(COEFFICIENTS)}
+    rows = []
+    for season in seasons:
+        if not season.is_exact or any(name not in coefficients for name in _listed(season)):
+            return
+        row = work.part("average_coefficient")
+        whole = sum((Fraction(coefficients[slot[0]]) for slot in season.slots), Fraction(0))
+        row.put("months", [Decimal(month) for month in season.months])
+        mean = row.rounded(whole / SLOTS_PER_DAY, "coefficient", "0.000001")
+        row.put("value", mean, "sum(coefficient x hours) / 24", also="average average_coefficient")
+        rows.append(row)
+    work.put_rows("average_coefficient", rows)
+
+
 def _average(work: Work) -> None:
     """The average price over the periods, weighted by their energy."""
-    prices = "period_prices prices price_by_period tou_prices"
-    table = work.numbers(prices) if work.is_table(prices) else None
+    table = work.numbers(PERIOD_PRICES) if work.is_table(PERIOD_PRICES) else _flat_prices(work)
     if table is None and "price_by_period" in work.results.named:
         found = work.results.named["price_by_period"].value
         table = (
