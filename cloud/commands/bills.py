@@ -123,6 +123,7 @@ def _bill(arguments: argparse.Namespace) -> None:
         drawn = billing.bill_month(conn, arguments.account, arguments.month, now)
         review.assess(conn, drawn.bill_id, "cli:bill", now)
         if arguments.issue:
+            review.clear(conn, drawn.bill_id, "cli:bill", now)
             issue(conn, drawn.bill_id, "cli:bill", now)
         row = display.find_bill(conn, drawn.bill_id, with_drafts=True)
         if arguments.pdf and row is not None:

@@ -118,6 +118,11 @@ def actor_name(actor: Actor) -> str:
     return f"user:{actor.user_id}"
 
 
+def is_person(actor: str) -> bool:
+    """Whether a name in audit rows and decisions is a person's, and not a command's or a job's."""
+    return actor.startswith("user:")
+
+
 def knock(conn: Conn, login: str, address: str, now: datetime) -> Knock:
     """Note an attempt to sign in and find who it may be. Raises TooManyTries.
 

@@ -18,11 +18,13 @@ from cloud.billing.catalogue import UnpricedMonth
 from cloud.billing.evidence import IntervalsMissing
 from cloud.billing.facts import Bill
 from cloud.billing.labels import Language
+from cloud.billing.review import Risk
 from cloud.billing.run import bill as billing
 from cloud.billing.run import issue as issuing
 from cloud.billing.run.print import bill_file_name, bill_pdf
 from cloud.billing.run.verify import UnreadableFile, verify, verify_file
 from cloud.billing.store import bills, published
+from cloud.billing.store import review as reviews
 from cloud.db import Conn, ProcessRole, Scope, take_scope
 from cloud.markettime import days_of_month, month_bounds
 from cloud.metering.interval import IntervalDay, IntervalQuality
@@ -460,3 +462,18 @@ def test_the_command_bills_issues_prints_and_verifies(
     assert main(["bill", ACCOUNT, "2026-07"]) == 2
     assert "2026-07" in capsys.readouterr().err
     assert conn.execute("SELECT state FROM bill").fetchall() == [("issued",)]
+
+
+def test_the_command_issues_no_bill_that_needs_a_second_person(
+    conn: Conn, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The draft was drawn up and scored by another command; that does not make this one a colleague."""
+    fill(conn)
+    drawn = billing.bill_month(conn, ACCOUNT, AUGUST, NOW)
+    reviews.add_assessment(conn, drawn.bill_id, Risk(80, (), 1), "cli:bill-run", NOW)
+    conn.commit()
+    monkeypatch.setenv("SHOUDIAN_DSN", database)
+
+    assert main(["bill", ACCOUNT, "2026-08", "--issue"]) == 2
+
+    assert conn.execute("SELECT state FROM bill").fetchall() == [("draft",)]

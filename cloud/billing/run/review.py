@@ -16,6 +16,7 @@ from cloud.billing.store import bills
 from cloud.billing.store import review as store
 from cloud.db import Conn
 from cloud.errors import Forbidden, Invalid, NotFound, NotNow
+from cloud.security.run import is_person
 
 ASSESS_PER_TURN = 200
 RERATES_PER_TURN = 50
@@ -106,6 +107,8 @@ def rerated(
 def clear(conn: Conn, bill_id: int, actor: str, now: datetime, *, together: bool = False) -> None:
     """Approve a draft; the caller issues it in the same transaction. `together`: with others, unseen.
 
+    Where a second person is needed, a command is none: nobody knows who sits at it.
+
     Raises NoReview, NotOpen, NotAssessed, SamePerson, NotLow.
     """
     total_fen, month = _open(conn, bill_id, "draft")
@@ -115,7 +118,9 @@ def clear(conn: Conn, bill_id: int, actor: str, now: datetime, *, together: bool
     rules = review.rules_for(month)
     if together and not review.is_low(score, total_fen, rules):
         raise NotLow("bill_not_low", bill_id=bill_id, score=score, most=rules.bulk_score_max)
-    if review.needs_second_person(score, total_fen, rules) and actor in store.handled_by(conn, bill_id):
+    if review.needs_second_person(score, total_fen, rules) and (
+        not is_person(actor) or actor in store.handled_by(conn, bill_id)
+    ):
         raise SamePerson("same_person", bill_id=bill_id)
     _record(conn, bill_id, "approve", actor, now)
 
