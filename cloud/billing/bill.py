@@ -14,6 +14,7 @@ from decimal import Decimal
 from cloud.billing import basic, charges, ladder, powerfactor, retail, tariff
 from cloud.billing.catalogue import DIRECT_PURCHASE, AnyPrices, LadderPrices, NoSuchPrice, Prices
 from cloud.billing.line import BillLine, Period, Section, total_fen
+from cloud.billing.package import Form
 from cloud.billing.segment import DemandMode, Segment, Terms, Usage
 from cloud.markettime import days_of_month
 from cloud.money import EXACT, shares, total, whole_parts
@@ -22,7 +23,8 @@ WH_PER_KWH = 1000
 
 # Goes into the hash of a bill's inputs: a change of the rating code that can move a fen raises it.
 # 2: a charge over several power factor runs takes part in each by days.
-RATING_VERSION = "2"
+# 3: a package's ladder and cap are of its energy, whatever else changes in its days.
+RATING_VERSION = "3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +98,13 @@ def rate(
     lines = list(given.settled)
     settles_line_loss = any(line.section is Section.LINE_LOSS for line in given.settled)
     month_kwh = Decimal(0)
-    for each in segments:
+    for each, bought in zip(segments, _package_lines(segments), strict=True):
         prices = each.prices
         if isinstance(prices, LadderPrices):
             lines += _ladder_lines(each, prices, ladder.Before(given.year_kwh, month_kwh, given.service_from))
             month_kwh = EXACT.add(month_kwh, each.energy.total_kwh)
         else:
-            lines += _energy_lines(each, prices, settles_line_loss=settles_line_loss)
+            lines += _energy_lines(each, prices, bought, settles_line_loss=settles_line_loss)
     lines += _basic_lines(segments, month)
     return (*lines, *_power_factor_lines(segments, tuple(lines)))
 
@@ -136,7 +138,33 @@ def _ladder_lines(each: PricedSegment, prices: LadderPrices, before: ladder.Befo
     return ladder.ladder_lines(each.energy, own, prices.row(each.segment.terms.voltage), position)
 
 
-def _energy_lines(each: PricedSegment, prices: Prices, *, settles_line_loss: bool) -> tuple[BillLine, ...]:
+def _package_lines(segments: Sequence[PricedSegment]) -> tuple[tuple[BillLine, ...], ...]:
+    """Charge each run of segments on one package; what comes of a run stands with its first segment."""
+    result: list[tuple[BillLine, ...]] = []
+    for run in _runs(segments, _package_terms):
+        prices = run[0].prices
+        own: tuple[BillLine, ...] = ()
+        if isinstance(prices, Prices) and prices.package is not None:
+            kwh = tuple(map(total, zip(*(each.energy.kwh for each in run), strict=True)))
+            energy = tariff.Energy(kwh, run[0].segment.first_day, run[-1].segment.end_day)
+            own = retail.package_lines(energy, prices.package, prices.references, prices.calendar)
+        result += [own, *((),) * (len(run) - 1)]
+    return tuple(result)
+
+
+def _package_terms(each: PricedSegment) -> tuple[object, ...]:
+    """A ladder and a cap go by the energy of all days on the package; other packages charge each segment by itself."""
+    prices = each.prices
+    package = None if isinstance(prices, LadderPrices) else prices.package
+    if package is None or (package.formula.form is not Form.LADDER and package.cap_yuan_per_kwh is None):
+        return (each.segment.first_day,)
+    heads = (prices.package, prices.references, prices.calendar) if isinstance(prices, Prices) else ()
+    return tuple("" if file is None else file.head.origin for file in heads)
+
+
+def _energy_lines(
+    each: PricedSegment, prices: Prices, bought: Sequence[BillLine], *, settles_line_loss: bool
+) -> tuple[BillLine, ...]:
     """Charge a segment's energy; a direct user whose market settles the line loss does not pay its price again."""
     terms, sheet, calendar = each.segment.terms, prices.sheet, prices.calendar
     row = prices.transmission.row(terms.structure, terms.voltage)
@@ -151,11 +179,6 @@ def _energy_lines(each: PricedSegment, prices: Prices, *, settles_line_loss: boo
     rebuilt = tariff.all_in_prices(sheet, calendar, (row.energy_yuan_per_kwh, funds.total_yuan_per_kwh))
     differences = tariff.price_differences(sheet, sheet.printed_row(terms.structure, terms.voltage), rebuilt)
     floating = calendar if sheet.transmission_floats else None
-    bought = (
-        retail.package_lines(each.energy, prices.package, prices.references, calendar)
-        if prices.package
-        else ()
-    )
     has_line_loss = not (settles_line_loss and terms.purchase == DIRECT_PURCHASE)
     return (
         *(line for line in bought if line.section is not Section.GREEN),

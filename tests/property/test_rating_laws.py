@@ -136,6 +136,31 @@ def test_splitting_a_month_without_changing_anything_changes_nothing(
     )
 
 
+@given(
+    st.sampled_from(("demo-ladder", "demo-capped")),
+    st.lists(st.tuples(*[st.integers(0, 10**5)] * 5), min_size=2, max_size=2),
+    st.integers(2, 31),
+)
+def test_a_ladder_and_a_cap_are_of_the_month_whatever_else_changes_in_it(
+    package: str, kwh: list[tuple[int, ...]], cut: int
+) -> None:
+    """A transformer is exchanged on a day of the month; the package stays the same, and so does what it costs."""
+    terms = replace(SHOP, purchase="retail", structure="two_part", voltage="1-10kV",
+                    demand_mode=DemandMode.CAPACITY, capacity_kva=630)  # fmt: skip
+    prices, day = prices_of(terms, package=f"{package}@1"), date(2026, 8, cut)
+    first, second = (usage_of(tuple(1000 * each for each in part)) for part in kwh)
+    both = usage_of(tuple(1000 * sum(pair) for pair in zip(*kwh, strict=True)))
+
+    def bought(*segments: Segment) -> int:
+        lines = bill.rate(bill.priced([(each, prices) for each in segments]), AUGUST)
+        return total_fen(tuple(line for line in lines if line.section is Section.ENERGY))
+
+    larger = replace(terms, capacity_kva=800)
+    assert bought(Segment(AUGUST, day, terms, first), Segment(day, SEPTEMBER, larger, second)) == bought(
+        Segment(AUGUST, SEPTEMBER, terms, both)
+    )
+
+
 @given(st.lists(st.tuples(*[energies_wh] * 5), min_size=1, max_size=4))
 def test_the_kwh_of_a_split_month_add_up_to_those_of_the_whole(parts: list[tuple[int, ...]]) -> None:
     """Stretches with different terms each get what one counter of the month moved: nothing is rounded twice."""
