@@ -300,6 +300,35 @@ def test_late_data_gets_a_run_of_its_own_and_edits_nothing(pool: Pool, database:
         settle.open_run(desk_on(pool, date(2027, 9, 1)), AUGUST, "r2", "thirteen months later")
 
 
+def test_who_turns_out_not_to_be_in_the_market_is_settled_to_nothing(
+    pool: Pool, database: str, tmp_path: Path
+) -> None:
+    world.fill(database)
+    settle_wholly(pool)
+    other = world.MARKET_FILE.split("[[contract]]")[3].split("[[price]]")[0].replace(USERS[1], USERS[0])
+    head = world.MARKET_FILE.split("[[rule]]")[0]
+    with psycopg.connect(database) as conn:
+        conn.execute("UPDATE account_terms SET purchase = 'agency' WHERE account_id = %s", (USERS[1],))
+        world.enter_file(conn, tmp_path, f"{head}[[contract]]{other.replace('version = 1', 'version = 2')}")
+
+    day = date(2026, 10, 12)
+    look = advance(pool, day, "r1")
+    assert kinds(look) == {(USERS[1], "no_contract"), (USERS[1], "not_in_market")}
+    desk = desk_on(pool, day)
+    for kind in ("no_contract", "not_in_market"):
+        accepted = desk.event(Stage.CHECK, USERS[1], Outcome.ACCEPT, reason="属代理购电", kind=kind)
+        settle.add_event(desk, run_of(desk, "r1"), accepted)
+    advance(pool, day, "r1")
+    release(pool, "r1", day)
+    for later in (day, date(2026, 10, 14)):
+        look = advance(pool, later, "r1")
+    assert settle.is_complete(look)
+
+    after = statements(pool)
+    assert (after[USERS[1]].state, after[USERS[1]].total_fen, after[USERS[1]].revision) == ("final", 0, 2)
+    assert sum(row.total_fen for row in after.values()) == 0
+
+
 def test_a_run_repeated_and_restarted_changes_nothing(pool: Pool, database: str) -> None:
     world.fill(database)
     settle_wholly(pool)

@@ -14,7 +14,7 @@ from cloud.db import Conn
 from cloud.market.line import GRID_UNIT, PARTY_PREFIX, Side, party_unit
 from cloud.market.month import added_kwh, by_period, settled_kwh, stretches
 from cloud.market.rulefile import Form, MarketRule
-from cloud.market.store import entered, members
+from cloud.market.store import entered, members, settlements
 from cloud.market.store.members import Member
 from cloud.market.store.runs import EnergyRow, UnitRow
 from cloud.markettime import SLOTS_PER_DAY, day_of, days_of_month, month_after, month_bounds
@@ -37,7 +37,11 @@ class Metered:
 
 
 def find_units(conn: Conn, month: date, contracts: Sequence[WholesaleTerms]) -> tuple[UnitRow, ...]:
-    """List the units of a month: direct users, generators, retailers with customers, and whoever has a contract."""
+    """List the units of a month: direct users, generators, retailers with customers, and whoever has a contract.
+
+    Who was settled finally before and is none of these any more is settled once more, to nothing: else what replaced
+    its lines elsewhere would be counted beside them.
+    """
     start, end = month_bounds(month)
     units: dict[str, UnitRow] = {}
     for side, found in (
@@ -54,6 +58,10 @@ def find_units(conn: Conn, month: date, contracts: Sequence[WholesaleTerms]) -> 
     for unit_id in sorted({unit for terms in contracts for unit in (terms.seller, terms.buyer)} - set(units)):
         if (unit := _counterparty(conn, unit_id)) is not None:
             units[unit_id] = unit
+    for row in settlements.standing(conn, month):
+        if row.state == "final" and row.unit_id not in units:
+            side = Side(row.side)
+            units[row.unit_id] = UnitRow(row.unit_id, side, row.party_id, row.account_id, row.name, False)
     if units:
         units[GRID_UNIT] = UnitRow(GRID_UNIT, Side.GRID, None, None, GRID_NAME, False)
     return tuple(units[unit_id] for unit_id in sorted(units))
