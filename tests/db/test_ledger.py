@@ -391,6 +391,29 @@ def test_an_issued_bill_gives_way_only_by_a_correction(conn: Conn) -> None:
         conn.execute("UPDATE bill SET state = 'superseded' WHERE bill_id = %s", (first,))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "due_date = due_date + 30",
+        "issued_at = issued_at - interval '1 year'",
+        "issued_by = 'user:9'",
+        "state = 'draft'",
+    ],
+)
+def test_what_was_issued_stays_as_it_was_issued(conn: Conn, change: str) -> None:
+    bill_id = put_bill(conn, {"energy": 5})
+    issuing.issue(conn, bill_id, "user:1", NOW)
+
+    with pytest.raises(psycopg.errors.CheckViolation):
+        conn.execute(f"UPDATE bill SET {change} WHERE bill_id = %s", (bill_id,))
+
+
+@pytest.mark.parametrize("table", ["statement", "settlement_event", "payment_order", "money_request"])
+def test_nobody_empties_what_is_added_to_only(conn: Conn, table: str) -> None:
+    with pytest.raises(psycopg.errors.RestrictViolation):
+        conn.execute(f"TRUNCATE {table} CASCADE")
+
+
 def test_a_customer_sees_what_was_issued_and_no_draft(conn: Conn) -> None:
     issued, draft = put_bill(conn, {"energy": 5}), put_bill(conn, {"energy": 6}, revision=2)
     issuing_now = put_bill(conn, {"energy": 5}, account=TWO)
