@@ -240,6 +240,8 @@ def _approve(arguments: argparse.Namespace) -> int:
             tried = security.knock(conn, arguments.login, "cli", now)
         if tried.user is None or not security.is_right(tried, password):
             raise security.WrongPassword("wrong_password")
+        with db.transaction(pool, db.Scope(db.ProcessRole.API)) as conn:
+            security.proven(conn, tried)
         user = tried.user
         actor = Actor(
             user.user_id, user.login, user.display_name, Role(user.role), user.party_id, user.language

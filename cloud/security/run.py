@@ -148,6 +148,11 @@ def is_right(tried: Knock, password: str) -> bool:
     return tried.user is not None
 
 
+def proven(conn: Conn, tried: Knock) -> None:
+    """Note that an attempt's password was right, where no session is opened: it is no failure."""
+    store.mark_succeeded(conn, tried.attempt_id)
+
+
 def enter(conn: Conn, tried: Knock, now: datetime) -> Pass:
     """Open a session for the attempt whose password was right. Raises WrongPassword."""
     user = tried.user

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, date, datetime
 
 import money_world as world
 import psycopg
 import pytest
+from argon2 import PasswordHasher
 from correction_world import (
     DAY,
     LATE_AT,
@@ -22,6 +24,7 @@ from correction_world import (
 )
 from money_world import SHELLS, account_id, point_id
 
+from cloud.__main__ import main
 from cloud.billing import correction
 from cloud.billing.correction import BEYOND, DESK
 from cloud.billing.run import correct
@@ -147,3 +150,25 @@ def test_a_second_correction_reverses_the_first(conn: Conn, journey_database: st
         assert is_balanced(conn)
     assert [row[1:3] for row in revisions(conn, one)] == [(1, "superseded"), (2, "superseded"), (3, "issued")]
     assert BEYOND not in {row.run for row in corrections.newest(conn, is_open=True)}
+
+
+def test_a_person_approves_by_command_as_often_as_there_is_something(
+    conn: Conn, journey_database: str, monkeypatch: pytest.MonkeyPatch, second: Actor
+) -> None:
+    """The right password is no failed attempt to sign in: the seventh approval is like the first."""
+    (one,) = some_accounts(conn, 1)
+    less(conn, one)
+    (proposal,) = propose(journey_database)
+    password = "correct horse battery"
+    hashed = PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash(password)
+    conn.execute("UPDATE app_user SET password_hash = %s WHERE user_id = %s", (hashed, second.user_id))
+    conn.commit()
+    monkeypatch.setenv("SHOUDIAN_DSN", journey_database)
+
+    codes = []
+    for number in (*(9_999_999,) * 6, proposal):
+        monkeypatch.setattr("sys.stdin", io.StringIO(password + "\n"))
+        codes.append(main(["correct", "approve", str(number), "--login", second.login]))
+
+    assert codes == [2] * 6 + [0]
+    assert [row[1:3] for row in revisions(conn, one)] == [(1, "superseded"), (2, "issued")]
