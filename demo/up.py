@@ -22,12 +22,14 @@ from psycopg import sql
 from rich.console import Console
 
 from cloud import db
+from cloud.markettime import slot_start
+from cloud.paper.signer import make_signer
 from cloud.parties import store as parties
 from cloud.security import run as security
 from cloud.security.store import UserRow
 from demo.broker import Broker, BrokerPki, running_broker
 from demo.children import Family
-from demo.files import LATE_CONTRACT_FILE, agent_text, site_text
+from demo.files import INSTALLED_ON, LATE_CONTRACT_FILE, agent_text, site_text
 from demo.guard import Trouble, is_free
 from demo.meters import ADDRESS_FILE
 from demo.postgres import embedded_postgres
@@ -215,7 +217,8 @@ def _with_money(home: Home, family: Family, web_port: int) -> Family:
     """Make a key that signs bills, and start both payment providers; the cloud is told of them."""
     signer = home.folder / "signer"
     if not (signer / "signer.key").exists():
-        family.run("signer", "cloud", "signer", "init", str(signer), "--name", "示范电力营销部")
+        # In force since the meters hang there, because the bills of the past month are dated back.
+        make_signer(signer, "示范电力营销部", slot_start(INSTALLED_ON, 0))
     folder = home.folder / "paysim"
     note = folder / "pay.env"
     note.unlink(missing_ok=True)
