@@ -24,6 +24,7 @@ from cloud.cases.agency_parts import (
     components_of,
     extra_floats,
     funds_only,
+    part_price,
     parts_of,
     penalised,
 )
@@ -165,8 +166,7 @@ def _items_sum(work: Work) -> None:
     source = components_of(work)
     names = "system_operation_items system_operation_item_prices items"
     if source.is_table(names) or source.is_list(names):
-        amounts = list(source.numbers(names).values()) if source.is_table(names) else source.decimals(names)
-        sum_of = total(amounts)
+        sum_of = part_price(source, names)
         work.put("system_operation_items_sum", sum_of, "sum of the items")
         if source.has(SYSTEM):
             work.put(
@@ -191,7 +191,12 @@ def _priced(work: Work, rules: Rules) -> None:
     if extra and not coefficients and work.is_table(base):
         raised = {name: EXACT.add(price, extra) for name, price in work.numbers(base).items()}
         formula = "published price + extra_price"
-        work.put("all_in_price_by_period", dict(raised), formula, also="price_by_period_1_5x prices_1_5x raised_prices")
+        work.put(
+            "all_in_price_by_period",
+            dict(raised),
+            formula,
+            also="price_by_period_1_5x prices_1_5x raised_prices",
+        )
     _composition_notes(work)
     if work.has(KWH):
         bill(work, rules, parts, coefficients, extra)

@@ -46,9 +46,10 @@ def components_of(work: Work) -> Work:
 def funds_only(work: Work) -> None:
     """Government funds by themselves: the sum of their items, and the charge on the energy."""
     source = components_of(work)
-    if not source.has(FUNDS):
+    names = FUNDS if source.has(FUNDS) else "items"
+    if not source.has(names) or (names == "items" and source.has(SYSTEM)):
         return
-    price = _part_price(source, FUNDS)
+    price = part_price(source, names)
     work.put("government_funds_price", price, "sum of the items")
     if work.has(KWH) and not work.is_table(KWH):
         work.put_money("government_funds_charge", EXACT.multiply(work.decimal(KWH), price), "kWh x price")
@@ -71,7 +72,7 @@ def parts_of(work: Work) -> tuple[Component, ...]:
             source.note(names)
             continue
         if source.has(names):
-            found.append(Component(section, name, name, name, _part_price(source, names), name in floats))
+            found.append(Component(section, name, name, name, part_price(source, names), name in floats))
     if work.is_number(FLOATS) and not floats:
         base = Component(Section.ENERGY, "floating_base", "", "", work.decimal(FLOATS), True)
         found = [base, *(part for part in found if part.section is not Section.ENERGY)]
@@ -81,7 +82,8 @@ def parts_of(work: Work) -> tuple[Component, ...]:
     return tuple(found)
 
 
-def _part_price(source: Work, names: str) -> Decimal:
+def part_price(source: Work, names: str) -> Decimal:
+    """One price, or the sum of an object or list of them."""
     if source.is_table(names):
         return total(source.numbers(names).values())
     if source.is_list(names):
@@ -152,6 +154,6 @@ def _adding_up_to(source: Work, base: Decimal) -> frozenset[str]:
     ]
     for count in range(1, len(names) + 1):
         for chosen in combinations(names, count):
-            if total(_part_price(source, PARTS[name][1]) for name in chosen) == base:
+            if total(part_price(source, PARTS[name][1]) for name in chosen) == base:
                 return frozenset(chosen)
     return frozenset()

@@ -69,6 +69,8 @@ AREAS: Final = {
 def worked(case: Case, rules: Rules) -> Work:
     """Work a case as far as its inputs reach. Raises BadCase for what contradicts, or when nothing can be worked."""
     work = Work(case, case.inputs)
+    if case.inputs.get("rows") is not None and not work.is_list("rows"):
+        raise case.bad("inputs.rows", "is no list", "a list of objects")
     try:
         work.attempt(lambda: AREAS[case.area].rate(work, rules))
     except (ArithmeticError, ValueError) as problem:
@@ -93,7 +95,9 @@ def tried(case: Case, rules: Rules) -> Verdict:
         return Verdict(case, State.REFUSED, (), work.results, work.unused(), fields, lacking)
     unproven = () if found else _unproven(work)
     state = State.EMPTY if not fields else State.FAIL if found or unproven else State.PASS
-    return Verdict(case, state, (*found, *unproven), work.results, work.unused(), fields, lacking)
+    return Verdict(
+        case, state, (*found, *unproven), work.results, work.unused(), fields, lacking, tuple(work.weighty())
+    )
 
 
 def _unproven(work: Work) -> tuple[Difference, ...]:

@@ -48,7 +48,12 @@ def rate_listing(work: Work) -> None:
         rows = _rows(work, replace(listed, sharing=sharing), takers, price, scale)
         work.put_rows(f"{name}_allocations", rows, also=name)
         each = [row.results.named["mwh"].value for row in rows]
-        work.put(f"allocation_{name}", list(each), FORMULAS[sharing], also=f"{name} {name}_allocation allocated_{name}")
+        work.put(
+            f"allocation_{name}",
+            list(each),
+            FORMULAS[sharing],
+            also=f"{name} {name}_allocation allocated_{name}",
+        )
     rows = _rows(work, listed, takers, price, scale)
     work.put_rows("allocations", rows)
     order = order_of_time(takers)
@@ -70,7 +75,9 @@ def _rows(work: Work, listed: Listing, takers: list[Work], price: Decimal | None
     asked = [row.not_negative(ASKED) for row in takers]
     order, people = order_of_time(takers), names_of(takers)
     in_time = sorted(range(len(takers)), key=lambda index: order[index])
-    result = listing.taken(listed, [Take(str(index), people[index], scale.kwh(asked[index])) for index in in_time])
+    result = listing.taken(
+        listed, [Take(str(index), people[index], scale.kwh(asked[index])) for index in in_time]
+    )
     got = {int(each.take_id): each for each in result.takes}
     rows = []
     for index, person in enumerate(people):

@@ -51,6 +51,17 @@ def side_price(work: Work, kind: str) -> Decimal | None:
     return None
 
 
+def _rates_of(kind: str) -> str:
+    words = (
+        ("over", "upper", "up", "over_use")
+        if kind == "over"
+        else ("under", "lower", "low", "under_use", "down")
+    )
+    return " ".join(
+        f"{word}_penalty_rate penalty_rate_{word} {word}_rate {word}_assessment_rate" for word in words
+    )
+
+
 def banded(work: Work) -> None:
     """A free band around the contract; the excess is assessed at a share of a price (福建, 宁夏, 四川, 广东 forms)."""
     work.rule = "§8.2"
@@ -59,13 +70,12 @@ def banded(work: Work) -> None:
     over = deviation > 0
     kind = "over" if over else "under"
     band = band_of(work, kind)
-    band_of(work, "under" if over else "over")  # the other side's band is known, though it changes nothing here
-    own_rate = " ".join(
-        f"{word}_penalty_rate penalty_rate_{word} {word}_rate {word}_assessment_rate"
-        for word in (
-            ("over", "upper", "up", "over_use") if over else ("under", "lower", "low", "under_use", "down")
-        )
-    )
+    # What the other side has is known, though it changes nothing here.
+    other = "under" if over else "over"
+    band_of(work, other)
+    side_price(work, other)
+    work.note(_rates_of(other))
+    own_rate = _rates_of(kind)
     rate_of = (
         work.decimal(own_rate)
         if work.has(own_rate)
@@ -101,9 +111,13 @@ def banded(work: Work) -> None:
     work.put("assessed_mwh", found.assessed_mwh, "max(0, |deviation| - threshold x contract_mwh)")
     work.put("within_band", not found.assessed_mwh, "|deviation| <= threshold x contract_mwh")
     side = f"{kind}_use"
-    work.put("assessment_price", EXACT.multiply(price, rate_of), "price x rate", also=f"{side}_price {kind}_price")
+    work.put(
+        "assessment_price", EXACT.multiply(price, rate_of), "price x rate", also=f"{side}_price {kind}_price"
+    )
     formula = "assessed_mwh x price x rate"
-    work.put("penalty", yuan(found.assessment_fen), formula, kind="money", also=f"{side}_amount {side}_penalty")
+    work.put(
+        "penalty", yuan(found.assessment_fen), formula, kind="money", also=f"{side}_amount {side}_penalty"
+    )
 
 
 def passed_on(work: Work) -> None:
@@ -206,8 +220,15 @@ def recovered(work: Work) -> None:
         "contract_mwh / actual_mwh",
     )
     work.put("excess_mwh", over or under, "energy outside the band")
-    work.put("over_mwh", over, "max(0, contract_mwh - band_high x actual_mwh)", also="over_contract_mwh surplus_mwh")
-    work.put("shortfall_mwh", under, "max(0, band_low x actual_mwh - contract_mwh)", also="under_mwh short_mwh")
+    work.put(
+        "over_mwh",
+        over,
+        "max(0, contract_mwh - band_high x actual_mwh)",
+        also="over_contract_mwh surplus_mwh",
+    )
+    work.put(
+        "shortfall_mwh", under, "max(0, band_low x actual_mwh - contract_mwh)", also="under_mwh short_mwh"
+    )
     work.put_money(
         "recovery",
         EXACT.multiply(over or under, max(Decimal(0), gain)),

@@ -126,7 +126,9 @@ def _compensated(work: Work, contract: Decimal, green_mwh: Decimal) -> None:
     short = max(Decimal(0), EXACT.subtract(contract, green_mwh))
     work.put("contract_shortfall_mwh", short, "contract_mwh - green_mwh")
     price = work.decimal(COMPENSATION)
-    work.put_money("compensation", EXACT.multiply(short, price), "contract_shortfall_mwh x compensation_price")
+    work.put_money(
+        "compensation", EXACT.multiply(short, price), "contract_shortfall_mwh x compensation_price"
+    )
 
 
 def _tradable(work: Work) -> None:

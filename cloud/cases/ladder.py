@@ -125,7 +125,8 @@ def _limits(work: Work, tiers: list[Work]) -> list[Decimal]:
     monthly = _is_monthly(work, tiers)
     extra = _extra(work)
     months = work.number_or(
-        1 if monthly else MONTHS_OF_YEAR, "months_in_service months_of_year service_months months_in_period months_in_year months_in_use months"
+        1 if monthly else MONTHS_OF_YEAR,
+        "months_in_service months_of_year service_months months_in_period months_in_year months_in_use months",
     )
     more = EXACT.multiply(extra, Decimal(1 if monthly else MONTHS_OF_YEAR))
     if work.has(EXTRA_YEAR) and not monthly:
@@ -220,7 +221,9 @@ def _tier_at(limits: list[Decimal], before: Decimal) -> int:
 
 def _is_tou(work: Work, tiers: list[Work]) -> bool:
     return bool(_periods(work)) and (
-        work.is_table(TOU) or work.has("peak_price valley_price") or any(tier.own("peak_price peak prices tou_prices") for tier in tiers)
+        work.is_table(TOU)
+        or work.has("peak_price valley_price")
+        or any(tier.own("peak_price peak prices tou_prices") for tier in tiers)
     )
 
 
@@ -302,7 +305,8 @@ def _increments(
     if work.is_table(INCREMENTS):
         return [value for value in work.numbers(INCREMENTS).values() if value][:count]
     if all(tier.own(INCREMENT) for tier in tiers[1:]):
-        tiers[0].note(INCREMENT)
+        if tiers[0].own(INCREMENT) and tiers[0].number_or(0, INCREMENT):
+            tiers[0].bad(tiers[0].here("increment"), "is on the first tier", "0: its prices are the base")
         return [tier.decimal(INCREMENT) for tier in tiers[1:]]
     if all(prices for prices in by_tier[1:]) and base:
         name = next(iter(base))
@@ -322,7 +326,10 @@ def _free_kwh(work: Work, kwh: Decimal) -> Decimal:
 
 def _is_refunded(work: Work) -> bool:
     """Free energy is not billed; a refund at the first tier's price only where the rule says so, or by time of use."""
-    says = any(word in work.case.rule.lower() for word in ("refund", "first tier", "first-tier", "tier 1", "返还", "第一档"))
+    says = any(
+        word in work.case.rule.lower()
+        for word in ("refund", "first tier", "first-tier", "tier 1", "返还", "第一档")
+    )
     return says or bool(_periods(work))
 
 
@@ -339,12 +346,16 @@ def _free(
         prices = _tier_prices(tiers[0])
         price = _price(tiers[0]) if tiers[0].own(PRICE) else next(iter(prices.values()))
         return work.put_money("free_amount", EXACT.multiply(free, price), "free_kwh x first tier's price")
-    parts = (tier_kwh(limits, before, each) if limits else (each,) for each in (kwh, EXACT.subtract(kwh, free)))
+    parts = (
+        tier_kwh(limits, before, each) if limits else (each,) for each in (kwh, EXACT.subtract(kwh, free))
+    )
     whole, billed = (
         total(work.money(EXACT.multiply(part, _price(tier))) for tier, part in zip(tiers, split, strict=True))
         for split in parts
     )
-    work.put("free_amount", EXACT.subtract(whole, billed), "charge of all kWh - charge of billed_kwh", kind="money")
+    work.put(
+        "free_amount", EXACT.subtract(whole, billed), "charge of all kWh - charge of billed_kwh", kind="money"
+    )
     return Decimal(0)
 
 

@@ -14,7 +14,9 @@ RULE = "§9.4"
 FIXED = "fixed_prices fixed_price fixed fixed_period_prices single_price single_comprehensive_price comprehensive_price"
 LINKED = "linked_prices linked_price target_prices target_price linked target real_time_average_price day_ahead_average_price agency_price"
 LIMITS = "tou_ratio_limits ratio_limits tou_limits tou_ratio_correction correction_ratios"
-RATIOS = "tou_ratios tou_coefficients tou_multipliers ratio_set period_coefficients tou_ratio ratios period_ratios"
+RATIOS = (
+    "tou_ratios tou_coefficients tou_multipliers ratio_set period_coefficients tou_ratio ratios period_ratios"
+)
 KWH = "kwh kwh_by_period energy_kwh period_kwh mwh_by_period"
 MWH = "mwh quantity_mwh energy_mwh"
 CAP = "cap_price price_cap cap capped_price cap_average_price ceiling_price"
@@ -62,7 +64,9 @@ def _one(work: Work) -> None:
 def _guaranteed(work: Work) -> None:
     """保底+分成: the customer's share of a revenue, at least the guaranteed amount."""
     share = _share_of(work, SHARE_PCT, SHARE) or Decimal(0)
-    part = work.put_money("shared_amount", EXACT.multiply(work.decimal("revenue income"), share), "revenue x share")
+    part = work.put_money(
+        "shared_amount", EXACT.multiply(work.decimal("revenue income"), share), "revenue x share"
+    )
     amount = max(work.decimal(GUARANTEED), part)
     work.put("amount", amount, "max(guaranteed_amount, revenue x share)", kind="money")
 

@@ -21,12 +21,21 @@ REACTIVE = "reactive_kvarh reactive_energy_kvarh q_kvarh reactive_total_kvarh"
 FORWARD = "reactive_forward_kvarh forward_reactive_kvarh reactive_import_kvarh reactive_kvarh_forward"
 REVERSE = "reactive_reverse_kvarh reverse_reactive_kvarh reactive_export_kvarh reactive_kvarh_reverse reactive_leading_kvarh"
 STANDARD = "pf_standard standard power_factor_standard"
-POWER_FACTOR = "pf power_factor pf_value pf_actual value average_pf"
+POWER_FACTOR = "pf power_factor pf_value pf_actual value average_pf pf_unrounded pf_raw pf_exact"
 BASE = "participating_amount pf_base base_amount base adjusted_amount participating_charges base_before_pf amount"
 BILLED = "billed_amount_excl_funds billed_amount billed_total billed_amount_excluding_funds amount_billed"
-LINES = "charge_lines lines participating_lines components charges base_lines"
+LINES = "charge_lines lines participating_lines components charges base_lines line_amounts participating_amounts pf_base_lines participating_charge_lines"
 FUNDS = "government_funds government_funds_charge funds funds_charge government_funds_amount"
 GREEN = "environmental_value env_value green_environmental_value green_charge"
+CATEGORY = "category user_class customer_category user_category class"
+KVA = "kva capacity_kva transformer_kva capacity_kw"
+LEAST_KVA, INDUSTRY_ABOVE_KVA, IRRIGATION_FROM_KVA = 100, 160, 3200
+CLASSES = {
+    "industrial": "industrial", "industry": "industrial", "工业": "industrial", "large_industrial": "industrial", "大工业": "industrial",
+    "non_industrial": "other", "非工业": "other", "commercial": "other", "other": "other", "other_industrial": "other", "general": "other",
+    "irrigation": "irrigation", "电力排灌站": "irrigation", "pumping_station": "irrigation", "agricultural": "agricultural", "agriculture": "agricultural",
+    "农业": "agricultural", "wholesale": "wholesale", "趸售": "wholesale", "residential": "residential", "居民": "residential", "resident": "residential",
+}  # fmt: skip
 PERCENT = "pf_percent percent adjustment_percent pf_adjustment_percent percent_adjustment"
 AMOUNT = "pf_amount adjustment_amount pf_adjustment_amount pf_adjustment adjustment pf_charge"
 
@@ -39,8 +48,35 @@ def rate(work: Work, rules: Rules) -> None:
         _table_points(work, rules)
     elif work.has(BILLED):
         _corrected(work, rules)
+    elif work.has(CATEGORY) and work.has(f"{KVA} supply") and not work.given(STANDARD):
+        _standard_by_class(work)
     else:
         _adjusted(work, rules)
+
+
+def _standard_by_class(work: Work) -> None:
+    """The standard of a user class (§2.1): industry above 160 kVA at high voltage, others from 100 kVA, agriculture."""
+    category = work.choice("", CLASSES, CATEGORY)
+    kva = work.not_negative(KVA)
+    high = "high" in work.text_or("high", "supply voltage supply_voltage").lower() or work.flag(
+        False, "high_voltage"
+    )
+    regulating = work.flag(False, "on_load_tap_changer load_regulating_transformer on_load_regulation")
+    standard: Decimal | None = None
+    if category == "residential" or kva < LEAST_KVA:
+        standard = None
+    elif category in ("agricultural", "wholesale"):
+        standard = Decimal("0.80")
+    elif high and (
+        (category == "industrial" and kva > INDUSTRY_ABOVE_KVA)
+        or regulating
+        or (category == "irrigation" and kva >= IRRIGATION_FROM_KVA)
+    ):
+        standard = Decimal("0.90")
+    else:
+        standard = Decimal("0.85")
+    work.put("pf_standard", standard, "by user class and capacity", rule="(83)水电财字第215号 · §2.1")
+    work.put("assessed", standard is not None, "pf_standard is not null")
 
 
 def percent_at(work: Work, rules: Rules, power_factor: Decimal | None, standard: Decimal | None) -> Decimal:

@@ -17,7 +17,7 @@ QUANTITY, PRICE = "mwh kwh quantity energy_mwh energy_kwh kw", "price price_mwh 
 # Quantum of a kind of value by the words of its name; the first that fits.
 KINDS: Final = (
     (("price", "24h"), "0.0000001"), (("price", "24"), "0.0000001"), (("24_hour", "price"), "0.0000001"), (("price", "hour"), "0.0000001"),
-    (("price", "mwh"), "0.001"), (("price", "kwh"), "0.000001"), 
+    (("price", "mwh"), "0.001"), (("price", "kwh"), "0.000001"),
     (("package", "price"), "0.000001"), (("mwh",), "0.001"), (("kwh",), "1"), (("kvarh",), "1"), (("pf",), "0.01"), (("power", "factor"), "0.01"),
     (("demand",), "0.000001"), (("kw",), "0.000001"), (("price",), "0.000001"),
     (("money",), "0.01"), (("amount",), "0.01"), (("charge",), "0.01"), (("fee",), "0.01"), (("yuan",), "0.01"),

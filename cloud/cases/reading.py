@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -21,7 +22,42 @@ CASES_MAX: Final = 100_000
 DEPTH_MAX: Final = 12
 DIGITS_MAX: Final = 40
 IDS_SHOWN_MAX: Final = 40
+SHOWN_MAX: Final = 80
 SCHEMA: Final = "tariff-cases"
+CURRENCY: Final = "CNY"
+# Kinds of quantity that a case may name in `rounding`; another one rounds nothing.
+KINDS: Final = frozenset(
+    [
+        "money",
+        "price",
+        "price_mwh",
+        "price_kwh",
+        "pf",
+        "energy",
+        "energy_kwh",
+        "energy_mwh",
+        "energy_kwh_response",
+        "coefficient",
+        "power_kw",
+        "power",
+        "ratio",
+        "percent",
+        "pct",
+        "kwh_per_kva",
+        "average_price",
+        "quantum",
+        "hours",
+        "demand_kw",
+        "factor",
+        "step",
+        "share",
+        "mwh",
+        "kwh",
+        "kw",
+        "price_24h",
+        "package_price",
+    ]
+)
 VERSION: Final = "1.0"
 AREAS: Final = (
     "power_factor", "two_part", "agency_purchase", "real_bill", "tou", "ladder", "market_clearing", "deviation",
@@ -41,6 +77,16 @@ class BareNumber:
 
     text: str
 
+    def __repr__(self) -> str:
+        return f"the JSON number {self.text[:DIGITS_MAX]}, not in quotes"
+
+
+def clean(text: str) -> str:
+    """A text for one line of a terminal: without control characters and marks that turn the direction of writing."""
+    return "".join(
+        each if unicodedata.category(each) not in ("Cc", "Cf", "Zl", "Zp") else " " for each in text
+    )
+
 
 class BadCase(Invalid):
     """A case file, or a case in it, is not what the format says."""
@@ -48,11 +94,11 @@ class BadCase(Invalid):
     def __init__(self, file: str, case: str, key: str, problem: str, allowed: str) -> None:
         super().__init__(
             "bad_case" if case else "bad_case_file",
-            file=file,
-            case=case,
-            at=key,
-            problem=problem,
-            allowed=allowed,
+            file=clean(file),
+            case=clean(case),
+            at=clean(key),
+            problem=clean(problem),
+            allowed=clean(allowed),
         )
 
 
@@ -86,6 +132,7 @@ class Case:
     mode: str
     quanta: Mapping[str, Decimal]
     tolerance: Mapping[str, Decimal]
+    remarks: tuple[str, ...] = ()  # What in the case has no effect: keys of `tolerance` and `rounding`.
 
     def bad(self, key: str, problem: str, allowed: str) -> BadCase:
         """Name a fault of this case."""
@@ -96,22 +143,32 @@ def cases_from(octets: bytes, file: str) -> tuple[Case, ...]:
     """Read a file of cases, or one case by itself. `file` is only for messages. Raises BadCase."""
     document = _document(octets, file)
     if not isinstance(document, dict):
-        raise BadCase(file, "", "JSON", f"is a {_kind(document)}", "an object with `cases`, or one case")
+        raise BadCase(file, "", "JSON", f"is {_a(document)}", "an object with `cases`, or one case")
     if "cases" not in document:
         return (_case(document, file, "0"),)
     for key, only in (("schema", SCHEMA), ("schema_version", VERSION)):
         if document.get(key, only) != only:
-            raise BadCase(file, "", key, f"is {document[key]!r}", only)
+            raise BadCase(file, "", key, f"is {document[key]!r}"[:SHOWN_MAX], only)
     listed = document["cases"]
     if not isinstance(listed, list) or not listed:
-        raise BadCase(file, "", "cases", "holds no case", "a list of at least one case")
+        what = "holds no case" if isinstance(listed, list) else f"is {_a(listed)}"
+        raise BadCase(file, "", "cases", what, "a list of at least one case")
+    currency = document.get("currency", CURRENCY)
+    if currency != CURRENCY:
+        raise BadCase(file, "", "currency", f"is {currency!r}"[:SHOWN_MAX], f"{CURRENCY}: amounts are yuan")
     if len(listed) > CASES_MAX:
         raise BadCase(file, "", "cases", f"{len(listed)} cases", f"at most {CASES_MAX}")
     cases = tuple(_case(each, file, str(number)) for number, each in enumerate(listed))
     _check_ids(cases, file)
     count = document.get("case_count", str(len(cases)))
     if not isinstance(count, str) or count != str(len(cases)):
-        raise BadCase(file, "", "case_count", f"is {count!r}, but there are {len(cases)}", f'"{len(cases)}"')
+        raise BadCase(
+            file,
+            "",
+            "case_count",
+            f"is {count!r}"[:SHOWN_MAX] + f", but there are {len(cases)}",
+            f'"{len(cases)}"',
+        )
     return cases
 
 
@@ -172,25 +229,29 @@ def _check_ids(cases: tuple[Case, ...], file: str) -> None:
 
 def _case(given: Json, file: str, position: str) -> Case:
     if not isinstance(given, dict):
-        raise BadCase(file, f"[{position}]", "", f"is a {_kind(given)}", "an object")
+        raise BadCase(file, f"[{position}]", "case", f"is {_a(given)}", "an object")
     name = given.get("id")
     if not isinstance(name, str) or not name.strip():
         raise BadCase(
             file,
             f"[{position}]",
             "id",
-            "is missing" if name is None else f"is {name!r}",
+            "is missing" if name is None else f"is {name!r}"[:SHOWN_MAX],
             "a text, unique in the file",
         )
     area = given.get("area")
     if area not in AREAS:
-        raise BadCase(file, name, "area", "is missing" if area is None else f"is {area!r}", ", ".join(AREAS))
+        raise BadCase(
+            file, name, "area", "is missing" if area is None else f"is {area!r}"[:SHOWN_MAX], ", ".join(AREAS)
+        )
     inputs = _table(given, "inputs", file, name)
     _bounded(inputs, "inputs", file, name, 0)
     expected = _table(given, "expected", file, name) if "expected" in given else None
     if expected is not None:
         _bounded(expected, "expected", file, name, 0)
     mode, quanta = _rounding(given, file, name)
+    tolerance = _tolerance(given, file, name)
+    named = {"default", *_keys(expected)}
     return Case(
         file,
         name,
@@ -205,23 +266,32 @@ def _case(given: Json, file: str, position: str) -> Case:
         expected=expected,
         mode=mode,
         quanta=quanta,
-        tolerance=_tolerance(given, file, name),
+        tolerance=tolerance,
+        remarks=(
+            *(f"tolerance.{key}" for key in tolerance if key not in named),
+            *(f"rounding.{kind}" for kind in quanta if kind not in KINDS and kind not in _keys(inputs)),
+        ),
     )
+
+
+def _keys(value: Json) -> set[str]:
+    """Every key of objects in a value, at any depth."""
+    if isinstance(value, dict):
+        return set(value) | {key for each in value.values() for key in _keys(each)}
+    return {key for each in value for key in _keys(each)} if isinstance(value, list) else set()
 
 
 def _table(given: Mapping[str, Json], key: str, file: str, case: str) -> dict[str, Json]:
     found = given.get(key)
     if not isinstance(found, dict):
-        raise BadCase(
-            file, case, key, "is missing" if key not in given else f"is a {_kind(found)}", "an object"
-        )
+        raise BadCase(file, case, key, "is missing" if key not in given else f"is {_a(found)}", "an object")
     return found
 
 
 def _text(given: Mapping[str, Json], key: str, file: str, case: str) -> str:
     found = given.get(key, "")
     if not isinstance(found, str):
-        raise BadCase(file, case, key, f"is a {_kind(found)}", "a text")
+        raise BadCase(file, case, key, f"is {_a(found)}", "a text")
     return found
 
 
@@ -231,7 +301,7 @@ def _rounding(given: Mapping[str, Json], file: str, case: str) -> tuple[str, Map
     table = _table(given, "rounding", file, case)
     mode = table.get("mode", "half_up")
     if mode not in MODES:
-        raise BadCase(file, case, "rounding.mode", f"is {mode!r}", ", ".join(MODES))
+        raise BadCase(file, case, "rounding.mode", f"is {mode!r}"[:SHOWN_MAX], ", ".join(MODES))
     quanta = {
         kind: decimal_of(value, f"rounding.{kind}", file, case)
         for kind, value in table.items()
@@ -261,7 +331,7 @@ def _tolerance(given: Mapping[str, Json], file: str, case: str) -> Mapping[str, 
 def decimal_of(value: Json, key: str, file: str, case: str) -> Decimal:
     """Read a decimal string. Raises BadCase."""
     if not isinstance(value, str) or not DECIMAL.fullmatch(value):
-        what = f"is {value!r}"[:80] if isinstance(value, str) else f"is a {_kind(value)}"
+        what = f"is {value!r}"[:80] if isinstance(value, str) else f"is {_a(value)}"
         if isinstance(value, BareNumber):
             what = f"is the JSON number {value.text[:DIGITS_MAX]}, not in quotes"
         raise BadCase(file, case, key, what, 'a decimal string, as "0.25"')
@@ -284,6 +354,11 @@ def _bounded(value: Json, key: str, file: str, case: str, depth: int) -> None:
             _bounded(each, f"{key}[{number}]", file, case, depth + 1)
     elif isinstance(value, str) and _LIKE_A_NUMBER.fullmatch(value):
         decimal_of(value, key, file, case)
+
+
+def _a(value: Json) -> str:
+    kind = _kind(value)
+    return f"an {kind}" if kind == "object" else kind if kind == "null" else f"a {kind}"
 
 
 def _kind(value: Json) -> str:

@@ -10,12 +10,17 @@ from cloud.billing import arrears
 from cloud.billing.arrears import Claim, CollectionRules, LateRates, Move
 from cloud.cases import power_factor
 from cloud.cases.rules import Rules
-from cloud.cases.work import Work
+from cloud.cases.work import Work, by_row
 from cloud.money import EXACT, fen_of, total, yuan
 
 RULE = "§15"
 PRINTED = "printed_lines lines charge_lines bill_lines printed_charges charges"
 MARKET = "market_purchase purchase agency_purchase energy energy_charge market_energy retail_energy"
+STATED = "printed_total total_printed bill_total total total_amount"
+DAILY = (
+    "daily_rate daily_rate_current_year current_year_rate rate rate_per_day rate_current_year late_fee_rate"
+)
+DAILY_LATER = "daily_rate_later_years later_years_rate rate_after_year_end rate_next_year daily_rate_after_year_end rate_later_years rate_cross_year"
 LATE = "due_date overdue_days late_days days_late days_late_current_year"
 
 
@@ -23,10 +28,7 @@ def rate(work: Work, rules: Rules) -> None:
     """Work a case: whatever the bill prints is added up, whatever has a price is recomputed."""
     work.rule = RULE
     if work.is_list("rows"):
-        rows = work.tables("rows")
-        for row in rows:
-            rate(row, rules)
-        work.put_rows("rows", rows)
+        by_row(work, lambda row: rate(row, rules))
         return
     if work.has(LATE):
         late_fee(work, rules)
@@ -37,6 +39,8 @@ def rate(work: Work, rules: Rules) -> None:
     _power_factor(work, rules, lines)
     if lines:
         _totals(work, lines)
+    elif work.has(STATED):
+        _tax(work, work.decimal(STATED))
     _rest(work)
 
 
@@ -83,16 +87,19 @@ def _totals(work: Work, lines: dict[str, Decimal]) -> None:
     work.put("negative_lines", Decimal(sum(1 for value in lines.values() if value < 0)), "lines below 0")
     work.put("line_count", Decimal(len(lines)), "lines")
     work.put("is_refund", whole < 0, "total < 0")
-    printed = "printed_total total_printed bill_total total total_amount"
-    if work.has(printed):
-        stated = work.decimal(printed)
+    if work.has(STATED):
+        stated = work.decimal(STATED)
         work.put("total_printed", stated, "printed")
         work.put("total_difference", EXACT.subtract(stated, whole), "printed total - sum of lines")
         work.put("total_matches", stated == whole, "printed total = sum of lines")
-    tax = "vat_rate vat_pct vat_rate_pct"
-    if work.has(tax):
-        vat = work.decimal(tax)
-        ratio = Fraction(vat) / 100 if vat >= 1 else Fraction(vat)
+    _tax(work, whole)
+
+
+def _tax(work: Work, whole: Decimal) -> None:
+    """Value added tax that is contained in a total."""
+    tax = "vat_rate vat vat_ratio"
+    if work.has_ratio(tax):
+        ratio = Fraction(work.ratio(tax))
         net = work.put_money("amount_excl_vat", Fraction(whole) / (1 + ratio), "total / (1 + vat_rate)")
         work.put("vat_amount", EXACT.subtract(whole, net), "total - amount_excl_vat")
 
@@ -149,18 +156,19 @@ def _energy(work: Work) -> None:
         for row in rows:
             _register(row)
         work.put_rows("registers", rows, also=f"{readings} rows")
+        work.put("read_kwh", [row.results.named["read_kwh"].value for row in rows], "each register")
         found = [row.results.named["kwh"].value for row in rows]
         work.put("registers_total_kwh", total(each for each in found if isinstance(each, Decimal)), "sum")
-    elif work.has("end_reading current_reading reading_end") and work.has(
-        "start_reading previous_reading reading_start"
-    ):
+    elif work.has(
+        "end_reading current_reading reading_end register_now register_after reading_now"
+    ) and work.has("start_reading previous_reading reading_start register_before reading_before"):
         _register(work)
 
 
 def _register(row: Work) -> None:
     start, end = (
-        "start previous start_reading previous_reading reading_start last",
-        "end current end_reading current_reading reading_end this",
+        "start previous start_reading previous_reading reading_start last register_before reading_before register_start before",
+        "end current end_reading current_reading reading_end this register_now register_after reading_after reading_now register_end now after",
     )
     difference = EXACT.subtract(row.decimal(end), row.decimal(start))
     if difference < 0 and row.has("register_max rollover register_modulus digits_limit"):
@@ -270,6 +278,10 @@ def _power_factor(work: Work, rules: Rules, lines: dict[str, Decimal]) -> None:
                 kind="money",
                 rule=power_factor.RULE,
             )
+        if lines and not any(name[0].isdigit() for name in lines):
+            each = [power_factor.amount_of(work, line, percent) for line in _taking(lines).values()]
+            work.put("pf_amount_by_line", list(each), "line x pf_percent / 100", kind="money")
+            work.put("pf_amount_per_line_sum", total(each), "sum of the lines' amounts")
         if "pf_base_reconstructed" in work.results.named:
             amount = power_factor.amount_of(work, _base(work, lines), percent)
             work.put(
@@ -289,9 +301,14 @@ def _power_factor(work: Work, rules: Rules, lines: dict[str, Decimal]) -> None:
         )
 
 
-def _base(work: Work, lines: dict[str, Decimal]) -> Decimal:
+def _taking(lines: dict[str, Decimal]) -> dict[str, Decimal]:
+    """The lines that take part in the power factor adjustment."""
     outside = ("pf", "fund", "env", "green", "power_factor", "refund", "adjust")
-    taking = {name: value for name, value in lines.items() if not any(word in name for word in outside)}
+    return {name: value for name, value in lines.items() if not any(word in name for word in outside)}
+
+
+def _base(work: Work, lines: dict[str, Decimal]) -> Decimal:
+    taking = _taking(lines)
     base = total(taking.values())
     _, sub = _meters(work)
     _, whole = _kwh(work)
@@ -311,14 +328,18 @@ def _base(work: Work, lines: dict[str, Decimal]) -> Decimal:
 def _rest(work: Work) -> None:
     """Average price, change against the month before, share of the periods."""
     _, whole = _kwh(work)
-    amount = work.results.named.get("total")
-    if whole and amount is not None and isinstance(amount.value, Decimal):
-        average = work.rounded(Fraction(amount.value) / Fraction(whole), "average_price", work_default(work))
+    amount: Decimal | None = None
+    if "total" in work.results.named:
+        amount = work.decimal_result("total")
+    elif work.has(STATED):
+        amount = work.decimal(STATED)
+    if whole and amount is not None:
+        average = work.rounded(Fraction(amount) / Fraction(whole), "average_price", work_default(work))
         work.put("average_price", average, "total / total_kwh")
     previous = "previous_total last_month_total previous_amount"
-    if work.has(previous) and amount is not None and isinstance(amount.value, Decimal):
+    if work.has(previous) and amount is not None:
         before = work.decimal(previous)
-        change = work.rounded(Fraction(amount.value - before) * 100 / Fraction(before), "percent", "0.01")
+        change = work.rounded(Fraction(amount - before) * 100 / Fraction(before), "percent", "0.01")
         work.put("change_pct", change, "(total - previous) / previous x 100")
 
 
@@ -332,21 +353,9 @@ def late_fee(work: Work, rules: Rules) -> None:
     amount = work.decimal(
         "overdue_amount unpaid_amount amount principal debt arrears_amount bill_amount overdue_principal"
     )
-    rates = LateRates(
-        work.text_or("commercial", "category customer_category"),
-        work.decimal(
-            "daily_rate daily_rate_current_year current_year_rate rate rate_per_day rate_current_year late_fee_rate"
-        ),
-        work.number_or(
-            Decimal(
-                work.number_or(
-                    0,
-                    "daily_rate daily_rate_current_year current_year_rate rate rate_per_day rate_current_year late_fee_rate",
-                )
-            ),
-            "daily_rate_later_years later_years_rate rate_after_year_end rate_next_year daily_rate_after_year_end rate_later_years rate_cross_year",
-        ),
-    )
+    daily = work.ratio(DAILY)
+    later_daily = work.ratio(DAILY_LATER) if work.has_ratio(DAILY_LATER) else daily
+    rates = LateRates(work.text_or("commercial", "category customer_category"), daily, later_daily)
     if work.has("due_date"):
         due, paid = _date(work, "due_date"), _date(work, "paid_date payment_date pay_date paid_on")
         cap = work.decimal_or(None, "late_fee_cap_ratio cap_ratio")
@@ -358,7 +367,8 @@ def late_fee(work: Work, rules: Rules) -> None:
             "late_days", Decimal(sum(line.days for line in lines)), "days after due_date up to paid_date"
         )
         for number, name in enumerate(("current_year", "later_years")[: len(lines)]):
-            work.put(f"late_days_{name}", Decimal(lines[number].days), "", also=f"days_{name}")
+            later = " days_after_year_end late_days_after_year_end" if number else ""
+            work.put(f"late_days_{name}", Decimal(lines[number].days), "", also=f"days_{name}{later}")
             work.put(
                 f"late_fee_{name}",
                 yuan(lines[number].amount_fen),
@@ -369,10 +379,10 @@ def late_fee(work: Work, rules: Rules) -> None:
         fee = yuan(arrears.fee_fen(lines))
     else:
         days = work.number_or(0, "overdue_days late_days days_late days_late_current_year days")
-        later = work.number_or(0, "days_late_later_years days_after_year_end days_next_year")
+        late = work.number_or(0, "days_late_later_years days_after_year_end days_next_year")
         parts = (
             work.money(EXACT.multiply(EXACT.multiply(amount, days), rates.current_year_rate)),
-            work.money(EXACT.multiply(EXACT.multiply(amount, later), rates.later_years_rate)),
+            work.money(EXACT.multiply(EXACT.multiply(amount, late), rates.later_years_rate)),
         )
         fee = total(parts)
     work.put("late_fee", fee, "principal x days x daily rate", kind="money", rule="供电营业规则 · §16")

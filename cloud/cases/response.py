@@ -60,7 +60,13 @@ def _pool_of_rows(work: Work, rows: list[Work]) -> None:
     _pool(work, claims)
     paid = work.results.named["paid_amounts"].value
     for row, amount in zip(rows, paid if isinstance(paid, list) else [], strict=False):
-        row.put("paid", amount, "claim, or pool x claim / sum of claims", kind="money", also="paid_amount amount allocated")
+        row.put(
+            "paid",
+            amount,
+            "claim, or pool x claim / sum of claims",
+            kind="money",
+            also="paid_amount amount allocated",
+        )
 
 
 def _one(work: Work) -> None:
@@ -158,7 +164,9 @@ def _eligible(work: Work, reduced: Fraction | None) -> Decimal | None:
     work.put("eligible_kwh", found, "0 below low x bid; at most high x bid")
     if not work.has(BID):
         hours = work.number_or(1, "duration_hours hours event_hours")
-        work.put("eligible_kw", work.rounded(Fraction(found) / Fraction(hours), "power_kw"), "eligible_kwh / hours")
+        work.put(
+            "eligible_kw", work.rounded(Fraction(found) / Fraction(hours), "power_kw"), "eligible_kwh / hours"
+        )
     work.put("qualified", bool(found), "actual >= low x bid")
     return found
 
@@ -265,7 +273,12 @@ def _net(work: Work) -> None:
     """Payment less penalty; a penalty that the case states is part of the payment (§12.4)."""
     stated = "penalty penalty_amount assessment_amount"
     paid = work.results.named.get("payment")
-    if "penalty" not in work.results.named and work.has(stated) and paid is not None and isinstance(paid.value, Decimal):
+    if (
+        "penalty" not in work.results.named
+        and work.has(stated)
+        and paid is not None
+        and isinstance(paid.value, Decimal)
+    ):
         less = EXACT.subtract(paid.value, work.decimal(stated))
         work.put("gross_payment", paid.value, "kWh x paid_price", kind="money")
         work.put("payment", less, "gross_payment - penalty", kind="money")

@@ -58,18 +58,25 @@ def _holds_tables(work: Work) -> bool:
 def _of_days(work: Work) -> tuple[Fraction, ...]:
     """Days as objects: those marked as excluded are left out, then those with the most energy count."""
     days = work.tables(DAY_TABLES)
-    energy, load = "kwh daily_kwh energy_kwh day_kwh", "event_kw interval_kw kw load_kw event_interval_kw values_kw"
+    energy, load = (
+        "kwh daily_kwh energy_kwh day_kwh",
+        "event_kw interval_kw kw load_kw event_interval_kw values_kw",
+    )
     left = [
         number
         for number, day in enumerate(days)
-        if not any(day.own(name) and day.flag(False, name) for name in ("excluded", "is_excluded", "event_day"))
+        if not any(
+            day.own(name) and day.flag(False, name) for name in ("excluded", "is_excluded", "event_day")
+        )
         and not (day.own("eligible") and not day.flag(True, "eligible"))
     ]
     count = work.integer(COUNT) if work.has(COUNT) else len(left)
     if not 0 < count <= len(left):
         work.bad(work.here("days_to_select"), f"is {count}", f"1 to {len(left)}")
     points = [day.decimals(load) if day.is_list(load) else [day.decimal(load)] for day in days]
-    sums = [day.decimal(energy) if day.own(energy) else total(points[number]) for number, day in enumerate(days)]
+    sums = [
+        day.decimal(energy) if day.own(energy) else total(points[number]) for number, day in enumerate(days)
+    ]
     picked = response.selected_days([sums[number] for number in left], count, _ranking(work))
     chosen = [left[number] for number in picked]
     work.put("selected_day_indexes", [Decimal(number) for number in chosen], "days with the largest energy")

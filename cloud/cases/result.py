@@ -106,7 +106,9 @@ def _list_fits(result: Result, wanted: list[object]) -> int:
             return 1 if len(wanted) == len(result.rows) else 0
         known = not result.rows or not isinstance(first, dict) or all(map(result.rows[0].find, first))
         return 2 if known and len(result.rows) == len(wanted) else 1
-    if not isinstance(result.value, list) or (of_tables and not any(isinstance(each, dict) for each in result.value)):
+    if not isinstance(result.value, list) or (
+        of_tables and not any(isinstance(each, dict) for each in result.value)
+    ):
         return 0
     return 2 if len(result.value) == len(wanted) else 1
 

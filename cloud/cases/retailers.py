@@ -126,9 +126,7 @@ def _steps(work: Work) -> tuple[Step, ...]:
         if any(row.own(STEP_FROM) for row in rows) and not any(row.own(STEP_UPTO) for row in rows):
             return _steps_from(rows)
         return tuple(
-            Step(
-                _own_decimal(row, STEP_UPTO), _own_decimal(row, STEP_FIXED), _own_decimal(row, STEP_RATE)
-            )
+            Step(_own_decimal(row, STEP_UPTO), _own_decimal(row, STEP_FIXED), _own_decimal(row, STEP_RATE))
             for row in rows
         )
     seen = [name for name in work.names_seen() if work.is_number(name)]
@@ -136,7 +134,7 @@ def _steps(work: Work) -> tuple[Step, ...]:
     limits = sorted(
         work.decimal(name)
         for name in seen
-        if name.endswith("_kwh") and "per_kwh" not in name and name not in known
+        if name.endswith("_kwh") and not name.endswith("_per_kwh") and name not in known
     )
     amounts = sorted(work.decimal(name) for name in seen if _is_amount(name) and name not in known)
     if len(limits) != 2 or len(amounts) != 2:
@@ -174,9 +172,7 @@ STEP_UPTO = "below_kwh upto_kwh to_kwh upto kwh_upto kwh_to energy_upto_kwh ener
 STEP_FIXED = "fixed_amount fixed amount guarantee fixed_yuan"
 STEP_RATE = "rate_per_kwh rate yuan_per_kwh per_kwh price_per_kwh"
 UNSECURED = "unsecured_ratio unsecured_credit_ratio credit_ratio"
-UNSECURED_TABLE = (
-    "unsecured_ratios unsecured_credit_ratios credit_ratios unsecured_ratio_by_rating ratios_by_rating rating_ratio rating_ratios ratio_by_rating rating_unsecured_ratios"
-)
+UNSECURED_TABLE = "unsecured_ratios unsecured_credit_ratios credit_ratios unsecured_ratio_by_rating ratios_by_rating rating_ratio rating_ratios ratio_by_rating rating_unsecured_ratios"
 FACTOR = "rating_factor credit_factor adjustment_factor"
 FACTOR_TABLE = "rating_factors factors rating_adjustments factor_by_rating rating_factor_by_grade rating_factor_by_rating adjustments_by_rating"
 
@@ -190,7 +186,11 @@ def _rated_table(work: Work, *words: str) -> str:
 
 
 def _has_unsecured(work: Work) -> bool:
-    return work.has_ratio(UNSECURED) or work.has(UNSECURED_TABLE) or bool(_rated_table(work, "unsecured", "credit_ratio"))
+    return (
+        work.has_ratio(UNSECURED)
+        or work.has(UNSECURED_TABLE)
+        or bool(_rated_table(work, "unsecured", "credit_ratio"))
+    )
 
 
 def _unsecured(work: Work) -> Decimal:
@@ -254,6 +254,7 @@ def _admission(work: Work) -> None:
         found = admission.admission(work.decimal(ASSETS), tiers, bounds_included=included)
         admitted, cap = found.is_admitted, found.annual_cap_kwh
         work.put("tier", None if found.tier is None else Decimal(tiers.index(found.tier) + 1), "")
+    work.note("with_distribution_network has_distribution_network")  # says whom the ratio of capital is for
     reasons = _lacking(work)
     if not admitted:
         reasons.insert(0, "assets")

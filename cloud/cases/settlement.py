@@ -8,7 +8,18 @@ from fractions import Fraction
 from functools import partial
 
 from cloud.cases.settlement_shares import MONTH, allocated, calendar, is_allocation
-from cloud.cases.settlement_spot import ACTUAL, CONTRACT, CONTRACTS, DAY_AHEAD, MWH, PRICE, contract_pairs, put_spot, spot, spot_parts
+from cloud.cases.settlement_spot import (
+    ACTUAL,
+    CONTRACT,
+    CONTRACTS,
+    DAY_AHEAD,
+    MWH,
+    PRICE,
+    contract_pairs,
+    put_spot,
+    spot,
+    spot_parts,
+)
 from cloud.cases.work import Work
 from cloud.market.deviation import PricePick, SideRule, Tier, deviation_amount
 from cloud.money import EXACT, total, yuan
@@ -16,7 +27,9 @@ from cloud.money import EXACT, total, yuan
 RULE = "发改能源规〔2025〕976号 · §10"
 REGULATION = "up_regulation_average_price up_price pup price_up up_regulation_price down_regulation_average_price down_price pdn price_down down_regulation_price deviation_price k1 k2 u1 u2"
 # "generation - sum of contracts - mechanism energy": the rule takes mechanism energy out of the deviation.
-_MECHANISM_APART = re.compile(r"(?:generation|actual|上网电量|发电量)[^.;。；]*(?:[-−–－减扣]|less|minus|net of)[^.;。；]*(?:mechanism|机制)")
+_MECHANISM_APART = re.compile(
+    r"(?:generation|actual|上网电量|发电量)[^.;。；]*(?:[-−–－减扣]|less|minus|net of)[^.;。；]*(?:mechanism|机制)"
+)
 
 
 def rate(work: Work) -> None:

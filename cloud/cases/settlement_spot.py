@@ -36,9 +36,10 @@ def contract_pairs(work: Work) -> list[tuple[Decimal, Decimal]]:
     listed = work.is_list(CONTRACT_PRICE)
     prices = work.decimals(CONTRACT_PRICE) if listed else [work.decimal(CONTRACT_PRICE)] * len(quantities)
     if len(prices) != len(quantities):
-        work.bad(work.here("contract_price"), f"has {len(prices)} values", f"{len(quantities)}, as contract_mwh")
+        work.bad(
+            work.here("contract_price"), f"has {len(prices)} values", f"{len(quantities)}, as contract_mwh"
+        )
     return list(zip(quantities, prices, strict=True))
-
 
 
 def _reference_is_real_time(work: Work) -> bool:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from cloud.cases.areas import AREAS
-from cloud.cases.reading import Json
+from cloud.cases.reading import Json, clean
 from cloud.cases.result import Result, Results, Step, Value, plain, plain_value, text_of
 from cloud.cases.verdict import Difference, Kind, State, Verdict
 from cloud.words import say
@@ -53,7 +53,7 @@ def rated_text(verdict: Verdict, language: str) -> str:
         lines += ["", t("cases.also")]
         lines += [f"  {name} = {value}" for name, value in others[:ALSO_LINES_MAX]]
     lines += ["", *_outcome(verdict, language)]
-    return "\n".join(lines)
+    return "\n".join(map(clean, lines))
 
 
 def _outcome(verdict: Verdict, language: str) -> list[str]:
@@ -69,6 +69,8 @@ def _outcome(verdict: Verdict, language: str) -> list[str]:
             lines += _difference_lines(difference, language)
     if verdict.unused:
         lines += _wrapped(t("cases.unused", names=", ".join(verdict.unused)), "! ")
+    if verdict.case.remarks:
+        lines += _wrapped(t("cases.no_effect", names=", ".join(verdict.case.remarks)), "! ")
     return lines
 
 
@@ -151,11 +153,11 @@ def checked_text(
     """Show every case of a file, every field that differs, and a table by area."""
     lines = [file, ""]
     for verdict in verdicts:
-        if failures_only and verdict.state is State.PASS and not verdict.unused:
+        if failures_only and verdict.state is State.PASS and not verdict.unused and not verdict.case.remarks:
             continue
         lines += _case_lines(verdict, language)
     lines += ["", *_table(verdicts, language), "", _conclusion(verdicts, language)]
-    return "\n".join(lines)
+    return "\n".join(map(clean, lines))
 
 
 def _case_lines(verdict: Verdict, language: str) -> list[str]:
@@ -175,6 +177,8 @@ def _case_lines(verdict: Verdict, language: str) -> list[str]:
         lines += _difference_lines(difference, language)
     if verdict.unused:
         lines += _wrapped(t("cases.unused", names=", ".join(verdict.unused)), "      ! ", "        ")
+    if case.remarks:
+        lines += _wrapped(t("cases.no_effect", names=", ".join(case.remarks)), "      ! ", "        ")
     return lines
 
 
@@ -188,7 +192,9 @@ def _difference_lines(difference: Difference, language: str) -> list[str]:
             return [f"{head}: {wanted} {expected} — {missing}"]
         case Kind.NOT_READ:
             return _wrapped(
-                f"{difference.at}: " + t("cases.not_read", assumed=difference.got or "-"), "      ", "        "
+                f"{difference.at}: " + t("cases.not_read", assumed=difference.got or "-"),
+                "      ",
+                "        ",
             )
         case Kind.LENGTH:
             return [f"{head}: " + t("cases.length", expected=expected, got=got)]
@@ -251,11 +257,13 @@ def _table(verdicts: Sequence[Verdict], language: str) -> list[str]:
 
 def _conclusion(verdicts: Sequence[Verdict], language: str) -> str:
     wrong = sum(1 for verdict in verdicts if verdict.state is not State.PASS)
-    if wrong:
-        return say(language, "cases.some_wrong", wrong=wrong, n=len(verdicts))
-    return say(
-        language, "cases.all_right", n=len(verdicts), fields=sum(verdict.fields for verdict in verdicts)
+    unproven = sum(1 for verdict in verdicts if verdict.state is State.PASS and verdict.unused)
+    said = (
+        say(language, "cases.some_wrong", wrong=wrong, n=len(verdicts))
+        if wrong
+        else say(language, "cases.all_right", n=len(verdicts), fields=sum(each.fields for each in verdicts))
     )
+    return said + ("\n" + say(language, "cases.some_unused", n=unproven) if unproven else "")
 
 
 # ---- JSON ----
@@ -316,6 +324,7 @@ def checked_json(verdicts: Sequence[Verdict], file: str) -> dict[str, object]:
                 if verdict.problem is None
                 else {key: str(value) for key, value in verdict.problem.facts.items()},
                 "unused_inputs": list(verdict.unused),
+                "no_effect": list(verdict.case.remarks),
             }
             for verdict in verdicts
         ],

@@ -90,6 +90,7 @@ def _charge_or_structure(work: Work, rules: Rules) -> None:
         _effective_contract(work, rules_of(work, rules))
     else:
         _structure(work)
+        work.attempt(lambda: work.decimal(CAPACITY_PRICE))
 
 
 def _charge(work: Work, rules: Rules, mode: str) -> None:
@@ -307,7 +308,9 @@ def _several(work: Work, rules: Rules, parts: list[Work], name: str) -> None:
         each = [part.results.named.get(f"demand_charge_variant_{variant}") for part in parts]
         amounts = [one.value for one in each if one is not None and isinstance(one.value, Decimal)]
         if amounts and len(amounts) == len(parts):
-            work.put(f"{name}_variant_{variant}", list(amounts), f"each by variant {variant.upper()}", kind="money")
+            work.put(
+                f"{name}_variant_{variant}", list(amounts), f"each by variant {variant.upper()}", kind="money"
+            )
             work.put(f"total_variant_{variant}", total(amounts), "sum")
     demands = [part.decimal(DEMAND) for part in parts if part.own(DEMAND) and part.has(DEMAND)]
     if demands:

@@ -45,9 +45,7 @@ DAY_BASE = "day_base days_of_month days_per_month month_days days_base"
 
 LINES = "incoming_lines lines supply_lines supply_points circuits feeders"
 
-PARTS = (
-    "allocations_kw demand_parts_kw parts_kw parts sub_meters demand_parts allocated_demand_kw demand_split_kw split_demand_kw meters"
-)
+PARTS = "allocations_kw demand_parts_kw parts_kw parts sub_meters demand_parts allocated_demand_kw demand_split_kw split_demand_kw meters"
 
 READING = "demand_reading register_demand demand_register max_demand_reading demand_register_kw demand_reading_kw register_demand_kw"
 
@@ -205,7 +203,9 @@ def _counted_days(work: Work) -> int | None:
     last = _day(work, DAY_AFTER if exclusive else LAST_DAY)
     if not exclusive:
         others = work.beside(FIRST_DAY)
-        exclusive = f"{last}" in others or (last.day == 1 and (last.year, last.month) != (first.year, first.month))
+        exclusive = f"{last}" in others or (
+            last.day == 1 and (last.year, last.month) != (first.year, first.month)
+        )
     days = (last - first).days + (0 if exclusive else 1)
     if days < 0:
         work.bad(work.here(LAST_DAY.split()[0]), f"is {last}", f"{first} or later")

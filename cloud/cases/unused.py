@@ -12,8 +12,25 @@ from cloud.cases.reading import DECIMAL, Json
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}(-[0-9]{2})?|[0-9]{2}:[0-9]{2}")
 # The last word of a name whose text chooses a rule; any other text is a label.
 _CHOICES: Final = frozenset(
-    "rule mode method variant allocation form basis convention direction rounding pricing selection ranking switch "
-    "class adjustment to".split()
+    [
+        "rule",
+        "mode",
+        "method",
+        "variant",
+        "allocation",
+        "form",
+        "basis",
+        "convention",
+        "direction",
+        "rounding",
+        "pricing",
+        "selection",
+        "ranking",
+        "switch",
+        "class",
+        "adjustment",
+        "to",
+    ]
 )
 
 

@@ -85,7 +85,9 @@ def _like_day(work: Work) -> None:
             "at most the register difference",
         )
     if missing and not any(shape) and not _may_share_equally(work):
-        work.bad(work.here("like_day_values_kwh"), "add up to zero", "a shape above zero, or equal_split: true")
+        work.bad(
+            work.here("like_day_values_kwh"), "add up to zero", "a shape above zero, or equal_split: true"
+        )
     filled = _shared(work, missing, shape)
     work.put(
         "filled_values_kwh",
@@ -105,7 +107,8 @@ def _like_day(work: Work) -> None:
 
 def _may_share_equally(work: Work) -> bool:
     return work.flag(False, "equal_split split_equally") or (
-        work.text_or("", "zero_shape_rule zero_shape").replace("_", " ") in ("equal", "equal split", "equally")
+        work.text_or("", "zero_shape_rule zero_shape").replace("_", " ")
+        in ("equal", "equal split", "equally")
     )
 
 
@@ -177,7 +180,9 @@ def _completed(work: Work) -> None:
         left = max((each for each in known if each < number), default=None)
         right = min((each for each in known if each > number), default=None)
         if left is None or right is None:
-            work.bad(f"{work.here('values_kwh')}[{number}]", "has no value on one side", "a gap inside the curve")
+            work.bad(
+                f"{work.here('values_kwh')}[{number}]", "has no value on one side", "a gap inside the curve"
+            )
         found = _between(work, known[left], known[right], right - left - 1)[number - left - 1]
         filled.append(found)
         completed.append(found)
@@ -223,8 +228,10 @@ def _wrong_wiring(work: Work) -> None:
     )
     factor = EXACT.scaleb(raw, -2) if is_percent else raw
     names = "read_kwh kwh read_energy_kwh registered_kwh metered_kwh measured_kwh"
-    others = " ".join(f"read_{name}_kwh {name}_kwh {name}_read_kwh kwh_{name}" for name in ("peak", "flat", "valley"))
-    if work.is_number(names) and not work.has(others):
+    by_period = " ".join(
+        f"read_{name}_kwh {name}_kwh {name}_read_kwh kwh_{name}" for name in ("peak", "flat", "valley")
+    )
+    if work.is_number(names) and not work.has(by_period):
         _corrected_one(work, work.decimal(names), factor)
         return
     if not work.is_table(names):
@@ -322,7 +329,9 @@ def _spike(work: Work) -> None:
     else:
         highest, third = (
             work.decimal("max_kwh highest_kwh max highest max_value max_kw highest_kw first_kwh first_kw"),
-            work.decimal("third_kwh third_highest_kwh third third_highest third_max_kwh third_value third_kw third_highest_kw"),
+            work.decimal(
+                "third_kwh third_highest_kwh third third_highest third_max_kwh third_value third_kw third_highest_kw"
+            ),
         )
         position = Decimal(0)
     ratio = (Fraction(highest) - Fraction(third)) * 100 / Fraction(third) if third else None
@@ -384,11 +393,19 @@ def _demand(work: Work) -> None:
     multiplier = work.number_or(1, "multiplier meter_multiplier")
     if work.is_list(INTERVALS):
         minutes = work.decimal_or(None, "interval_minutes minutes")
-        hours = Fraction(minutes) / 60 if minutes is not None else Fraction(work.decimal("interval_hours hours_per_interval"))
+        hours = (
+            Fraction(minutes) / 60
+            if minutes is not None
+            else Fraction(work.decimal("interval_hours hours_per_interval"))
+        )
         highest = Fraction(max(work.decimals(INTERVALS))) / hours
     else:
         highest = Fraction(max(work.decimals("interval_kw average_kw values_kw")))
-    work.put("max_demand_kw", work.rounded(highest * Fraction(multiplier), "power_kw"), "largest kWh / interval_hours x multiplier")
+    work.put(
+        "max_demand_kw",
+        work.rounded(highest * Fraction(multiplier), "power_kw"),
+        "largest kWh / interval_hours x multiplier",
+    )
 
 
 def _clock(work: Work) -> None:

@@ -53,6 +53,7 @@ class Verdict:
     unused: tuple[str, ...]
     fields: int
     problem: BadCase | None = None
+    unread: tuple[str, ...] = ()  # Of the unused those that a rule may well depend on.
 
     @property
     def is_right(self) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,9 +79,9 @@ def _rate(arguments: argparse.Namespace) -> int:
     from cloud.cases.reading import case_of, cases_from
 
     file = str(arguments.file)
-    case = case_of(cases_from(arguments.file.read_bytes(), file), file, arguments.id)
+    case = case_of(cases_from(_octets(arguments.file), file), file, arguments.id)
     verdict = rated(case, _rules())
-    print(_json(text.rated_json(verdict)) if arguments.json else text.rated_text(verdict, arguments.language))
+    _show(_json(text.rated_json(verdict)) if arguments.json else text.rated_text(verdict, arguments.language))
     return 0 if verdict.is_right or not case.expected else 1
 
 
@@ -89,13 +91,26 @@ def _check(arguments: argparse.Namespace) -> int:
     from cloud.cases.reading import cases_from
 
     file, rules = str(arguments.file), _rules()
-    verdicts = [tried(case, rules) for case in cases_from(arguments.file.read_bytes(), file)]
+    verdicts = [tried(case, rules) for case in cases_from(_octets(arguments.file), file)]
     if arguments.json:
-        print(_json(text.checked_json(verdicts, file)))
+        _show(_json(text.checked_json(verdicts, file)))
     else:
-        print(text.checked_text(verdicts, file, arguments.language, failures_only=arguments.failures))
-    is_right = all(verdict.is_right and not (arguments.strict and verdict.unused) for verdict in verdicts)
+        _show(text.checked_text(verdicts, file, arguments.language, failures_only=arguments.failures))
+    is_right = all(verdict.is_right and not (arguments.strict and verdict.unread) for verdict in verdicts)
     return 0 if is_right else 1
+
+
+def _octets(file: Path) -> bytes:
+    """The file; `-` is standard input."""
+    return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+
+
+def _show(text: str) -> None:
+    """Print; whoever reads may stop early, as `head` does."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _rules() -> Rules:
