@@ -15,6 +15,7 @@ from fractions import Fraction
 
 FORMULA_LENGTH_MAX = 10_000
 DEPTH_MAX = 200
+BITS_MAX = 4096  # of a numerator or denominator: a hundred digits are 333
 FEN_BELOW = 2**63
 
 
@@ -49,7 +50,7 @@ def _value(node: ast.expr, inputs: Mapping[str, Decimal], depth: int) -> Fractio
         case ast.Call(func=ast.Name(id="fen"), args=[argument], keywords=[]):
             return _rounded(_value(argument, inputs, depth + 1))
         case ast.BinOp(left=left, op=op, right=right):
-            return _combined(_value(left, inputs, depth + 1), op, _value(right, inputs, depth + 1))
+            return _bounded(_combined(_value(left, inputs, depth + 1), op, _value(right, inputs, depth + 1)))
         case ast.Name(id=name):
             raise BadFormula(f"not allowed or unknown here: {name[:80]!r}")
         case _:  # what it says is not written out: that could go deeper than this evaluator may
@@ -68,6 +69,13 @@ def _combined(left: Fraction, op: ast.operator, right: Fraction) -> Fraction:
             return left / right
         case _:
             raise BadFormula(f"not allowed: {type(op).__name__} with right side {right}")
+
+
+def _bounded(value: Fraction) -> Fraction:
+    """Refuse to go on with a number that is made to grow: each step would take longer than the one before."""
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) > BITS_MAX:
+        raise BadFormula("its numbers grow beyond all amounts of money")
+    return value
 
 
 def _rounded(value: Fraction) -> Fraction:

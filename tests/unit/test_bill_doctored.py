@@ -159,3 +159,16 @@ def test_an_attached_file_of_no_size_or_of_a_huge_one(content: bytes) -> None:
 
     with pytest.raises(NoAttachment):
         verify(out.getvalue())
+
+
+def test_a_formula_whose_numbers_grow_is_told_soon() -> None:
+    """Two thousand lines of it would take minutes."""
+
+    def grow(content: Content) -> None:
+        line = content["lines"][0]
+        line["derivation"]["inputs"][0].update(name="a", value="1E-59")
+        line["derivation"]["formula"] = "+".join(f"1/({'*'.join([f'(a+{n})'] * 80)})" for n in range(15))
+        content["lines"] = [line] * 2000
+        content["total_fen"] = line["amount_fen"] * 2000
+
+    assert "grow beyond" in verdict_on(grow).text
