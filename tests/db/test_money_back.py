@@ -9,12 +9,13 @@ from datetime import UTC, date, datetime
 import pay_world as world
 import psycopg
 import pytest
-from pay_world import AUGUST, HOME, MILL, SEPTEMBER, balance, rows
+from pay_world import AUGUST, HOME, MILL, SEPTEMBER, SHOP, balance, rows
 
 from cloud import db
 from cloud.billing.ledger import Journal, Posting, receivable
 from cloud.billing.payment import FoundBy, NothingThere, Notified, Provider, Purpose, payment_code
 from cloud.billing.run import bank, collect, pay, requests
+from cloud.billing.store import collect as store
 from cloud.billing.store import ledger as books
 from cloud.billing.store import payments
 from cloud.db import Pool, ProcessRole, Scope
@@ -155,3 +156,15 @@ def test_a_given_up_debt_that_is_corrected_away_is_no_money(database: str, pool:
     assert _owed(database) == {item: 0}
     assert balance(database, "expense/bad_debt") == 0
     assert balance(database, f"prepaid/{MILL}") == -1000
+
+
+def test_nobody_is_left_out_because_the_list_is_long(
+    database: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "DEBTS_MAX", 1)
+    for account_id in (HOME, MILL, SHOP):
+        world.owe(database, account_id, AUGUST, 100_000, issued=date(2026, 9, 10), due=date(2026, 9, 25))
+
+    done = collect.collect(pool, _at(date(2026, 9, 28)))
+
+    assert (done.fees, done.notices) == (3, 3)

@@ -49,11 +49,11 @@ def collect(pool: Pool, now: datetime) -> Collected:
         published.keep(conn, published.packaged_texts(), now)
         rules = arrears.rules_on(published.catalogue(conn).files, today)
     moved = use_prepaid(pool, now)
-    with db.transaction(pool, SCOPE) as conn:
-        billed = store.billed(conn)
-    fees = _each(pool, billed, lambda conn, debt: post_late_fee(conn, debt, today, rules, now))
-    with db.transaction(pool, SCOPE) as conn:
-        owed = [debt for debt in store.debts(conn) if debt.due_date is not None and debt.open_fen > 0]
+    fees = _each(
+        pool, _all_pages(pool, store.billed), lambda conn, debt: post_late_fee(conn, debt, today, rules, now)
+    )
+    debts = _all_pages(pool, lambda conn, after: store.debts(conn, after=after))
+    owed = [debt for debt in debts if debt.due_date is not None and debt.open_fen > 0]
     notices = proposals = undated = 0
     for debt in owed:
         try:
@@ -169,6 +169,21 @@ def warn_low(conn: Conn, today: date, rules: CollectionRules, now: datetime) -> 
             )
             count += store.insert_notice(conn, row, rules.head.origin, now)
     return count
+
+
+def _all_pages(
+    pool: Pool, page: Callable[[Conn, tuple[str, str]], tuple[store.DebtRow, ...]]
+) -> tuple[store.DebtRow, ...]:
+    """Turn the pages until one is not full: nobody is left out because the list is long."""
+    found: list[store.DebtRow] = []
+    after = store.FIRST
+    while True:
+        with db.transaction(pool, SCOPE) as conn:
+            rows = page(conn, after)
+        found += rows
+        if len(rows) < store.DEBTS_MAX:
+            return tuple(found)
+        after = (rows[-1].account_id, rows[-1].item)
 
 
 def _each(pool: Pool, debts: tuple[store.DebtRow, ...], deed: Callable[[Conn, store.DebtRow], bool]) -> int:

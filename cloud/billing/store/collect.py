@@ -15,6 +15,8 @@ from cloud.db import Conn
 from cloud.errors import NotFound
 
 LIST_MAX = 500
+DEBTS_MAX = 100_000  # of one page; collection turns the pages
+FIRST = ("", "")  # before every (account, item)
 # Deeds of journals by what they do to an item: pay it (or take that back), or make less of the claim.
 PAYING = ("take_payment", "match_receipt", "use_prepaid", "approve_refund", "reverse_approve_refund")
 GIVING_UP = ("approve_bad_debt", "recover_bad_debt")
@@ -127,33 +129,34 @@ _DEBTS = """
 """
 
 
-def debts(conn: Conn, account_id: str | None = None) -> tuple[DebtRow, ...]:
-    """List every open bill month, of one account or of all, by account and month."""
+def debts(conn: Conn, account_id: str | None = None, after: tuple[str, str] = FIRST) -> tuple[DebtRow, ...]:
+    """List open bill months, of one account or of all, by account and month: the DEBTS_MAX after (account, item)."""
+    return _debt_rows(conn, "(o.open_fen <> 0 OR o.late_fen <> 0)", account_id, after)
+
+
+def billed(conn: Conn, after: tuple[str, str] = FIRST) -> tuple[DebtRow, ...]:
+    """List bill months that were ever late or are open, whose late fee has to be looked at again; paged like debts."""
+    return _debt_rows(conn, _BILLED, None, after)
+
+
+_BILLED = """(o.open_fen <> 0 OR EXISTS (SELECT FROM late_fee f WHERE f.item = o.item) OR EXISTS (
+                SELECT FROM bill c WHERE c.account_id = o.account_id AND c.due_date IS NOT NULL
+                   AND c.month = to_date(split_part(o.item, '/', 2), 'YYYY-MM')
+                   AND c.state IN ('issued', 'superseded')
+                   AND EXISTS (SELECT FROM posting p JOIN journal j USING (journal_id)
+                               WHERE p.account_code = 'receivable/' || o.account_id AND p.item = o.item
+                                 AND j.effective_date > c.due_date)))"""
+
+
+def _debt_rows(
+    conn: Conn, condition: str, account_id: str | None, after: tuple[str, str]
+) -> tuple[DebtRow, ...]:
     with conn.cursor(row_factory=class_row(DebtRow)) as cursor:
         return tuple(
             cursor.execute(
-                _DEBTS
-                + "WHERE o.open_fen <> 0 OR o.late_fen <> 0 ORDER BY o.account_id, o.item LIMIT 100000",
-                {"account_id": account_id},
-            )
-        )
-
-
-def billed(conn: Conn) -> tuple[DebtRow, ...]:
-    """List every bill month that was ever late or is open: whose late fee has to be looked at again."""
-    with conn.cursor(row_factory=class_row(DebtRow)) as cursor:
-        return tuple(
-            cursor.execute(
-                _DEBTS
-                + """WHERE o.open_fen <> 0 OR EXISTS (SELECT FROM late_fee f WHERE f.item = o.item) OR EXISTS (
-                         SELECT FROM bill c WHERE c.account_id = o.account_id AND c.due_date IS NOT NULL
-                            AND c.month = to_date(split_part(o.item, '/', 2), 'YYYY-MM')
-                            AND c.state IN ('issued', 'superseded')
-                            AND EXISTS (SELECT FROM posting p JOIN journal j USING (journal_id)
-                                        WHERE p.account_code = 'receivable/' || o.account_id AND p.item = o.item
-                                          AND j.effective_date > c.due_date))
-                     ORDER BY o.account_id, o.item LIMIT 100000""",
-                {"account_id": None},
+                f"""{_DEBTS} WHERE {condition} AND (o.account_id, o.item) > (%(account)s, %(item)s)
+                    ORDER BY o.account_id, o.item LIMIT %(most)s""",
+                {"account_id": account_id, "account": after[0], "item": after[1], "most": DEBTS_MAX},
             )
         )
 
