@@ -252,6 +252,7 @@ def _limits(work: Work) -> None:
     low, high = EXACT.multiply(base, 1 - band), EXACT.multiply(base, 1 + band)
     work.put("lower_limit", low, "benchmark x (1 - band)")
     work.put("upper_limit", high, "benchmark x (1 + band)")
-    if work.has("price"):
-        within = low <= work.decimal("price") <= high
+    offered = "price bid bid_price offer offer_price ask order_price"
+    if work.has(offered):
+        within = low <= work.decimal(offered) <= high
         work.put("within_limits", within, "lower <= price <= upper")

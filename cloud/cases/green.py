@@ -29,7 +29,7 @@ def rate(work: Work) -> None:
         _validity(work)
     elif work.is_list("rows"):
         rows = work.tables("rows")
-        if any(row.own(CONTRACT) or row.own(GENERATION) or row.own(CONSUMPTION) for row in rows):
+        if any(row.has(CONTRACT) or row.has(GENERATION) or row.has(CONSUMPTION) for row in rows):
             _settled_rows(work, rows)
         elif any(row.own("production_month") for row in rows):
             for row in rows:

@@ -303,9 +303,8 @@ def _simple(work: Work) -> None:
     energy = work.decimal(MWH) if mwh else work.decimal(KWH) if work.is_number(KWH) else work.decimal(MWH)
     fees: dict[str, Decimal] = {}
     if work.is_number(FIXED) and work.has(FIXED):
-        fees["fixed"] = work.put_money(
-            "fee_fixed", EXACT.multiply(energy, work.decimal(FIXED)), "energy x fixed_price"
-        )
+        price = _bounded(work, {"flat": work.decimal(FIXED)})["flat"]
+        fees["fixed"] = work.put_money("fee_fixed", EXACT.multiply(energy, price), "energy x fixed_price")
     if work.has(AVERAGE) and work.has(SPREAD):
         fees["average_plus_spread"] = work.put_money(
             "fee_average_plus_spread",

@@ -219,6 +219,8 @@ def _adjusted(work: Work, rules: Rules) -> None:
     elif standard is not None and not work.given(POWER_FACTOR):
         work.decimal(REACTIVE if work.has(ACTIVE) else ACTIVE)
     percent = percent_at(work, rules, found, standard)
+    if percent:
+        work.assume("the published table's percentage", percent)
     if work.flag(False, "standard_lowered lowered_standard is_lowered_standard is_standard_lowered"):
         percent = max(percent, Decimal(0))
     put_percent(work, percent)

@@ -21,6 +21,7 @@ DAILY = (
     "daily_rate daily_rate_current_year current_year_rate rate rate_per_day rate_current_year late_fee_rate"
 )
 DAILY_LATER = "daily_rate_later_years later_years_rate rate_after_year_end rate_next_year daily_rate_after_year_end rate_later_years rate_cross_year"
+LATE_CAP = "late_fee_cap_ratio cap_ratio late_fee_cap"
 LATE = "due_date overdue_days late_days days_late days_late_current_year"
 
 
@@ -358,7 +359,7 @@ def late_fee(work: Work, rules: Rules) -> None:
     rates = LateRates(work.text_or("commercial", "category customer_category"), daily, later_daily)
     if work.has("due_date"):
         due, paid = _date(work, "due_date"), _date(work, "paid_date payment_date pay_date paid_on")
-        cap = work.decimal_or(None, "late_fee_cap_ratio cap_ratio")
+        cap = work.ratio(LATE_CAP) if work.has_ratio(LATE_CAP) else None
         file = CollectionRules(rules.two_part.head, 0, (rates,), cap, (), 0, ())
         lines = arrears.late_fee(
             [Claim(due, due, fen_of(amount))], [Move(due, fen_of(amount))], paid, rates, file
@@ -385,6 +386,8 @@ def late_fee(work: Work, rules: Rules) -> None:
             work.money(EXACT.multiply(EXACT.multiply(amount, late), rates.later_years_rate)),
         )
         fee = total(parts)
+        if work.has_ratio(LATE_CAP):
+            fee = min(fee, work.money(EXACT.multiply(amount, work.ratio(LATE_CAP))))
     work.put("late_fee", fee, "principal x days x daily rate", kind="money", rule="供电营业规则 · §16")
     work.put("total", EXACT.add(amount, fee), "principal + late_fee")
 

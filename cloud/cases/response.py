@@ -93,7 +93,7 @@ def _reduction(work: Work, baseline: tuple[Fraction, ...]) -> Fraction | None:
         baseline = baseline * len(actual)
     if len(actual) != len(baseline):
         work.bad(work.here("actual_kw"), f"has {len(actual)} values", f"{len(baseline)}, as the baseline")
-    hours = work.number_or(Decimal(1), HOURS, "event_hours duration_hours hours")
+    hours = _interval_hours(work, len(actual))
     filling = (
         work.choice(
             "cut",
@@ -111,9 +111,9 @@ def _reduction(work: Work, baseline: tuple[Fraction, ...]) -> Fraction | None:
         )
         == "fill"
     )
-    found = response.reduction_kwh(baseline, actual, hours)
+    found = response.reduction_kwh(baseline, actual, Decimal(1)) * hours
     found = -found if filling else found
-    duration = Fraction(hours) * len(actual)
+    duration = hours * len(actual)
     work.put(
         "reduction_kwh",
         work.rounded(found, "energy_kwh_response"),
@@ -125,6 +125,16 @@ def _reduction(work: Work, baseline: tuple[Fraction, ...]) -> Fraction | None:
     ]
     work.put("reduction_by_interval_kw", [-each if filling else each for each in steps], "baseline - actual")
     return found
+
+
+def _interval_hours(work: Work, points: int) -> Fraction:
+    """How long each point lasts: in hours or minutes; an hour where the case does not say."""
+    minutes = "interval_minutes minutes_per_interval"
+    if work.has(minutes) and not work.has(HOURS):
+        return Fraction(work.decimal(minutes)) / 60
+    if points > 1 and not work.has(f"{HOURS} event_hours duration_hours hours"):
+        work.assume("interval_hours", Decimal(1))
+    return Fraction(work.number_or(Decimal(1), HOURS, "event_hours duration_hours hours"))
 
 
 def _eligible(work: Work, reduced: Fraction | None) -> Decimal | None:

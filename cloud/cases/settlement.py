@@ -7,7 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import partial
 
-from cloud.cases.settlement_shares import MONTH, allocated, calendar, is_allocation
+from cloud.cases.settlement_shares import MONTH, WEIGHTS, allocated, calendar, is_allocation
 from cloud.cases.settlement_spot import (
     ACTUAL,
     CONTRACT,
@@ -35,7 +35,9 @@ _MECHANISM_APART = re.compile(
 def rate(work: Work) -> None:
     """Work a case by the inputs it has."""
     work.rule = RULE
-    if is_allocation(work):
+    if work.is_list("rows") and _rows_are_cases(work):
+        _by_period(work)
+    elif is_allocation(work):
         allocated(work)
     elif work.is_list(
         "user_side user_side_lines user_lines user_amounts payers user_side_amounts"
@@ -57,6 +59,13 @@ def rate(work: Work) -> None:
         _lines(work)
     else:
         _no_spot(work)
+
+
+def _rows_are_cases(work: Work) -> bool:
+    """Whether each row is a case of its own, and not one of those that share, pay or are paid."""
+    rows = work.tables("rows")
+    alone = f"{WEIGHTS} retail_lines retail_revenue energy_charge charges user_side user_amounts"
+    return bool(rows) and (work.has(WEIGHTS) or any(row.own(alone) for row in rows))
 
 
 def _lines(work: Work) -> None:
@@ -157,6 +166,12 @@ def rate_row(row: Work) -> None:
     """One row without spot: lines, contracts and deviation."""
     if is_allocation(row):
         allocated(row)
+    elif row.is_list("user_side user_amounts"):
+        _balanced(row)
+    elif row.is_list("retail_lines") or row.has("retail_revenue retail_amount"):
+        _retailer(row)
+    elif row.is_table("charges bill_lines components") or row.has("energy_charge"):
+        _user_bill(row)
     elif row.own(MONTH) and not row.has(ACTUAL):
         calendar(row)
     elif row.own(CONTRACTS) or row.has(ACTUAL):

@@ -73,7 +73,9 @@ def _row(row: Work, seasons: tuple[Season, ...]) -> None:
     """A row asks for a time, or is a case of its own: a calendar, coefficients, prices with energy."""
     if row.own(TIME) or not (row.own(CALENDAR) or row.own("periods") or not row.has(TIME)):
         _ask(row, _seasons(row) if row.own(CALENDAR) else seasons)
-    elif row.own(f"{CALENDAR} {COEFFICIENTS} {PERIOD_PRICES} peak_coefficient valley_coefficient"):
+    elif row.own(
+        f"{CALENDAR} {COEFFICIENTS} {PERIOD_PRICES} peak_coefficient valley_coefficient peak_price valley_price"
+    ):
         rate(row)
     else:
         _ask(row, seasons)

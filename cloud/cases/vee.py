@@ -26,6 +26,7 @@ START = "start_reading reading_start previous_reading register_before reading_be
 END = "end_reading reading_end current_reading register_after reading_after register_now register_end end_register current_register after_register"
 MODULUS = "register_modulus rollover register_max register_capacity overflow_at"
 DIGITS = "register_digits digits integer_digits register_integer_digits"
+THRESHOLD = "coverage_threshold min_coverage threshold required_coverage min_coverage_rate coverage_rate_min minimum_coverage"
 TOLERANCE = "tolerance_pct tolerance_percent limit_pct"
 SPIKE = "spike_threshold_pct spike_pct threshold_pct spike_limit_pct spike_threshold_percent limit_pct"
 CORRECTION = "correction_rate_pct correction_rate correction_pct correction_rate_percent"
@@ -52,7 +53,7 @@ def _one(work: Work) -> None:
     elif work.has(f"{SUM} {INTERVALS}") and work.has(REGISTER):
         _sum_check(work)
     elif work.has("expected_points expected_count points_expected total_points") or work.has(
-        "coverage_threshold min_coverage"
+        "coverage_threshold min_coverage coverage_threshold_pct min_coverage_pct"
     ):
         _coverage(work)
     elif work.has(SPIKE):
@@ -303,7 +304,7 @@ def _coverage(work: Work) -> None:
     points = "actual_points points_present good_points valid_points received_points present_points"
     have = work.decimal(points) if not work.is_list(points) else Decimal(len(work.decimals(points)))
     expected = work.number_or(96, "expected_points expected_count points_expected total_points")
-    threshold = work.number_or("0.95", "coverage_threshold min_coverage threshold required_coverage")
+    threshold = work.ratio_or("0.95", THRESHOLD)
     if expected <= 0:
         work.bad(work.here("expected_points"), f"is {expected}", "a number above zero")
     ratio = Fraction(have) / Fraction(expected)

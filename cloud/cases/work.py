@@ -85,8 +85,12 @@ class Work:
         if self.has(*names):
             return self.decimal(*names)
         if Decimal(default) not in NEUTRAL and not self.given(*names):
-            self._assumed[words_in(names)[0]] = Decimal(default)
+            self.assume(words_in(names)[0], Decimal(default))
         return Decimal(default)
+
+    def assume(self, name: str, value: Decimal) -> None:
+        """Note a number of the program's own that stands in for one that the case does not give."""
+        self._assumed[name] = value
 
     def ratio(self, *names: str) -> Decimal:
         """Read a ratio, or a percentage under a name that ends in _pct or _percent."""
