@@ -187,5 +187,7 @@ def _late_contract(running: Running, conn: psycopg.Connection[tuple[object, ...]
     path.write_text(late_site_text(), encoding="utf-8")
     running.family.run("import-late", "cloud", "import", str(path))
     running.family.run("package", "cloud", "package", "assign", account_id, package, "--from", first_day)
-    running.family.run("correct", "cloud", "correct", "prepare", "--account", account_id, "--reason", REASON)
+    proposal = ("--account", account_id, "--reason", REASON, "--login", "staff")
+    password = f"{running.logins['staff']}\n"
+    running.family.run("correct", "cloud", "correct", "prepare", *proposal, stdin=password)
     return f"{account_id} 自 {first_day} 起签约，出账后补录 / signed from {first_day}, entered late"

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from cloud.billing.run.bill import Inputs
     from cloud.billing.run.correct import Shells
     from cloud.billing.store.corrections import ItemRow
-    from cloud.db import Conn
+    from cloud.db import Conn, Pool
+    from cloud.security.access import Actor
 
 Adder = Callable[[str, commands.Run, str], argparse.ArgumentParser]
 LEDGER_EXAMPLE = """
@@ -32,7 +33,7 @@ CORRECT_EXAMPLE = """
   shoudian-cloud correct find                                          # 哪些已出账单受影响 / which issued bills are touched
   shoudian-cloud correct find --day SP0001/2026-08-12                  # 用到这一天电量的账单 / bills drawn from that day
   shoudian-cloud correct find --file jibei-agency-2026-08@1            # 用到该电价文件的账单 / bills that name that file
-  shoudian-cloud correct prepare --account 3700000000001 --reason "表计更换漏录 / meter change entered late"
+  shoudian-cloud correct prepare --account 3700000000001 --reason "表计更换漏录 / meter change entered late" --login li
   shoudian-cloud correct show 1
   shoudian-cloud correct approve 1 --login zhang                       # 由另一人以本人口令审批 / by another person, with the password
 说明 / manual: docs/operations/corrections.md
@@ -83,17 +84,18 @@ def add_to(add: commands.Add) -> None:
     who.add_argument("--account", metavar="ACCOUNT", help="户号 / account number")
     who.add_argument("--all", action="store_true", help="全部受影响的账单 / every touched bill")
     command.add_argument("--reason", required=True, help="客户看到的原因 / what the customers read")
+    _ask_login(command, "提出人登录名，口令从终端读取 / who proposes; the password is asked for")
     command = deed("show", _show, "一份更正的内容 / what a proposal says")
     command.add_argument("correction", type=int, metavar="ID")
     command = deed(
         "approve", _approve, "审批；须为提出者以外的人员 / approve, as another person than who prepared it"
     )
     command.add_argument("correction", type=int, metavar="ID")
-    command.add_argument(
-        "--login",
-        required=True,
-        help="审批人登录名，口令从终端读取 / whose approval; the password is asked for",
-    )
+    _ask_login(command, "审批人登录名，口令从终端读取 / whose approval; the password is asked for")
+
+
+def _ask_login(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("--login", required=True, help=text)
 
 
 def _topic(add: commands.Add, name: str, text: str, example: str) -> Adder:
@@ -183,17 +185,21 @@ def _find(arguments: argparse.Namespace) -> None:
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
+    from cloud import db
     from cloud.billing import correction
     from cloud.billing.run import correct
     from cloud.billing.store import published, touched
+    from cloud.security import run as security
 
     now = commands.now()
-    with _worker("cli:correct") as conn:
+    with db.open_pool(commands.config().dsn, size_max=1) as pool:
+        name = security.actor_name(_person(pool, arguments.login, now))
+    with _worker(name) as conn:
         published.keep(conn, published.packaged_texts(), now)
         touched.lock(conn)
         touched.look(conn, now)
         notes = correction.by_bill(touched.waiting(conn, arguments.account))[: correct.ITEMS_MAX]
-        order = correct.Order(correction.DESK, arguments.reason, "cli:correct")
+        order = correct.Order(correction.DESK, arguments.reason, name)
         number = correct.prepare(conn, notes, order, _shells(), now)
     _print_correction(number)
 
@@ -227,30 +233,39 @@ def _item_text(each: ItemRow) -> str:
 
 
 def _approve(arguments: argparse.Namespace) -> int:
-    """Approve as a person: the command itself has no right to; the password says who sits at the terminal."""
+    """Approve as a person: the command itself has no right to."""
     from cloud import db
     from cloud.billing.run import correct
     from cloud.security import run as security
-    from cloud.security.access import Actor, Role
 
     now = commands.now()
-    password = security.read_password(None)
     with db.open_pool(commands.config().dsn, size_max=1) as pool:
-        with db.transaction(pool, db.Scope(db.ProcessRole.API)) as conn:
-            tried = security.knock(conn, arguments.login, "cli", now)
-        if tried.user is None or not security.is_right(tried, password):
-            raise security.WrongPassword("wrong_password")
-        with db.transaction(pool, db.Scope(db.ProcessRole.API)) as conn:
-            security.proven(conn, tried)
-        user = tried.user
-        actor = Actor(
-            user.user_id, user.login, user.display_name, Role(user.role), user.party_id, user.language
-        )
+        actor = _person(pool, arguments.login, now)
         scope = db.Scope(db.ProcessRole.API, actor.role.value, actor.party_id, security.actor_name(actor))
         with db.transaction(pool, scope) as conn:
             issued = correct.approve(conn, actor, arguments.correction, _shells(), now)
     print(f"已出更正账单 / correction bills issued: {', '.join(f'#{bill_id}' for bill_id in issued)}")
     return 0
+
+
+def _person(pool: Pool, login: str, now: datetime) -> Actor:
+    """Tell by the password who sits at the terminal. Raises WrongPassword, TooManyTries, NotForRole."""
+    from cloud import db
+    from cloud.security import run as security
+    from cloud.security.access import Actor, Deed, NotForRole, Role, may
+
+    password = security.read_password(None)
+    with db.transaction(pool, db.Scope(db.ProcessRole.API)) as conn:
+        tried = security.knock(conn, login, "cli", now)
+    if tried.user is None or not security.is_right(tried, password):
+        raise security.WrongPassword("wrong_password")
+    with db.transaction(pool, db.Scope(db.ProcessRole.API)) as conn:
+        security.proven(conn, tried)
+    user = tried.user
+    actor = Actor(user.user_id, user.login, user.display_name, Role(user.role), user.party_id, user.language)
+    if not may(actor, Deed.DECIDE_CORRECTION, None):
+        raise NotForRole("not_for_role", deed=Deed.DECIDE_CORRECTION.value)
+    return actor
 
 
 def _shells() -> Shells[Inputs]:

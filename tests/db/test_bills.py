@@ -477,3 +477,16 @@ def test_the_command_issues_no_bill_that_needs_a_second_person(
     assert main(["bill", ACCOUNT, "2026-08", "--issue"]) == 2
 
     assert conn.execute("SELECT state FROM bill").fetchall() == [("draft",)]
+
+
+def test_a_line_cannot_be_added_to_a_bill_that_is_out(conn: Conn) -> None:
+    fill(conn)
+    bill_id = billing.bill_month(conn, ACCOUNT, AUGUST, NOW).bill_id
+    issuing.issue(conn, bill_id, "test", NOW)
+
+    with pytest.raises(psycopg.errors.RestrictViolation), conn.transaction():
+        conn.execute(
+            """INSERT INTO bill_line SELECT bill_id, 900, section, item, period, quantity, unit, price_yuan_per_unit,
+                                            amount_fen, derivation FROM bill_line WHERE bill_id = %s LIMIT 1""",
+            (bill_id,),
+        )

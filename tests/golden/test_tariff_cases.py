@@ -6,6 +6,7 @@ Expected values come from the official notices, real bills and exam keys the cas
 from __future__ import annotations
 
 import copy
+import io
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -279,3 +280,130 @@ def test_a_case_that_cannot_be_worked_is_wrong_and_says_why(inputs: Json, named:
     assert verdict.state is State.REFUSED
     assert isinstance(verdict.problem, BadCase)
     assert verdict.problem.facts["at"] == named
+
+
+def test_a_switch_that_no_rule_reads_makes_agreement_worthless() -> None:
+    case = {
+        **TWO_PART,
+        "inputs": {**TWO_PART["inputs"], "is_half_price": True},
+        "expected": {"capacity_charge": "7119.00"},
+    }
+
+    verdict = tried_alone(case)
+
+    assert verdict.state is State.FAIL
+    assert [(each.at, each.kind) for each in verdict.differences] == [("inputs.is_half_price", Kind.NOT_READ)]
+
+
+def test_a_number_beside_one_of_our_own_makes_agreement_worthless() -> None:
+    """The published table gives -0.75 %; a cap of the case that no rule reads may say otherwise."""
+    case = {
+        "id": "X",
+        "area": "power_factor",
+        "inputs": {"pf": "0.98", "pf_standard": "0.90", "participating_amount": "1000", "own_cap": "0.5"},
+        "expected": {"pf_percent": "-0.75"},
+    }
+
+    verdict = tried_alone(case)
+
+    assert (verdict.state, verdict.differences[0].kind) == (State.FAIL, Kind.NOT_READ)
+    assert "-0.75" in verdict.differences[0].got
+
+
+@pytest.mark.parametrize(
+    ("value", "is_seen"),
+    [
+        ("1", True),
+        ("0", True),
+        (True, True),
+        (None, True),
+        ("2026-08-01", True),
+        (["x"], False),
+        ("x", False),
+    ],
+)
+def test_whatever_is_no_label_is_seen_as_unused(value: Any, is_seen: bool) -> None:
+    verdict = tried_alone({**TWO_PART, "inputs": {**TWO_PART["inputs"], "moon": value}})
+
+    assert any(path.startswith("inputs.moon") for path in verdict.unused) is is_seen
+
+
+def test_a_missing_input_refuses_only_what_needs_it() -> None:
+    case = {
+        "id": "X",
+        "area": "settlement",
+        "inputs": {"contract_mwh": "10", "contract_price": "400"},
+        "expected": {"contract_charge": "4000.00"},
+    }
+
+    assert tried_alone(case).state is State.PASS
+    more = tried_alone({**case, "expected": {"contract_charge": "4000.00", "deviation_amount": "0.00"}})
+    assert more.state is State.FAIL
+    assert isinstance(more.problem, BadCase)
+    assert more.problem.facts["at"] == "inputs.actual_mwh"
+
+
+def test_a_rate_above_one_is_a_percentage_only_by_its_name() -> None:
+    """0.4 x 0.0287 / (1 - 0.0287) = 0.01181921 -> 0.011819."""
+    case = {"id": "X", "area": "agency_purchase", "expected": {"line_loss_price": "0.011819"}}
+
+    def state(name: str, value: str) -> State:
+        found: State = tried_alone({**case, "inputs": {"average_purchase_price": "0.4", name: value}}).state
+        return found
+
+    assert state("line_loss_rate", "0.0287") is State.PASS
+    assert state("line_loss_rate_pct", "2.87") is State.PASS
+    assert state("line_loss_rate", "2.87") is State.REFUSED
+
+
+def test_a_like_day_of_nothing_is_shared_equally_only_where_the_case_says_so() -> None:
+    inputs = {"like_day_values_kwh": ["0", "0"], "register_difference_kwh": "10"}
+    case = {"id": "X", "area": "metering_vee", "expected": {"filled_values_kwh": ["5", "5"]}}
+
+    assert tried_alone({**case, "inputs": inputs}).state is State.REFUSED
+    assert tried_alone({**case, "inputs": {**inputs, "equal_split": True}}).state is State.PASS
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({**TWO_PART, "area": 3}, "the JSON number 3, not in quotes"),
+        ({"cases": {"a": "1"}}, "cases: is an object"),
+        ({"currency": "USD", "cases": [TWO_PART]}, "currency: is 'USD'"),
+        ({"cases": [None]}, "case is null"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words_of_the_format(
+    content: Json, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tariff", "check", str(file_of(tmp_path, content))]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_keys_without_effect_are_told_and_no_control_character_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = {
+        **TWO_PART,
+        "id": "X\x1b[31m",
+        "title": "a\nPASS  Y",
+        "expected": {"capacity_charge": "7119.00"},
+        "tolerance": {"default": "0", "nope": "5"},
+        "rounding": {"mode": "half_up", "foo": "0.1"},
+    }
+
+    assert main(["tariff", "check", str(file_of(tmp_path, case)), "--language", "en"]) == 0
+    said = capsys.readouterr().out
+
+    assert "tolerance.nope, rounding.foo" in said
+    assert "\x1b" not in said
+    assert not any(line.startswith("PASS  Y") for line in said.splitlines())
+
+
+def test_check_reads_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(GIVEN.read_bytes())))
+
+    assert main(["tariff", "check", "-"]) == 0
+    assert "32" in capsys.readouterr().out

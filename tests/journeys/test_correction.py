@@ -341,7 +341,7 @@ def test_a_corrected_month_moves_the_ladder_of_the_months_after_it(
         (account_id(one),),
     )
     july = date(2026, 7, 1)
-    for month, at in ((july, datetime(2026, 8, 12, 2, tzinfo=UTC)), (AUGUST, ISSUED_AT)):
+    for month, at in ((july, datetime(2026, 9, 5, 2, tzinfo=UTC)), (AUGUST, ISSUED_AT)):
         for day in days_of_month(month):
             making = intervals.Making(at - timedelta(days=11), "test:1", None, None)
             intervals.add_day(conn, flat_day(one, day, 100), making)  # 9.6 kWh a day

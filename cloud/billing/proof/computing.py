@@ -103,7 +103,10 @@ def _registers(bill: Bill) -> Step:
     if abs(EXACT.subtract(wh, Decimal(bill.import_wh))) > slack and DIFFERS not in known:
         problems.append(f"registers moved {wh.normalize():f} Wh, the intervals say {bill.import_wh} Wh")
     return judged(
-        "registers", problems, meters=len({each.meter_id for each in bill.registers}), wh=f"{wh.normalize():f}"
+        "registers",
+        problems,
+        meters=len({each.meter_id for each in bill.registers}),
+        wh=f"{wh.normalize():f}",
     )
 
 

@@ -113,7 +113,7 @@ def year_kwh(conn: Conn, account_id: str, month: date) -> YearKwh:
                           WHERE s -> 'terms' ->> 'purchase' = 'catalogue')
            FROM (SELECT DISTINCT ON (month) month, facts FROM bill
                  WHERE account_id = %s AND month >= %s AND month < %s AND state <> 'void'
-                 ORDER BY month, revision DESC) latest""",
+                 ORDER BY month, state = 'issued' DESC, revision DESC) latest""",
         (account_id, new_year, month),
     ).fetchall()
     opening = conn.execute(
