@@ -196,7 +196,7 @@ def test_a_worker_killed_at_any_moment_leaves_nothing_double_and_nothing_missing
         ) as worker:
             assert worker.stdout is not None
             assert worker.stdout.readline() == b"ready\n"
-            time.sleep(0.05 + 0.2 * number)
+            time.sleep(0.03 + 0.06 * number)
             if worker.poll() is None:
                 worker.send_signal(signal.SIGKILL)
                 killed += 1

