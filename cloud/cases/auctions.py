@@ -37,11 +37,17 @@ def orders_from(table: Table, key: str = "orders") -> list[Order]:
         )
         for number, row in enumerate(rows)
     ]
-    for name, values in (("id", [each.id for each in found]), ("seq", [each.seq for each in found])):
-        if len(set(values)) != len(values):
-            twice = next(value for value in values if values.count(value) > 1)
-            raise Bad(table.place, f"{key}[].{name}", twice, "each once")
+    _once(table.place, f"{key}[].id", [each.id for each in found])
+    _once(table.place, f"{key}[].seq", [each.seq for each in found])
     return found
+
+
+def _once(place: str, name: str, values: Sequence[str | int]) -> None:
+    seen: set[str | int] = set()
+    for value in values:
+        if value in seen:
+            raise Bad(place, name, value, "each once")
+        seen.add(value)
 
 
 def call_auction(listed: Sequence[Order]) -> dict[str, Json]:
@@ -126,9 +132,7 @@ def _listing(case: Case) -> dict[str, Json]:
             events.append(Withdrawal())
         else:
             events.append(Take(event.text("id"), event.text("taker"), event.integer("q", least=0)))
-    ids = [each.id for each in events if isinstance(each, Take)]
-    if len(set(ids)) != len(ids):
-        raise Bad(case.table.place, "events[].id", next(i for i in ids if ids.count(i) > 1), "each once")
+    _once(case.table.place, "events[].id", [each.id for each in events if isinstance(each, Take)])
     listed = taken(listing, events)
     return {
         "price": listing.price_ticks,
@@ -147,7 +151,7 @@ def _spread(case: Case) -> dict[str, Json]:
     pairs = [[pair.buy_id, pair.sell_id, pair.quantity_kwh, pair.price_ticks] for pair in first.pairs]
     return {
         "volume": first.volume_kwh,
-        "surplus": str(first.surplus),
+        "surplus": str(first.surplus_tick_kwh),
         "pairs": pairs,
         "fills": dict(first.filled_kwh()),
         "settlement": {split.value: _settled(each.settled_ticks) for split, each in found.items()},
@@ -187,12 +191,12 @@ def _intake(case: Case) -> dict[str, Json]:
 
 def _rules(config: Table) -> orders.Rules:
     return orders.Rules(
-        periods=config.integer("periods", least=1),
+        period_count=config.integer("periods", least=1),
         price_min_ticks=config.integer("price_min_c") if config.has("price_min_c") else None,
         price_max_ticks=config.integer("price_max_c") if config.has("price_max_c") else None,
-        tick=config.integer("tick_c", least=1),
+        step_ticks=config.integer("tick_c", least=1),
         lot_kwh=config.integer("lot_m", least=1),
-        segments_max=config.integer("max_segments", least=1),
+        segment_count_max=config.integer("max_segments", least=1),
         margin_rate_pct=config.decimal("margin_rate_pct") if config.has("margin_rate_pct") else Decimal(0),
     )
 
@@ -214,10 +218,13 @@ def _submission(order: Table) -> orders.Submission:
 
 def _held(seq: int, sent: orders.Submission) -> orders.Held:
     open_rules = orders.Rules(
-        periods=max(1, sent.period), price_min_ticks=None, price_max_ticks=None, segments_max=10**6
+        period_count=max(1, sent.period_no),
+        price_min_ticks=None,
+        price_max_ticks=None,
+        segment_count_max=10**6,
     )
     checked = orders.check(open_rules, orders.Limits(), orders.BookState(is_open=True), sent)
-    return orders.Held(seq, sent.participant, sent.side, sent.period, checked.segments, sent.client_key)
+    return orders.Held(seq, sent.participant, sent.side, sent.period_no, checked.segments, sent.client_key)
 
 
 _KINDS: Final[Mapping[str, Callable[[Case], dict[str, Json]]]] = {

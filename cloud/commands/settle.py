@@ -1,4 +1,4 @@
-"""shoudian-cloud market, settle."""
+"""shoudian-cloud settle."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ STAGES = (
 EXAMPLE = """
 例 / example:
   shoudian-cloud market import market.toml          # 规则、合同、价格 / rule, contracts, prices: docs/operations/settlement.md
-  shoudian-cloud market rules                       # 随程序的规则形式 / rule forms that come along
   shoudian-cloud settle 2026-08                     # 走到今天能到的地方 / as far as it can go today
   shoudian-cloud settle 2026-08 --status
   shoudian-cloud settle 2026-08 --release           # 审核放行 / release the drafts
@@ -32,9 +31,6 @@ EXAMPLE = """
 
 def add_to(add: commands.Add) -> None:
     """Name the commands of this topic."""
-    parser = add("market", _market, "录入市场文件、列出规则 / enter a market file, list rules")
-    parser.add_argument("deed", choices=("import", "rules"))
-    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="市场文件 / market file (TOML)")
     parser = add("settle", _settle, "结算一个月，按 976 号日历 / settle a month by the calendar of 976号")
     parser.epilog, parser.formatter_class = EXAMPLE, argparse.RawDescriptionHelpFormatter
     parser.add_argument("month", metavar="MONTH", type=commands.month, help="YYYY-MM")
@@ -66,30 +62,6 @@ def add_to(add: commands.Add) -> None:
     parser.add_argument(
         "--export", type=Path, metavar="FILE", help="写出 .csv 或 .json / write all statements"
     )
-
-
-def _market(arguments: argparse.Namespace) -> int | None:
-    from cloud import db
-    from cloud.market.run import enter
-
-    if arguments.deed == "rules":
-        for rule in enter.packaged_rules():
-            print(f"package:{rule.id}  version {rule.version}  {rule.form}  {rule.title}")
-        return None
-    if arguments.file is None:
-        print("缺文件 / name a file: shoudian-cloud market import FILE")
-        return 2
-    file = enter.read_market(arguments.file)
-    with (
-        db.open_pool(commands.config().dsn, size_max=1) as pool,
-        db.transaction(pool, db.Scope(db.ProcessRole.OWNER)) as conn,
-    ):
-        counted = enter.enter(conn, file, "cli:market", commands.now())
-    print(
-        f"新录入 / newly entered: {counted.rules} rules, {counted.contracts} contracts, {counted.prices} prices, "
-        f"{counted.days} days, {counted.quantities} quantities"
-    )
-    return None
 
 
 def _settle(arguments: argparse.Namespace) -> int:

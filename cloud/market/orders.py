@@ -48,12 +48,12 @@ class Code(StrEnum):
 class Rules:
     """What a session allows. A band of None is open on that side; both bounds are inclusive."""
 
-    periods: int
+    period_count: int
     price_min_ticks: int | None
     price_max_ticks: int | None
-    tick: int = 1
+    step_ticks: int = 1
     lot_kwh: int = 1
-    segments_max: int = 10
+    segment_count_max: int = 10
     margin_rate_pct: Decimal = Decimal(0)
 
 
@@ -72,7 +72,7 @@ class Submission:
 
     participant: str
     side: Side
-    period: int
+    period_no: int
     segments: tuple[tuple[str, str], ...]
     client_key: str | None = None
 
@@ -97,7 +97,7 @@ class Held:
     seq: int
     participant: str
     side: Side
-    period: int
+    period_no: int
     segments: tuple[Segment, ...]
     client_key: str | None = None
 
@@ -163,14 +163,14 @@ def _gate(rules: Rules, limits: Limits, state: BookState, sent: Submission) -> C
         return Code.GATE_CLOSED
     if not limits.is_eligible:
         return Code.NOT_ELIGIBLE
-    return None if 1 <= sent.period <= rules.periods else Code.PERIOD_UNKNOWN
+    return None if 1 <= sent.period_no <= rules.period_count else Code.PERIOD_UNKNOWN
 
 
 def _shape(rules: Rules, sent: Submission) -> Code | None:
     """Ticks, band, lots, number and order of the segments."""
     prices = [Decimal(price) * TICKS_PER_YUAN for price, _ in sent.segments]
     quantities = [Decimal(quantity) * KWH_PER_MWH for _, quantity in sent.segments]
-    if any(price % rules.tick for price in prices):
+    if any(price % rules.step_ticks for price in prices):
         return Code.PRICE_TICK
     if rules.price_max_ticks is not None and any(price > rules.price_max_ticks for price in prices):
         return Code.PRICE_ABOVE_LIMIT
@@ -180,7 +180,7 @@ def _shape(rules: Rules, sent: Submission) -> Code | None:
         return Code.QTY_NONPOSITIVE
     if any(quantity % rules.lot_kwh for quantity in quantities):
         return Code.QTY_LOT
-    if len(prices) > rules.segments_max:
+    if len(prices) > rules.segment_count_max:
         return Code.TOO_MANY_SEGMENTS
     if prices != sorted(prices, reverse=sent.side is Side.BUY):
         return Code.SEGMENTS_NOT_MONOTONE
@@ -197,7 +197,7 @@ def _limits(
         and sum(each.quantity_kwh for each in [*before, *segments]) > limits.cap_kwh
     ):
         return Code.QTY_CAP
-    if any(held.period == sent.period and held.side is not sent.side for held in own):
+    if any(held.period_no == sent.period_no and held.side is not sent.side for held in own):
         return Code.SIDE_CONFLICT
     if sent.side is Side.BUY and limits.margin_free_yuan is not None:
         bought = [segment for held in own if held.side is Side.BUY for segment in held.segments]

@@ -29,10 +29,10 @@ class BetaOutOfRange(Invalid):
 
 @dataclass(frozen=True, slots=True)
 class SpreadReturn:
-    """The matched pairs, the surplus W in ticks x kWh, and each traded order's exact difference in ticks."""
+    """The matched pairs, the surplus W (tick x kWh), and each traded order's exact difference in ticks."""
 
     pairs: tuple[Pair, ...]
-    surplus: int
+    surplus_tick_kwh: int
     settled_ticks: Mapping[str, Fraction]
 
     @property
