@@ -21,6 +21,7 @@ class Role(StrEnum):
     STAFF = "staff"
     TECHNICIAN = "technician"
     CUSTOMER = "customer"
+    REGULATOR = "regulator"  # reads what the market did, and nobody's accounts, bills or readings
 
 
 class Deed(StrEnum):
@@ -60,6 +61,12 @@ class Deed(StrEnum):
     DIRECT_SETTLEMENT = "direct_settlement"
     SEE_STATEMENTS = "see_statements"
     ANSWER_STATEMENT = "answer_statement"
+    SEE_NOTICES = "see_notices"
+    MARK_NOTICES = "mark_notices"
+    SEE_OWN_SECURITY = "see_own_security"
+    PROVE_SELF = "prove_self"
+    GRANT_SEAL = "grant_seal"
+    RESET_FACTOR = "reset_factor"
 
 
 class Reach(IntEnum):
@@ -138,6 +145,10 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.SEE_SETTLEMENT: _ALL,
             Deed.DIRECT_SETTLEMENT: _ALL,
             Deed.SEE_STATEMENTS: _ALL,
+            Deed.SEE_OWN_SECURITY: _ALL,
+            Deed.PROVE_SELF: _ALL,
+            Deed.GRANT_SEAL: _ALL,
+            Deed.RESET_FACTOR: _ALL,
         },
         Role.TECHNICIAN: {
             Deed.SIGN_OUT: _ALL,
@@ -158,6 +169,9 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.PAY: _OWN,
             Deed.SEE_STATEMENTS: _OWN,
             Deed.ANSWER_STATEMENT: _OWN,
+            Deed.SEE_OWN_SECURITY: _OWN,
+            Deed.PROVE_SELF: _OWN,
+            Deed.GRANT_SEAL: _OWN,
         },
     }
 )
@@ -168,6 +182,7 @@ RECORDED: Final = frozenset(
     | {Deed.DECIDE_CORRECTION, Deed.DECIDE_BILL, Deed.ANSWER_QUESTIONS}
     | {Deed.PAY, Deed.PLACE_MONEY, Deed.DECIDE_MONEY}
     | {Deed.DIRECT_SETTLEMENT, Deed.ANSWER_STATEMENT}
+    | {Deed.PROVE_SELF, Deed.GRANT_SEAL, Deed.RESET_FACTOR}
 )
 
 
