@@ -6,13 +6,14 @@ Every variable begins with SHOUDIAN_. A secret is given by `NAME_FILE`, the path
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloud.errors import Invalid
 
 READING_PARTITION_DAYS_ALLOWED = (1, 7)
 MQTT_VERSIONS_ALLOWED = (3, 5)
+SEALING_KEY_BYTES = 32
 
 
 class BadConfig(Invalid):
@@ -79,6 +80,26 @@ class BankConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class S3Config:
+    """A bucket in a store that speaks S3."""
+
+    endpoint: str  # "https://…", of the store and not of the bucket
+    region: str
+    bucket: str
+    key_id: str
+    secret: str = field(repr=False)
+    addressing: str  # 'path' or 'virtual'
+
+
+@dataclass(frozen=True, slots=True)
+class FilesConfig:
+    """Where documents lie: in the bucket, or without one in the folder."""
+
+    folder: Path
+    s3: S3Config | None
+
+
+@dataclass(frozen=True, slots=True)
 class CloudConfig:
     """Everything a cloud process may know about its surroundings."""
 
@@ -101,6 +122,8 @@ class CloudConfig:
     wechat: WechatConfig | None  # None: not offered
     alipay: AlipayConfig | None
     bank: BankConfig | None
+    files: FilesConfig
+    sealing_key: bytes | None = field(default=None, repr=False)  # for secrets at rest; None: no second factors
 
     def signing_key_file(self) -> Path:
         """Return the command key's path. Raises BadConfig when it was not given."""
@@ -139,7 +162,27 @@ def load_config(environ: Mapping[str, str]) -> CloudConfig:
         wechat=_wechat(read),
         alipay=_alipay(read),
         bank=_bank(read),
+        files=_files(read),
+        sealing_key=_sealing_key(read),
     )
+
+
+def _sealing_key(read: _Reader) -> bytes | None:
+    text = read.secret("SHOUDIAN_SEALING_KEY", default="", allowed="64 hexadecimal digits")
+    if not text:
+        return None
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != SEALING_KEY_BYTES:
+        raise BadConfig(
+            "bad_config",
+            variable="SHOUDIAN_SEALING_KEY",
+            problem="is no key of 256 bits",
+            allowed="64 hexadecimal digits, e.g. from: openssl rand -hex 32",
+        )
+    return key
 
 
 def _wechat(read: _Reader) -> WechatConfig | None:
@@ -185,6 +228,29 @@ def _bank(read: _Reader) -> BankConfig | None:
         number=read.needed("SHOUDIAN_BANK_NUMBER", "账号"),
         bank=read.needed("SHOUDIAN_BANK_NAME", "开户行"),
     )
+
+
+def _files(read: _Reader) -> FilesConfig:
+    folder = Path(read.text("SHOUDIAN_FILES_FOLDER", "shoudian-files")).absolute()
+    if not read.text("SHOUDIAN_FILES_S3_BUCKET", ""):
+        return FilesConfig(folder, None)
+    addressing = read.text("SHOUDIAN_FILES_S3_ADDRESSING", "path")
+    if addressing not in ("path", "virtual"):
+        raise BadConfig(
+            "bad_config",
+            variable="SHOUDIAN_FILES_S3_ADDRESSING",
+            problem=f"is {addressing!r}",
+            allowed="path or virtual",
+        )
+    s3 = S3Config(
+        endpoint=read.address("SHOUDIAN_FILES_S3_ENDPOINT", "https://s3.amazonaws.com"),
+        region=read.text("SHOUDIAN_FILES_S3_REGION", "us-east-1"),
+        bucket=read.needed("SHOUDIAN_FILES_S3_BUCKET", "name of the bucket"),
+        key_id=read.needed("SHOUDIAN_FILES_S3_KEY_ID", "access key id"),
+        secret=read.secret("SHOUDIAN_FILES_S3_SECRET", allowed="secret access key"),
+        addressing=addressing,
+    )
+    return FilesConfig(folder, s3)
 
 
 def _bill_signer(read: _Reader) -> SignerConfig:
