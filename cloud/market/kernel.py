@@ -20,7 +20,7 @@ from cloud.market.auction import AtMargin, Clearing, Fill, Order, Pair, PriceRul
 Whole = NDArray[np.int64]
 BITS: Final = 62  # every sum and product stays below 2^62
 LEVELS_MAX: Final = 1 << 20  # of prices, for counting
-COUNTED_MIN: Final = 1 << 16  # orders from which counting pays
+COUNTED_LEVELS: Final = 1  # price levels per order up to which counting pays
 EXACT_FLOAT: Final = 1 << 53
 
 
@@ -140,7 +140,7 @@ def clear(book: Book, at_margin: AtMargin = AtMargin.TIME) -> Result:
     """Clear columns by the way that is quicker for them."""
     if not _fits(book):
         return _unbounded(book, at_margin)
-    if len(book.seq) >= COUNTED_MIN and _is_countable(book):
+    if len(book.seq) and _levels(book) <= COUNTED_LEVELS * len(book.seq) and _is_countable(book):
         return by_counting(book, at_margin)
     return by_sorting(book, at_margin)
 
@@ -169,44 +169,44 @@ def by_counting(book: Book, at_margin: AtMargin = AtMargin.TIME) -> Result:
 
     Raises ValueError where they do not.
     """
-    filled = np.zeros(len(book.seq), np.int64)
-    if not len(book.seq):
-        return Result(0, None, None, None, None, filled)
     if not _fits(book):
         return _unbounded(book, at_margin)
+    if not len(book.seq):
+        return Result(0, None, None, None, None, book.quantity_kwh)
     if not _is_countable(book):
         raise ValueError("too many price levels or too much quantity to count")
-    low = int(book.price_ticks.min())
-    level = book.price_ticks - low
-    levels = int(level.max()) + 1
-    bought, sold = (
-        _summed(level, np.where(own, book.quantity_kwh, 0), levels) for own in (book.is_buy, ~book.is_buy)
-    )
-    demand, supply = np.cumsum(bought[::-1])[::-1], np.cumsum(sold)
+    low, levels = int(book.price_ticks.min()), _levels(book)
+    index = book.price_ticks - low + book.is_buy * levels  # the asks' levels, then the bids'
+    # bincount adds in binary64: exact below 2^53.
+    total = np.bincount(index, weights=book.quantity_kwh, minlength=2 * levels).astype(np.int64)
+    sold, bought = total[:levels], total[levels:]
+    supply, demand = np.cumsum(sold), np.cumsum(bought[::-1])[::-1]
     volume_kwh = int(np.minimum(demand, supply).max())
     if not volume_kwh:
-        return Result(0, None, None, None, None, filled)
-    bid = int(np.flatnonzero((demand >= volume_kwh) & (bought > 0))[-1])
-    ask = int(np.flatnonzero((supply >= volume_kwh) & (sold > 0))[0])
-    over, under = (
-        np.flatnonzero((demand > volume_kwh) & (bought > 0)),
-        np.flatnonzero((supply > volume_kwh) & (sold > 0)),
+        return Result(0, None, None, None, None, np.zeros(len(index), np.int64))
+    bid, bid_out = (_last(bought, reached) for reached in (demand >= volume_kwh, demand > volume_kwh))
+    ask, ask_out = (
+        _last(sold[::-1], reached[::-1]) for reached in (supply >= volume_kwh, supply > volume_kwh)
     )
-    better = np.where(book.is_buy, level > bid, level < ask)
-    np.multiply(book.quantity_kwh, better, out=filled)
-    for own, marginal, left_kwh in (
-        (book.is_buy, bid, volume_kwh - int(demand[bid] - bought[bid])),
-        (~book.is_buy, ask, volume_kwh - int(supply[ask] - sold[ask])),
+    assert bid is not None
+    assert ask is not None
+    ask, ask_out = levels - 1 - ask, None if ask_out is None else levels - 1 - ask_out
+    is_better = np.zeros(2 * levels, np.bool_)
+    is_better[:ask] = is_better[levels + bid + 1 :] = True
+    filled = book.quantity_kwh * is_better[index]
+    for marginal, left_kwh in (
+        (ask, volume_kwh - int(supply[ask] - sold[ask])),
+        (levels + bid, volume_kwh - int(demand[bid] - bought[bid])),
     ):
-        place = np.flatnonzero((level == marginal) & own)
+        place = np.flatnonzero(index == marginal)
         place = place[np.argsort(book.seq[place], kind="stable")]
         filled[place] = _cut(book.quantity_kwh[place], left_kwh, at_margin)
     return Result(
         volume_kwh,
         bid + low,
         ask + low,
-        int(over[-1]) + low if len(over) else None,
-        int(under[0]) + low if len(under) else None,
+        None if bid_out is None else bid_out + low,
+        None if ask_out is None else ask_out + low,
         filled,
     )
 
@@ -242,14 +242,18 @@ def _fits(book: Book) -> bool:
     return most * len(book.seq) < 1 << BITS or sum(book.quantity_kwh.tolist()) < 1 << BITS
 
 
+def _levels(book: Book) -> int:
+    return int(book.price_ticks.max()) - int(book.price_ticks.min()) + 1
+
+
 def _is_countable(book: Book) -> bool:
-    levels = int(book.price_ticks.max()) - int(book.price_ticks.min()) + 1
-    return levels <= LEVELS_MAX and int(book.quantity_kwh.sum()) < EXACT_FLOAT
+    return _levels(book) <= LEVELS_MAX and int(book.quantity_kwh.sum()) < EXACT_FLOAT
 
 
-def _summed(level: Whole, quantity_kwh: Whole, levels: int) -> Whole:
-    """Quantity per level; bincount adds in binary64, exact below 2^53."""
-    return np.bincount(level, weights=quantity_kwh, minlength=levels).astype(np.int64)
+def _last(quantity_kwh: Whole, is_reached: NDArray[np.bool_]) -> int | None:
+    """The last level with quantity of which a claim holds."""
+    found = np.flatnonzero(is_reached & (quantity_kwh > 0))
+    return int(found[-1]) if len(found) else None
 
 
 def _unbounded(book: Book, at_margin: AtMargin) -> Result:

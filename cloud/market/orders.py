@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 from typing import Final
 
 from cloud.market.auction import Side
 
-TICKS_PER_YUAN: Final = 100  # per MWh
-KWH_PER_MWH: Final = 1000
+TICK_PLACES: Final = 2  # decimals of yuan/MWh
+KWH_PLACES: Final = 3  # decimals of MWh
 DIGITS_MAX: Final = 15
 _NUMBER: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 
@@ -145,6 +146,15 @@ def parsed(text: str) -> Decimal | None:
     return value if value == 0 or abs(value.adjusted()) <= DIGITS_MAX else None
 
 
+def units(text: str, places: int) -> int | Fraction:
+    """A decimal in units of 10^-places, exactly: an int where it is whole. The text is one that `parsed` takes."""
+    whole, _, decimals = text.partition(".")
+    if len(decimals) <= places and "e" not in text and "E" not in text:
+        return int(whole + decimals.ljust(places, "0"))
+    exact: Fraction = Fraction(text) * 10**places
+    return exact.numerator if exact.denominator == 1 else exact
+
+
 def margin_needed(segments: Sequence[Segment], rate_pct: Decimal) -> Decimal:
     """The margin for buy segments in yuan, exact: rate x sum of price x quantity."""
     return Decimal(sum(each.value for each in segments)).scaleb(-5) * rate_pct / 100
@@ -168,8 +178,8 @@ def _gate(rules: Rules, limits: Limits, state: BookState, sent: Submission) -> C
 
 def _shape(rules: Rules, sent: Submission) -> Code | None:
     """Ticks, band, lots, number and order of the segments."""
-    prices = [Decimal(price) * TICKS_PER_YUAN for price, _ in sent.segments]
-    quantities = [Decimal(quantity) * KWH_PER_MWH for _, quantity in sent.segments]
+    prices = [units(price, TICK_PLACES) for price, _ in sent.segments]
+    quantities = [units(quantity, KWH_PLACES) for _, quantity in sent.segments]
     if any(price % rules.step_ticks for price in prices):
         return Code.PRICE_TICK
     if rules.price_max_ticks is not None and any(price > rules.price_max_ticks for price in prices):
@@ -207,4 +217,4 @@ def _limits(
 
 
 def _segment(price: str, quantity: str) -> Segment:
-    return Segment(int(Decimal(price) * TICKS_PER_YUAN), int(Decimal(quantity) * KWH_PER_MWH))
+    return Segment(int(units(price, TICK_PLACES)), int(units(quantity, KWH_PLACES)))
