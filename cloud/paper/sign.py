@@ -19,7 +19,7 @@ from typing import Any
 from asn1crypto import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from pyhanko.keys import load_certs_from_pemder_data, load_private_key_from_pemder
+from pyhanko.keys import load_certs_from_pemder_data, load_private_key_from_pemder_data
 from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.misc import PdfReadError
@@ -62,7 +62,7 @@ class Signer:
     @property
     def name(self) -> str:
         """The name in the certificate."""
-        return _name(self.certificate)
+        return name_in(self.certificate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +86,35 @@ def load_signer(key_file: Path, certificate_file: Path) -> Signer:
     Raises BadSigner.
     """
     try:
-        key = load_private_key_from_pemder(key_file, passphrase=None)
-        chain = _certificates(certificate_file.read_bytes())
-    except (OSError, ValueError, TypeError) as error:
+        pem, chain = key_file.read_bytes(), certificate_file.read_bytes()
+    except OSError as error:
         raise BadSigner("bad_signer", file=key_file, problem=f"{type(error).__name__}: {error}") from error
+    return signer_from(pem, chain, (key_file, certificate_file))
+
+
+def signer_from(pem: bytes, chain_pem: bytes, named: tuple[object, object]) -> Signer:
+    """Make a signer of an unencrypted RSA key and its certificate followed by its chain; `named` is what a refusal names.
+
+    Raises BadSigner.
+    """
+    key_name, certificate_name = named
+    try:
+        key = load_private_key_from_pemder_data(pem, passphrase=None)
+        chain = certificates_in(chain_pem)
+    except (ValueError, TypeError) as error:
+        raise BadSigner("bad_signer", file=key_name, problem=f"{type(error).__name__}: {error}") from error
     if not chain:
-        raise BadSigner("bad_signer", file=certificate_file, problem="no certificate")
+        raise BadSigner("bad_signer", file=certificate_name, problem="no certificate")
     if key.algorithm != "rsa":
-        raise BadSigner("bad_signer", file=key_file, problem=f"{key.algorithm} key, an RSA key is needed")
+        raise BadSigner("bad_signer", file=key_name, problem=f"{key.algorithm} key, an RSA key is needed")
     own = [each for each in chain if each.public_key.dump() == _public_of(key)]
     if not own:
-        raise BadSigner("bad_signer", file=certificate_file, problem="no certificate of this key")
+        raise BadSigner("bad_signer", file=certificate_name, problem="no certificate of this key")
     registry = SimpleCertificateStore()  # type: ignore[no-untyped-call]  # comes without types
     registry.register_multiple(chain)
     private = serialization.load_der_private_key(key.dump(), password=None)
     if not isinstance(private, rsa.RSAPrivateKey):
-        raise BadSigner("bad_signer", file=key_file, problem="no RSA key")
+        raise BadSigner("bad_signer", file=key_name, problem="no RSA key")
     simple = _ReadyKey(own[0], key, registry, embed_roots=True)
     simple.private = private
     return Signer(simple, own[0])
@@ -109,7 +122,7 @@ def load_signer(key_file: Path, certificate_file: Path) -> Signer:
 
 def sign(pdf: bytes, signer: Signer, at: datetime, title: str) -> bytes:
     """Sign a PDF as of `at`; the same PDF, signer and instant give the same bytes."""
-    writer = _Unstamped(io.BytesIO(pdf))
+    writer = Unstamped(io.BytesIO(pdf))
     first = writer.document_id[0]
     second = hashlib.sha256(pdf + at.isoformat().encode() + signer.certificate.sha256).digest()[:16]
     writer._document_id = generic.ArrayObject(
@@ -125,7 +138,7 @@ def sign(pdf: bytes, signer: Signer, at: datetime, title: str) -> bytes:
         docmdp_permissions=fields.MDPPerm.NO_CHANGES,
     )
     spec = fields.SigFieldSpec(FIELD, readable_field_name=title)
-    pdf_signer = _AtInstant(metadata, signer=signer.simple, new_field_spec=spec)
+    pdf_signer = AtInstant(metadata, signer=signer.simple, new_field_spec=spec)
     pdf_signer.at = at
     return bytes(pdf_signer.sign_pdf(writer, bytes_reserved=BYTES_RESERVED).getvalue())
 
@@ -144,7 +157,7 @@ def signature_of(pdf: bytes, roots: Sequence[bytes] = ()) -> Signature | None:
         return _broken(f"{type(error).__name__}: {error}")
     if not found:
         return _broken("the signature cannot be found any more") if b"/ByteRange" in pdf else None
-    trusted = [root for each in roots for root in _certificates(each)]
+    trusted = [root for each in roots for root in certificates_in(each)]
     try:
         return _checked(found[0], trusted, is_only=len(found) == 1)
     except (SignatureValidationError, PdfReadError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -176,7 +189,7 @@ def trusted_roots(path: Path) -> tuple[bytes, ...]:
     """Read the file of trusted root certificates (PEM). Raises BadTrust."""
     try:
         content = path.read_bytes()
-        if _certificates(content):
+        if certificates_in(content):
             return (content,)
     except (OSError, ValueError) as error:
         raise BadTrust("bad_trust", file=path, problem=str(error)) from error
@@ -195,14 +208,14 @@ class _ReadyKey(signers.SimpleSigner):
         return self.private.sign(data, padding.PKCS1v15(), hashes.SHA256())
 
 
-class _Unstamped(IncrementalPdfFileWriter):
+class Unstamped(IncrementalPdfFileWriter):
     """A writer that leaves the document's dates and metadata as they are; pyhanko would stamp them with its clock."""
 
     def _update_meta(self) -> None:
         """Change nothing."""
 
 
-class _AtInstant(PdfSigner):
+class AtInstant(PdfSigner):
     """A signer whose clock is a parameter; pyhanko would read the machine's."""
 
     at: datetime
@@ -228,7 +241,7 @@ def _checked(embedded: Any, trusted: list[x509.Certificate], *, is_only: bool) -
     is_valid_at = signed_at is not None and validity["not_before"] <= signed_at <= validity["not_after"]
     covers_all = is_only and status.coverage is SignatureCoverageLevel.ENTIRE_FILE
     return Signature(
-        signer=_name(certificate),
+        signer=name_in(certificate),
         signer_sha256=certificate.sha256.hex(),
         issuer=certificate.issuer.human_friendly,
         signed_at=signed_at,
@@ -243,7 +256,8 @@ def _broken(problem: str) -> Signature:
     return Signature("", "", "", None, False, False, False, None, problem[:300])
 
 
-def _certificates(pem: bytes) -> list[x509.Certificate]:
+def certificates_in(pem: bytes) -> list[x509.Certificate]:
+    """Read the certificates of a PEM text."""
     return list(load_certs_from_pemder_data(pem))
 
 
@@ -254,6 +268,7 @@ def _public_of(key: Any) -> bytes:
     )
 
 
-def _name(certificate: x509.Certificate) -> str:
+def name_in(certificate: x509.Certificate) -> str:
+    """Say whose certificate it is."""
     subject = certificate.subject.native
     return str(subject.get("common_name") or certificate.subject.human_friendly)

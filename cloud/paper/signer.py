@@ -45,24 +45,25 @@ def make_signer(folder: Path, name: str, now: datetime, *, key_bits: int = KEY_B
     if there:
         raise SignerExists("signer_exists", file=folder / there[0])
     root_key, key = (rsa.generate_private_key(public_exponent=65537, key_size=key_bits) for _ in range(2))
-    root_name = _name(f"{name} 根证书 / root")
-    root = _certificate(root_name, root_name, root_key, root_key, (now, ROOT_YEARS))
-    signer = _certificate(_name(name), root_name, key, root_key, (now, SIGNER_YEARS))
-    _write(folder / "root.key", _private(root_key), mode=0o600)
-    _write(folder / "signer.key", _private(key), mode=0o600)
+    root_name = subject_name(f"{name} 根证书 / root")
+    root = certificate_for(root_name, root_name, root_key, root_key, (now, ROOT_YEARS))
+    signer = certificate_for(subject_name(name), root_name, key, root_key, (now, SIGNER_YEARS))
+    _write(folder / "root.key", private_pem(root_key), mode=0o600)
+    _write(folder / "signer.key", private_pem(key), mode=0o600)
     pem = root.public_bytes(serialization.Encoding.PEM)
     _write(folder / "root.pem", pem, mode=0o644)
     _write(folder / "signer.pem", signer.public_bytes(serialization.Encoding.PEM) + pem, mode=0o644)
     return MadeSigner(folder, root.fingerprint(hashes.SHA256()).hex(), signer.not_valid_after_utc)
 
 
-def _certificate(
+def certificate_for(
     subject: x509.Name,
     issuer: x509.Name,
     key: rsa.RSAPrivateKey,
     issuer_key: rsa.RSAPrivateKey,
     life: tuple[datetime, int],
 ) -> x509.Certificate:
+    """Make a certificate of a key, `life` from an instant for so many years; a root is its own issuer."""
     is_root = subject == issuer
     since, years = life
     usage = {
@@ -90,7 +91,8 @@ def _certificate(
     )
 
 
-def _name(common_name: str) -> x509.Name:
+def subject_name(common_name: str) -> x509.Name:
+    """Name a subject; X.509 takes 64 characters of a name."""
     return x509.Name(
         [
             x509.NameAttribute(NameOID.COUNTRY_NAME, "CN"),
@@ -100,7 +102,8 @@ def _name(common_name: str) -> x509.Name:
     )
 
 
-def _private(key: rsa.RSAPrivateKey) -> bytes:
+def private_pem(key: rsa.RSAPrivateKey) -> bytes:
+    """Write a key as PEM, without a passphrase."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

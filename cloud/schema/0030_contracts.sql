@@ -367,6 +367,11 @@ BEGIN
        OR NOT EXISTS (SELECT FROM app_user u WHERE u.user_id = NEW.user_id AND u.role = 'customer'
                       AND u.party_id = NEW.party_id AND u.disabled_at IS NULL) THEN
         why := 'only a person of the party itself';
+    ELSIF NOT holds_seal(NEW.user_id, NEW.party_id, NEW.at) THEN
+        why := 'holds no seal of the party';
+    ELSIF NOT EXISTS (SELECT FROM user_session s WHERE s.user_id = NEW.user_id AND s.expires_at > NEW.at
+                      AND s.proven_at BETWEEN NEW.at - interval '5 minutes' AND NEW.at) THEN
+        why := 'no session of this person has just proven itself';
     ELSIF p.state <> 'signing' OR p.expires_at <= NEW.at OR contract_is_frozen(NEW.contract_id) THEN
         why := 'not open for signature';
     ELSIF NOT EXISTS (SELECT FROM contract_signer s WHERE (s.contract_id, s.paper_no, s.party_id)
