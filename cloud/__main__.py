@@ -251,7 +251,7 @@ def _add_user_command(parser: argparse.ArgumentParser) -> None:
     text = "添加用户；密码从终端或标准输入读 / add a user; the password is asked for, or read from standard input"
     command = deeds.add_parser("add", help=text, description=text)
     command.add_argument("login", help="3 到 64 个字符 / 3 to 64 characters")
-    command.add_argument("--role", required=True, choices=("staff", "technician", "customer"))
+    command.add_argument("--role", required=True, choices=("staff", "technician", "customer", "regulator"))
     command.add_argument("--name", required=True, help="显示名 / display name")
     command.add_argument(
         "--party", help="客户所属主体名称 / a customer's party, by its name in the site file"

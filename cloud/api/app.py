@@ -7,9 +7,11 @@ Pages may load scripts, styles and pictures from this host only and contain none
 from __future__ import annotations
 
 import logging
+import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
+from functools import cached_property
 from http import HTTPStatus
 from importlib import resources
 from types import FrameType
@@ -20,6 +22,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -34,6 +37,7 @@ from cloud.api import (
     ledger,
     live,
     metering,
+    notices,
     offers,
     payments,
     questions,
@@ -43,11 +47,13 @@ from cloud.api import (
     security,
     settlement,
     tariffs,
+    upload,
     who,
 )
 from cloud.billing.store.published import packaged_catalogue
 from cloud.config import CloudConfig
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound, NotNow, Refused, Unavailable
+from cloud.files import open_vault
 from cloud.outside.payments import offered
 from cloud.security import run as security_run
 from cloud.security.access import Deed
@@ -55,6 +61,7 @@ from cloud.security.access import Deed
 log = logging.getLogger(__name__)
 
 BODY_BYTES_MAX: Final = 64 * 1024
+FILES_BYTES_MAX: Final = upload.FILE_BYTES_MAX + BODY_BYTES_MAX  # a file of the most, and its form
 SHUTDOWN_S: Final = 5
 CONNECTIONS_WAITING_MAX: Final = 1024
 
@@ -108,6 +115,7 @@ def make_app(config: CloudConfig) -> FastAPI:
     app.state.hub = live.Hub(config.dsn)
     app.state.catalogue = packaged_catalogue()
     app.state.payments = offered(config)
+    app.state.vault = open_vault(config.files)
     for router in (security.router, metering.router, billing.router, devices.router, live.router):
         app.include_router(router)
     app.include_router(review.router)
@@ -117,12 +125,13 @@ def make_app(config: CloudConfig) -> FastAPI:
     app.include_router(ledger.router)
     app.include_router(corrections.router)
     app.include_router(settlement.router)
+    app.include_router(notices.router)
     for money in (hooks.router, payments.router, receivables.router):
         app.include_router(money)
     _add_own_routes(app)
     app.mount("/static", StaticFiles(directory=str(resources.files("cloud.api") / "static")), name="static")
     app.add_middleware(_Headers, secure=config.http_secure_cookies)
-    app.add_middleware(_BodyLimit, bytes_max=BODY_BYTES_MAX)
+    app.add_middleware(_BodyLimit, bytes_max=BODY_BYTES_MAX, routes=lambda: app.routes)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(Unavailable, _refused)
     app.add_exception_handler(RequestValidationError, _not_understood)
@@ -238,18 +247,26 @@ class _Headers:
 
 
 class _BodyLimit:
-    """Refuses bodies over the limit, declared or not, before anybody parses them."""
+    """Refuses bodies over the limit, declared or not, before anybody parses them.
 
-    def __init__(self, app: ASGIApp, bytes_max: int) -> None:
+    A route that declares that it takes files (upload.takes_files) has a limit of its own, for who is signed in.
+    """
+
+    def __init__(self, app: ASGIApp, bytes_max: int, routes: Callable[[], Iterable[object]]) -> None:
         self._app = app
         self._bytes_max = bytes_max
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > self._bytes_max:
+        headers = dict(scope["headers"])
+        declared = headers.get(b"content-length", b"0")
+        bytes_max = self._bytes_max
+        if scope["method"] == "POST" and who.SESSION_COOKIE.encode() in headers.get(b"cookie", b""):
+            bytes_max = FILES_BYTES_MAX if self._takes_files(scope["path"]) else bytes_max
+        if not declared.isdigit() or int(declared) > bytes_max:
             await PlainTooLarge(scope, receive, send)
             return
         seen = 0
@@ -258,11 +275,31 @@ class _BodyLimit:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._bytes_max:
+            if seen > bytes_max:
                 raise HTTPException(413)
             return message
 
         await self._app(scope, counted, send)
+
+    def _takes_files(self, path: str) -> bool:
+        return any(pattern.match(path) for pattern in self._file_paths)
+
+    @cached_property
+    def _file_paths(self) -> tuple[re.Pattern[str], ...]:
+        return tuple(
+            route.path_regex
+            for route in _routes_within(self._routes())
+            if route.methods and "POST" in route.methods and upload.takes_files(route.dependant)
+        )
+
+
+def _routes_within(routes: Iterable[object]) -> Iterator[APIRoute]:
+    for route in routes:
+        if isinstance(route, APIRoute):
+            yield route
+        else:
+            inner = getattr(route, "original_router", None)
+            yield from _routes_within(getattr(inner, "routes", ()))
 
 
 PlainTooLarge: Final = Response("413 Content Too Large\n", 413, media_type="text/plain")

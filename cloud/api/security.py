@@ -108,6 +108,8 @@ def _first_path(visit: who.Visit) -> str:
         return "/fleet"
     if visit.actor.role is Role.TECHNICIAN:
         return "/field"
+    if visit.actor.role is Role.REGULATOR:
+        return "/regulator"
     mine = parties.list_accounts(visit.conn, visit.actor.party_id)
     return f"/accounts/{mine[0].account_id}/live" if len(mine) == 1 else "/accounts"
 

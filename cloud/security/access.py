@@ -63,6 +63,13 @@ class Deed(StrEnum):
     ANSWER_STATEMENT = "answer_statement"
     SEE_NOTICES = "see_notices"
     MARK_NOTICES = "mark_notices"
+    SEE_EXCHANGE = "see_exchange"
+    DIRECT_EXCHANGE = "direct_exchange"
+    SEE_REPORTS = "see_reports"
+    DIRECT_REPORTS = "direct_reports"
+    SEE_REGULATOR = "see_regulator"
+    SEE_POLICIES = "see_policies"
+    ENTER_POLICY = "enter_policy"
     SEE_OWN_SECURITY = "see_own_security"
     PROVE_SELF = "prove_self"
     GRANT_SEAL = "grant_seal"
@@ -149,6 +156,15 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.PROVE_SELF: _ALL,
             Deed.GRANT_SEAL: _ALL,
             Deed.RESET_FACTOR: _ALL,
+            Deed.SEE_NOTICES: _ALL,
+            Deed.MARK_NOTICES: _ALL,
+            Deed.SEE_EXCHANGE: _ALL,
+            Deed.DIRECT_EXCHANGE: _ALL,
+            Deed.SEE_REPORTS: _ALL,
+            Deed.DIRECT_REPORTS: _ALL,
+            Deed.SEE_REGULATOR: _ALL,
+            Deed.SEE_POLICIES: _ALL,
+            Deed.ENTER_POLICY: _ALL,
         },
         Role.TECHNICIAN: {
             Deed.SIGN_OUT: _ALL,
@@ -172,6 +188,14 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.SEE_OWN_SECURITY: _OWN,
             Deed.PROVE_SELF: _OWN,
             Deed.GRANT_SEAL: _OWN,
+            Deed.SEE_NOTICES: _OWN,
+            Deed.MARK_NOTICES: _OWN,
+        },
+        Role.REGULATOR: {
+            Deed.SIGN_OUT: _ALL,
+            Deed.SEE_HOME: _ALL,
+            Deed.SEE_REGULATOR: _ALL,
+            Deed.SEE_POLICIES: _ALL,
         },
     }
 )
@@ -182,6 +206,7 @@ RECORDED: Final = frozenset(
     | {Deed.DECIDE_CORRECTION, Deed.DECIDE_BILL, Deed.ANSWER_QUESTIONS}
     | {Deed.PAY, Deed.PLACE_MONEY, Deed.DECIDE_MONEY}
     | {Deed.DIRECT_SETTLEMENT, Deed.ANSWER_STATEMENT}
+    | {Deed.DIRECT_EXCHANGE, Deed.DIRECT_REPORTS, Deed.ENTER_POLICY}
     | {Deed.PROVE_SELF, Deed.GRANT_SEAL, Deed.RESET_FACTOR}
 )
 

@@ -116,6 +116,11 @@ BY_ROLE |= {
     "/statements/{statement_id}/json": {"customer", "other_customer", "staff"},
     "/statements/{statement_id}/{deed}": {"customer", "other_customer"},
 }
+BY_ROLE |= {
+    "/notices": {"customer", "other_customer", "staff"},
+    "/notices/read": {"customer", "other_customer", "staff"},
+    "/notices/{notice_id}/open": {"customer", "other_customer", "staff"},
+}
 # Where a deed of the same path is for others than its page: by method, the roles that are not answered 403.
 BY_METHOD: Final = {"POST /bills/{bill_id}/questions": {"customer", "other_customer"}}
 # What else a form carries; and what a deed may be answered that is allowed but not possible on this object.
@@ -167,6 +172,7 @@ FORMS |= {
     "/statements/{statement_id}/json": {},
     "/statements/{statement_id}/{deed}": {"reason": "为什么"},
 }
+FORMS |= {"/notices/read": {}, "/notices/{notice_id}/open": {}}
 QUERIES: Final = {"/ledger/statement": "?account=revenue/energy"}
 NOT_POSSIBLE: Final = {404, 409}
 GOOD: Final = {200, 201, 204, 303}

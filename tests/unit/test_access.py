@@ -10,6 +10,7 @@ OWN, OTHER = 11, 22
 CUSTOMER = Actor(1, "yunling", "云岭", Role.CUSTOMER, OWN, "zh")
 STAFF = Actor(2, "staff", "值班员", Role.STAFF, None, "zh")
 TECHNICIAN = Actor(3, "tech", "现场班", Role.TECHNICIAN, None, "zh")
+REGULATOR = Actor(4, "regulator", "监管处", Role.REGULATOR, None, "zh")
 
 FOR_EVERYBODY = {Deed.SIGN_IN, Deed.READ_HEALTH, Deed.READ_API_TEXT, Deed.CALL_BACK}
 # The rights as the product means them, written down a second time and by hand.
@@ -26,10 +27,13 @@ FOR_CUSTOMERS = {
     Deed.PAY,
     Deed.SEE_STATEMENTS,
     Deed.ANSWER_STATEMENT,
+    Deed.SEE_NOTICES,
+    Deed.MARK_NOTICES,
 }
 # What is a customer's own word: nobody else may say it for them.
 FOR_CUSTOMERS_ALONE = {Deed.ASK_ABOUT_BILL, Deed.ANSWER_STATEMENT}
 FOR_TECHNICIANS = {Deed.SIGN_OUT, Deed.SEE_HOME, Deed.SEE_FIELD, Deed.SEE_GATEWAY}
+FOR_REGULATORS = {Deed.SIGN_OUT, Deed.SEE_HOME, Deed.SEE_REGULATOR, Deed.SEE_POLICIES}
 
 
 @pytest.mark.parametrize("deed", Deed)
@@ -49,6 +53,11 @@ def test_a_customer_reaches_own_things_and_never_others(deed: Deed) -> None:
 @pytest.mark.parametrize("deed", Deed)
 def test_a_technician_sees_devices_and_no_customers(deed: Deed) -> None:
     assert may(TECHNICIAN, deed, Subject("account", "1", OTHER)) == (deed in FOR_TECHNICIANS | FOR_EVERYBODY)
+
+
+@pytest.mark.parametrize("deed", Deed)
+def test_a_regulator_sees_the_market_and_nobodys_bills(deed: Deed) -> None:
+    assert may(REGULATOR, deed, Subject("market", "1")) == (deed in FOR_REGULATORS | FOR_EVERYBODY)
 
 
 @pytest.mark.parametrize("deed", Deed)
@@ -73,7 +82,8 @@ def test_a_look_at_somebody_elses_data_is_recorded_and_at_ones_own_is_not() -> N
 
 
 @pytest.mark.parametrize(
-    ("role", "party_id"), [(Role.CUSTOMER, None), (Role.STAFF, OWN), (Role.TECHNICIAN, OWN)]
+    ("role", "party_id"),
+    [(Role.CUSTOMER, None), (Role.STAFF, OWN), (Role.TECHNICIAN, OWN), (Role.REGULATOR, OWN)],
 )
 def test_an_actor_with_the_wrong_party_cannot_be(role: Role, party_id: int | None) -> None:
     with pytest.raises(ValueError, match="party"):
