@@ -183,7 +183,9 @@ def _intake(case: Case) -> dict[str, Json]:
     )
     is_open = state.choice("phase", ("OPEN", "CLOSED")) == "OPEN"
     checked = orders.check(_rules(config), limits, orders.BookState(is_open, held), sent)
-    found: dict[str, Json] = {"code": checked.code.value}
+    # The format has one code for what cannot be read; the service says which of the two it was.
+    is_syntax = checked.code in (orders.Code.QTY_INVALID, orders.Code.NO_SEGMENT)
+    found: dict[str, Json] = {"code": (orders.Code.PRICE_INVALID if is_syntax else checked.code).value}
     if checked.first_seq is not None:
         found["seq"] = checked.first_seq
     return found

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cloud.cases.auctionfile import Bad, Json, Table, decoded, table_of
 from cloud.cases.auctions import orders_from
-from cloud.market import auction
+from cloud.market import auction, kernel
 from cloud.market.auction import AtMargin, Clearing, Order, Pair, PriceRule, Side
 from cloud.market.steps import book_sha256
 
@@ -108,10 +108,10 @@ def clear(
         Cleared(
             period,
             tuple(orders),
-            auction.cleared(orders, margin),
+            kernel.cleared(orders, margin),
             rule,
             margin,
-            auction.paired(orders) if is_paired else None,
+            kernel.paired(orders) if is_paired else None,
         )
         for period, orders in books.items()
     )

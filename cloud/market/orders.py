@@ -19,6 +19,7 @@ from cloud.market.auction import Side
 TICK_PLACES: Final = 2  # decimals of yuan/MWh
 KWH_PLACES: Final = 3  # decimals of MWh
 DIGITS_MAX: Final = 15
+BANDED_DIGITS_MAX: Final = 308  # a price that a band will refuse may be as large as a machine's number
 _NUMBER: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 
 
@@ -122,7 +123,7 @@ class Checked:
 
 def check(rules: Rules, limits: Limits, state: BookState, sent: Submission) -> Checked:
     """Check a declaration, syntax first; a retry gets its first answer whatever has changed since."""
-    syntax = _syntax(sent)
+    syntax = _syntax(rules, sent)
     if syntax is not None:
         return Checked(syntax)
     own = tuple(held for held in state.held if held.participant == sent.participant)
@@ -138,12 +139,12 @@ def check(rules: Rules, limits: Limits, state: BookState, sent: Submission) -> C
     return Checked(Code.ACCEPT, segments) if code is None else Checked(code)
 
 
-def parsed(text: str) -> Decimal | None:
+def parsed(text: str, digits_max: int = DIGITS_MAX) -> Decimal | None:
     """A finite decimal in ASCII of a plausible size; anything else is None."""
     if not _NUMBER.fullmatch(text):
         return None
     value = Decimal(text)
-    return value if value == 0 or abs(value.adjusted()) <= DIGITS_MAX else None
+    return value if value == 0 or abs(value.adjusted()) <= digits_max else None
 
 
 def units(text: str, places: int) -> int | Fraction:
@@ -160,10 +161,12 @@ def margin_needed(segments: Sequence[Segment], rate_pct: Decimal) -> Decimal:
     return Decimal(sum(each.value for each in segments)).scaleb(-5) * rate_pct / 100
 
 
-def _syntax(sent: Submission) -> Code | None:
+def _syntax(rules: Rules, sent: Submission) -> Code | None:
     if not sent.segments:
         return Code.NO_SEGMENT
-    if any(parsed(price) is None for price, _ in sent.segments):
+    is_banded = rules.price_min_ticks is not None and rules.price_max_ticks is not None
+    digits_max = BANDED_DIGITS_MAX if is_banded else DIGITS_MAX
+    if any(parsed(price, digits_max) is None for price, _ in sent.segments):
         return Code.PRICE_INVALID
     return Code.QTY_INVALID if any(parsed(quantity) is None for _, quantity in sent.segments) else None
 

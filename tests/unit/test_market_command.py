@@ -134,3 +134,41 @@ def test_a_case_that_cannot_be_worked_is_wrong_and_the_rest_is_checked(
     wrong = [each for each in json.loads(capsys.readouterr().out) if not each["passed"]]
     assert [each["id"] for each in wrong] == ["RO-101"]
     assert "many" in wrong[0]["problem"]
+
+
+def test_a_picture_can_be_pixels(book: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "curves.png"
+
+    assert main(["market", "clear", str(book), "--plot", str(picture)]) == 0
+
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit, match="2"):
+        main(["market", "clear", str(book), "--plot", "curves.gif"])
+
+
+def test_what_a_newer_file_expects_is_named_and_what_it_leaves_out_is_not_missed(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    cases = json.loads(CASES.read_text("utf-8"))
+    auction, spread = cases["call_auction"][5], cases["spread_return"][0]
+    auction["expected"]["colour"] = "blue"
+    del auction["expected"]["fills"]["prorata"], auction["expected"]["price"]["seller"]
+    auction["expected"]["fills"]["time"]["B3"] = 0
+    del spread["expected"]["settlement"]["by_volume"]["S1"]["spread_rounded"]
+    spread["expected"]["settlement"]["by_volume"]["S1"]["spread_exact"] = "-10600/2"
+    path = tmp_path / "newer.json"
+    path.write_text(json.dumps(cases), encoding="utf-8")
+
+    assert main(["market", "check", str(path)]) == 0
+
+    assert "expected.colour (1)" in capsys.readouterr().err
+
+
+def test_a_case_that_expects_nothing_known_is_wrong(tmp_path: Path, capsys: Captured) -> None:
+    cases = json.loads(CASES.read_text("utf-8"))
+    cases["intake"][0]["expected"] = {"kode": "ACCEPT"}
+    path = tmp_path / "typo.json"
+    path.write_text(json.dumps(cases), encoding="utf-8")
+
+    assert main(["market", "check", str(path), "--failures"]) == 1
+    assert "kode" in capsys.readouterr().out
