@@ -134,6 +134,27 @@ def take_scope(conn: Conn, scope: Scope) -> None:
     )
 
 
+def keep_so_far(conn: Conn) -> None:
+    """Commit what the transaction holds and go on in a new one with the same scope.
+
+    For what must stay on record even if the request is refused, such as a failed attempt. Call it before anything else
+    is written, or half of a deed stays too.
+    """
+    if conn.autocommit:
+        return
+    kept = conn.execute(
+        """SELECT current_setting('app.role', true), current_setting('app.party_id', true),
+                  current_setting('app.actor', true), current_setting('role')"""
+    ).fetchone()
+    assert kept is not None
+    conn.commit()
+    conn.execute(
+        """SELECT set_config('app.role', %s, true), set_config('app.party_id', %s, true),
+                  set_config('app.actor', %s, true), set_config('role', %s, true)""",
+        tuple(each or "" for each in kept),
+    )
+
+
 def wait_ready(dsn: str, timeout_s: float) -> None:
     """Wait until the server answers a query. Raises BadDsn, and Unavailable after `timeout_s`."""
     try:

@@ -131,7 +131,8 @@ def session_in(conn: db.Conn, request: Request, now: datetime, *, is_use: bool) 
     token = request.cookies.get(SESSION_COOKIE)
     if not token:
         raise security.NoSession("no_session")
-    session = security.find_session(conn, token, now, is_use=is_use)
+    key = request.app.state.config.sealing_key
+    session = security.find_session(conn, token, now, is_use=is_use, sealing_key=key)
     actor = session.actor
     name = security.actor_name(actor)
     db.take_scope(conn, db.Scope(db.ProcessRole.API, actor.role.value, actor.party_id, name))

@@ -12,7 +12,7 @@ import hashlib
 import secrets
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -20,9 +20,9 @@ from typing import Final
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
-from cloud.db import Conn
+from cloud.db import Conn, keep_so_far
 from cloud.errors import Forbidden, Invalid, NotFound, NotNow
-from cloud.security import store
+from cloud.security import sealing, store, totp
 from cloud.security.access import (
     Actor,
     Deed,
@@ -43,6 +43,8 @@ FAILURES_WINDOW: Final = timedelta(minutes=15)
 FAILURES_MAX: Final = (5, 50, 40)  # of the login from the address; of the login; from the address
 LOGIN_LENGTH_MAX: Final = 64
 PASSWORD_LENGTH: Final = (10, 256)
+PROOF_LASTS: Final = timedelta(minutes=5)
+STEP_UP_FAILURES_MAX: Final = 5  # within FAILURES_WINDOW
 _HASHES_AT_ONCE: Final = 2  # 64 MiB each
 
 _HASHER: Final = PasswordHasher()
@@ -57,6 +59,18 @@ class WrongPassword(Forbidden):
 
 class TooManyTries(NotNow):
     """Too many failed attempts of late; `wait_s` is when to try again."""
+
+
+class StepUpNeeded(Forbidden):
+    """This deed needs password and code, given within the last minutes."""
+
+
+class WrongProof(Forbidden):
+    """Password and code do not both fit (nobody is told which), or the code was used before."""
+
+
+class NoSecondFactor(NotNow):
+    """This person has no second factor yet, or none that waits to be confirmed."""
 
 
 class NoSession(NotFound):
@@ -93,6 +107,17 @@ class Session:
     actor: Actor
     csrf_token: str
     token_sha256: bytes
+    sealing_key: bytes | None = field(
+        default=None, repr=False
+    )  # what the person's second factor is sealed with
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """A second factor just made: shown once, to its person, and never again."""
+
+    secret: str = field(repr=False)
+    address: str = field(repr=False)
 
 
 def allow(conn: Conn, actor: Actor, deed: Deed, subject: Subject, now: datetime) -> None:
@@ -170,7 +195,9 @@ def enter(conn: Conn, tried: Knock, now: datetime) -> Pass:
     return Pass(token, actor, expires_at)
 
 
-def find_session(conn: Conn, token: str, now: datetime, *, is_use: bool = True) -> Session:
+def find_session(
+    conn: Conn, token: str, now: datetime, *, is_use: bool = True, sealing_key: bytes | None = None
+) -> Session:
     """Whose session the token opens. Raises NoSession.
 
     `is_use` says that the person did something, which an open live page by itself is not.
@@ -182,7 +209,7 @@ def find_session(conn: Conn, token: str, now: datetime, *, is_use: bool = True) 
     if is_use and now - row.seen_at > TOUCH_EVERY:
         store.touch_session(conn, token_sha256, now)
     actor = Actor(row.user_id, row.login, row.display_name, Role(row.role), row.party_id, row.language)
-    return Session(actor, row.csrf_token, token_sha256)
+    return Session(actor, row.csrf_token, token_sha256, sealing_key)
 
 
 def sign_out(conn: Conn, session: Session, now: datetime) -> None:
@@ -192,6 +219,102 @@ def sign_out(conn: Conn, session: Session, now: datetime) -> None:
         conn, actor, Deed.SIGN_OUT, Subject("session", session.token_sha256.hex()[:12], actor.party_id), now
     )
     store.delete_session(conn, session.token_sha256)
+
+
+def step_up(conn: Conn, session: Session, password: str, code: str, now: datetime) -> None:
+    """Prove who sits there: password and the code of the second factor; the session stays proven for PROOF_LASTS.
+
+    Call it first: the attempt stays on record whatever follows, and with it what the transaction already holds.
+    Raises TooManyTries, NoSecondFactor, WrongProof.
+    """
+    user_id = session.actor.user_id
+    factor = store.factor_of(conn, user_id, is_confirmed=True)
+    if factor is None:
+        raise NoSecondFactor("no_second_factor")
+    _prove(conn, session, factor, code, now, password=password)
+    store.mark_proven(conn, session.token_sha256, now)
+    note(conn, actor_name(session.actor), Deed.PROVE_SELF, f"user:{user_id}", now)
+
+
+def demand_step_up(conn: Conn, session: Session, now: datetime) -> None:
+    """Let a deed go on only if the person proved itself within PROOF_LASTS. Raises StepUpNeeded."""
+    at = store.proven_at(conn, session.token_sha256)
+    if at is None or not now - PROOF_LASTS < at <= now:
+        raise StepUpNeeded("step_up_needed")
+
+
+def may_sign_for(conn: Conn, actor: Actor, party_id: int, at: datetime) -> bool:
+    """Whether the person holds the seal of exactly that party; staff never do."""
+    is_own = actor.role is Role.CUSTOMER and actor.party_id == party_id
+    return is_own and store.holds_seal(conn, actor.user_id, party_id, at)
+
+
+def has_second_factor(conn: Conn, user_id: int) -> bool:
+    """Whether the person has a second factor in force."""
+    return store.factor_of(conn, user_id, is_confirmed=True) is not None
+
+
+def begin_factor(conn: Conn, session: Session, password: str, code: str, now: datetime) -> Enrolment:
+    """Make a second factor for the person, in force once confirmed. To replace one, its code is needed as well.
+
+    Raises TooManyTries, WrongProof, NoSealingKey.
+    """
+    user_id = session.actor.user_id
+    _prove(conn, session, store.factor_of(conn, user_id, is_confirmed=True), code, now, password=password)
+    secret, factor_id = totp.new_secret(), store.next_factor_id(conn)
+    sealed = sealing.seal(session.sealing_key, secret.encode(), _place(factor_id))
+    store.insert_factor(conn, factor_id, user_id, sealed, now)
+    return Enrolment(secret, totp.address(secret, session.actor.login))
+
+
+def confirm_factor(conn: Conn, session: Session, code: str, now: datetime) -> None:
+    """Put the factor just made in force by its first code. Raises NoSecondFactor, TooManyTries, WrongProof."""
+    user_id = session.actor.user_id
+    factor = store.factor_of(conn, user_id, is_confirmed=False)
+    if factor is None:
+        raise NoSecondFactor("no_second_factor")
+    _prove(conn, session, factor, code, now)
+    store.confirm_factor(conn, user_id, factor.factor_id, now)
+    note(conn, actor_name(session.actor), Deed.PROVE_SELF, f"second_factor:{factor.factor_id}", now)
+
+
+def _prove(
+    conn: Conn,
+    session: Session,
+    factor: store.FactorRow | None,
+    code: str,
+    now: datetime,
+    *,
+    password: str | None = None,
+) -> None:
+    """Count the attempt, commit that, and compare all there is to compare before saying anything."""
+    user_id = session.actor.user_id
+    store.lock_step_up(conn, user_id)
+    if store.count_step_up_failures(conn, user_id, now - FAILURES_WINDOW) >= STEP_UP_FAILURES_MAX:
+        raise TooManyTries("too_many_tries", wait_s=int(FAILURES_WINDOW.total_seconds()))
+    attempt_id = store.insert_step_up(conn, user_id, now)
+    keep_so_far(conn)
+    is_proven = password is None or _is_password_of(conn, user_id, password)
+    if factor is not None:
+        secret = sealing.unseal(session.sealing_key, factor.sealed_secret, _place(factor.factor_id)).decode()
+        counter = totp.counter_of(secret, code.strip(), now, factor.last_counter)
+        is_proven = is_proven and counter is not None and store.use_counter(conn, factor.factor_id, counter)
+    if not is_proven:
+        raise WrongProof("wrong_proof")
+    store.mark_step_up(conn, attempt_id)
+
+
+def _is_password_of(conn: Conn, user_id: int, password: str) -> bool:
+    stored = store.password_hash_of(conn, user_id) or _NOBODYS_HASH
+    with _AT_WORK:
+        try:
+            return _HASHER.verify(stored, password[: PASSWORD_LENGTH[1]])
+        except (VerifyMismatchError, InvalidHashError):
+            return False
+
+
+def _place(factor_id: int) -> str:
+    return sealing.place("second_factor", "sealed_secret", factor_id)
 
 
 def same(secret: str, offered: str) -> bool:

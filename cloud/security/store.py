@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from psycopg.errors import UniqueViolation
+from psycopg.errors import CheckViolation, UniqueViolation
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from cloud.db import Conn
-from cloud.errors import Conflict
+from cloud.errors import Conflict, Forbidden, Invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,18 @@ class SessionRow:
 
 class LoginTaken(Conflict):
     """Another user already has this login."""
+
+
+class SealTaken(Conflict):
+    """This person already holds the party's seal, or is proposed to."""
+
+
+class NobodyOfParty(Invalid):
+    """A seal holder is an enabled person of that party."""
+
+
+class SealNeedsHolder(Forbidden):
+    """The first seal of a party needs two of the staff; each later one a holder of the party."""
 
 
 def find_user(conn: Conn, login: str) -> UserRow | None:
@@ -167,3 +179,220 @@ def insert_audit(
         "INSERT INTO audit_event (at, actor, deed, subject, facts) VALUES (%s, %s, %s, %s, %s)",
         (at, actor, deed, subject, Jsonb(dict(facts))),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FactorRow:
+    """A person's second factor; not in force before it is confirmed."""
+
+    factor_id: int
+    user_id: int
+    sealed_secret: bytes
+    confirmed_at: datetime | None
+    last_counter: int
+
+
+@dataclass(frozen=True, slots=True)
+class SealRow:
+    """Who may sign for a party, or is proposed to."""
+
+    holder_id: int
+    party_id: int
+    user_id: int
+    display_name: str
+    login: str
+    proposed_at: datetime
+    proposed_by: int
+    approved_at: datetime | None
+    ended_at: datetime | None
+
+
+def password_hash_of(conn: Conn, user_id: int) -> str | None:
+    """The enabled user's password hash."""
+    row = conn.execute(
+        "SELECT password_hash FROM app_user WHERE user_id = %s AND disabled_at IS NULL", (user_id,)
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def lock_step_up(conn: Conn, user_id: int) -> None:
+    """Let one person's proofs pass one after the other until the transaction's end."""
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('step_up:' || %s, 0))", (user_id,))
+
+
+def count_step_up_failures(conn: Conn, user_id: int, since: datetime) -> int:
+    """Failed proofs of a person since."""
+    row = conn.execute(
+        "SELECT count(*) FROM step_up_attempt WHERE user_id = %s AND at >= %s AND NOT succeeded",
+        (user_id, since),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def insert_step_up(conn: Conn, user_id: int, at: datetime) -> int:
+    """Keep a proof attempted, as failed until it is known to have succeeded."""
+    row = conn.execute(
+        "INSERT INTO step_up_attempt (user_id, at, succeeded) VALUES (%s, %s, false) RETURNING attempt_id",
+        (user_id, at),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def mark_step_up(conn: Conn, attempt_id: int) -> None:
+    """The proof was right."""
+    conn.execute("UPDATE step_up_attempt SET succeeded = true WHERE attempt_id = %s", (attempt_id,))
+
+
+def mark_proven(conn: Conn, token_sha256: bytes, at: datetime) -> None:
+    """The session's person has just given password and code."""
+    conn.execute("UPDATE user_session SET proven_at = %s WHERE token_sha256 = %s", (at, token_sha256))
+
+
+def proven_at(conn: Conn, token_sha256: bytes) -> datetime | None:
+    """When the session's person last gave password and code."""
+    row = conn.execute(
+        "SELECT proven_at FROM user_session WHERE token_sha256 = %s", (token_sha256,)
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def next_factor_id(conn: Conn) -> int:
+    """Draw the key of a factor about to be sealed."""
+    row = conn.execute("SELECT nextval(pg_get_serial_sequence('second_factor', 'factor_id'))").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def insert_factor(conn: Conn, factor_id: int, user_id: int, sealed: bytes, at: datetime) -> None:
+    """Keep a factor that its person still has to confirm; an unconfirmed one before it ends."""
+    conn.execute(
+        """UPDATE second_factor SET ended_at = %s
+           WHERE user_id = %s AND confirmed_at IS NULL AND ended_at IS NULL""",
+        (at, user_id),
+    )
+    conn.execute(
+        """INSERT INTO second_factor (factor_id, user_id, sealed_secret, begun_at) OVERRIDING SYSTEM VALUE
+           VALUES (%s, %s, %s, %s)""",
+        (factor_id, user_id, sealed, at),
+    )
+
+
+def factor_of(conn: Conn, user_id: int, *, is_confirmed: bool) -> FactorRow | None:
+    """The person's factor in force, or the one begun last and not confirmed yet."""
+    with conn.cursor(row_factory=class_row(FactorRow)) as cursor:
+        return cursor.execute(
+            """SELECT factor_id, user_id, sealed_secret, confirmed_at, last_counter FROM second_factor
+               WHERE user_id = %s AND ended_at IS NULL AND (confirmed_at IS NOT NULL) = %s
+               ORDER BY factor_id DESC LIMIT 1""",
+            (user_id, is_confirmed),
+        ).fetchone()
+
+
+def use_counter(conn: Conn, factor_id: int, counter: int) -> bool:
+    """Use up a code; False when it, or a later one, was used already."""
+    return (
+        conn.execute(
+            "UPDATE second_factor SET last_counter = %s WHERE factor_id = %s AND last_counter < %s",
+            (counter, factor_id, counter),
+        ).rowcount
+        == 1
+    )
+
+
+def confirm_factor(conn: Conn, user_id: int, factor_id: int, at: datetime) -> None:
+    """Put the factor in force; one before it ends."""
+    conn.execute(
+        """UPDATE second_factor SET ended_at = %s
+           WHERE user_id = %s AND factor_id <> %s AND ended_at IS NULL""",
+        (at, user_id, factor_id),
+    )
+    conn.execute("UPDATE second_factor SET confirmed_at = %s WHERE factor_id = %s", (at, factor_id))
+
+
+def end_factors(conn: Conn, user_id: int, at: datetime) -> int:
+    """End every factor of a person and say how many there were."""
+    return conn.execute(
+        "UPDATE second_factor SET ended_at = %s WHERE user_id = %s AND ended_at IS NULL", (at, user_id)
+    ).rowcount
+
+
+def holds_seal(conn: Conn, user_id: int, party_id: int, at: datetime) -> bool:
+    """Whether the person may sign for the party at that instant."""
+    row = conn.execute("SELECT holds_seal(%s, %s, %s)", (user_id, party_id, at)).fetchone()
+    return row == (True,)
+
+
+_SEALS = """SELECT s.holder_id, s.party_id, s.user_id, u.display_name, u.login, s.proposed_at, s.proposed_by,
+                   s.approved_at, s.ended_at
+            FROM seal_holder s JOIN app_user u USING (user_id)"""
+
+
+def seals_of(conn: Conn, party_id: int) -> tuple[SealRow, ...]:
+    """Who holds, held or is proposed to hold a party's seal."""
+    with conn.cursor(row_factory=class_row(SealRow)) as cursor:
+        return tuple(cursor.execute(f"{_SEALS} WHERE s.party_id = %s ORDER BY s.holder_id", (party_id,)))
+
+
+def find_seal(conn: Conn, holder_id: int) -> SealRow | None:
+    """One of them."""
+    with conn.cursor(row_factory=class_row(SealRow)) as cursor:
+        return cursor.execute(f"{_SEALS} WHERE s.holder_id = %s", (holder_id,)).fetchone()
+
+
+def insert_seal(conn: Conn, party_id: int, user_id: int, by: int, at: datetime) -> int:
+    """Propose a person as seal holder. Raises SealTaken, NobodyOfParty."""
+    try:
+        with conn.transaction():
+            row = conn.execute(
+                """INSERT INTO seal_holder (party_id, user_id, proposed_at, proposed_by) VALUES (%s, %s, %s, %s)
+                   RETURNING holder_id""",
+                (party_id, user_id, at, by),
+            ).fetchone()
+    except UniqueViolation as taken:
+        raise SealTaken("seal_taken") from taken
+    except CheckViolation as problem:
+        raise NobodyOfParty("nobody_of_party") from problem
+    assert row is not None
+    return int(row[0])
+
+
+def approve_seal(conn: Conn, holder_id: int, by: int, at: datetime) -> None:
+    """Put a proposed holder in force. Raises SealNeedsHolder when the one who approves may not."""
+    try:
+        with conn.transaction():
+            conn.execute(
+                "UPDATE seal_holder SET approved_at = %s, approved_by = %s WHERE holder_id = %s",
+                (at, by, holder_id),
+            )
+    except CheckViolation as problem:
+        raise SealNeedsHolder("seal_needs_holder") from problem
+
+
+def end_seal(conn: Conn, holder_id: int, by: int, at: datetime) -> None:
+    """The person no longer holds the seal."""
+    conn.execute(
+        "UPDATE seal_holder SET ended_at = %s, ended_by = %s WHERE holder_id = %s AND ended_at IS NULL",
+        (at, by, holder_id),
+    )
+
+
+def end_seals_of(conn: Conn, user_id: int, by: int, at: datetime) -> int:
+    """End every seal of a person and say how many there were."""
+    return conn.execute(
+        "UPDATE seal_holder SET ended_at = %s, ended_by = %s WHERE user_id = %s AND ended_at IS NULL",
+        (at, by, user_id),
+    ).rowcount
+
+
+def people_of(conn: Conn, party_id: int) -> tuple[tuple[int, str, str, bool], ...]:
+    """The enabled people of a party: id, login, name, and whether they have a second factor."""
+    found = conn.execute(
+        """SELECT u.user_id, u.login, u.display_name,
+                  EXISTS (SELECT FROM second_factor f WHERE f.user_id = u.user_id AND f.confirmed_at IS NOT NULL
+                                                        AND f.ended_at IS NULL)
+           FROM app_user u WHERE u.party_id = %s AND u.disabled_at IS NULL ORDER BY u.login""",
+        (party_id,),
+    ).fetchall()
+    return tuple((int(row[0]), str(row[1]), str(row[2]), bool(row[3])) for row in found)

@@ -76,7 +76,11 @@ class _serving:
     """uvicorn in a thread on a free port; at the end it must stop by itself, open streams included."""
 
     def __init__(self, dsn: str) -> None:
-        settings = {"SHOUDIAN_DSN": dsn, "SHOUDIAN_HTTP_SECURE_COOKIES": "0"}
+        settings = {
+            "SHOUDIAN_DSN": dsn,
+            "SHOUDIAN_HTTP_SECURE_COOKIES": "0",
+            "SHOUDIAN_SEALING_KEY": "5e" * 32,
+        }
         self.app = api.make_app(load_config(settings))
         self.socket = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
