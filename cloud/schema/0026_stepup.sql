@@ -97,6 +97,7 @@ GRANT UPDATE (confirmed_at, ended_at, last_counter) ON second_factor TO shoudian
 GRANT UPDATE (succeeded) ON step_up_attempt TO shoudian_api;
 GRANT UPDATE (approved_at, approved_by, ended_at, ended_by) ON seal_holder TO shoudian_api;
 GRANT SELECT ON seal_holder TO shoudian_worker;
+GRANT USAGE ON SEQUENCE second_factor_factor_id_seq TO shoudian_api; -- an id is drawn before its secret is sealed for it
 
 -- A person's factor is the person's; staff may end one (a lost telephone), never make or confirm one.
 CREATE FUNCTION app_is_user(who bigint) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
