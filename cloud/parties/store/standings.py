@@ -1,0 +1,128 @@
+"""SQL: where a party stands at the gate, and the reserves of orders and contracts on its guarantee.
+
+`reserve` and `release` are idempotent by their purpose; the database lets one entry of a party pass after the other and
+never more than is free (cloud/schema/0027_credit.sql).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from psycopg.errors import CheckViolation
+
+from cloud import markettime
+from cloud.db import Conn
+from cloud.errors import Conflict, NotNow
+from cloud.parties.standing import Grade, NoParty, Standing, standing
+
+LODGING_KINDS: Final = frozenset({"retailer"})  # 售电公司管理办法: who must lodge a guarantee
+
+
+class OverGuarantee(NotNow):
+    """More than is free of the party's guarantee."""
+
+
+class AnotherAmount(Conflict):
+    """Another amount is reserved for this purpose already; release it first."""
+
+
+def standing_of(conn: Conn, party_id: int, at: datetime) -> Standing:
+    """Where the party stands at that instant. Raises NoParty."""
+    row = conn.execute("SELECT kind, state FROM party WHERE party_id = %s", (party_id,)).fetchone()
+    if row is None:
+        raise NoParty("not_found", kind="party")
+    kind, state = row
+    return standing(
+        party_id,
+        kind,
+        state,
+        grade=grade_of(conn, party_id, at),
+        guarantee_free_fen=free_fen(conn, party_id, at) if kind in LODGING_KINDS else None,
+        limit_kwh=_limit_kwh(conn, party_id, at),
+    )
+
+
+def grade_of(conn: Conn, party_id: int, at: datetime) -> Grade | None:
+    """The grade in force: an accepted exception that has not expired, else the last score's."""
+    row = conn.execute(
+        """SELECT coalesce(
+               (SELECT o.grade FROM credit_override o JOIN credit_override_verdict v USING (override_id)
+                WHERE o.party_id = %(party)s AND v.verdict = 'accept' AND v.at <= %(at)s AND o.expires_at > %(at)s
+                ORDER BY v.at DESC, o.override_id DESC LIMIT 1),
+               (SELECT grade FROM credit_score WHERE party_id = %(party)s AND at <= %(at)s
+                ORDER BY at DESC, score_id DESC LIMIT 1))""",
+        {"party": party_id, "at": at},
+    ).fetchone()
+    return None if row is None or row[0] is None else Grade(row[0])
+
+
+def free_fen(conn: Conn, party_id: int, at: datetime) -> int:
+    """What is lodged and in force on that day and neither drawn nor reserved; negative after a draw or an expiry."""
+    row = conn.execute(
+        "SELECT guarantee_held_fen(%s, %s) - guarantee_reserved_fen(%s)",
+        (party_id, markettime.day_of(at), party_id),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def reserve(conn: Conn, party_id: int, amount_fen: int, purpose_key: str, at: datetime) -> None:
+    """Reserve an amount of the party's guarantee for a purpose, once. Raises OverGuarantee, AnotherAmount."""
+    if amount_fen < 0:
+        raise ValueError(f"a reserve of {amount_fen} fen")
+    if amount_fen == 0:
+        return
+    _lock(conn, party_id)
+    kept = _amount(conn, "reserve", purpose_key)
+    if kept is not None:
+        if kept != (party_id, amount_fen):
+            raise AnotherAmount("guarantee_another_amount", purpose=purpose_key)
+        return
+    try:
+        with conn.transaction():
+            _insert(conn, "reserve", party_id, amount_fen, purpose_key, at)
+    except CheckViolation as problem:
+        raise OverGuarantee(
+            "over_guarantee", amount_fen=amount_fen, free_fen=free_fen(conn, party_id, at)
+        ) from problem
+
+
+def release(conn: Conn, purpose_key: str, at: datetime) -> None:
+    """Give back what was reserved for a purpose, once; nothing happens if nothing was."""
+    kept = _amount(conn, "reserve", purpose_key)
+    if kept is None:
+        return
+    party_id, amount_fen = kept
+    _lock(conn, party_id)
+    if _amount(conn, "release", purpose_key) is None:
+        _insert(conn, "release", party_id, amount_fen, purpose_key, at)
+
+
+def _limit_kwh(conn: Conn, party_id: int, at: datetime) -> int | None:
+    row = conn.execute(
+        """SELECT limit_kwh FROM guarantee_requirement WHERE party_id = %s AND at <= %s
+           ORDER BY at DESC, requirement_id DESC LIMIT 1""",
+        (party_id, at),
+    ).fetchone()
+    return None if row is None or row[0] is None else int(row[0])
+
+
+def _lock(conn: Conn, party_id: int) -> None:
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('guarantee:' || %s, 0))", (party_id,))
+
+
+def _amount(conn: Conn, kind: str, purpose_key: str) -> tuple[int, int] | None:
+    row = conn.execute(
+        "SELECT party_id, amount_fen FROM guarantee_entry WHERE kind = %s AND purpose_key = %s",
+        (kind, purpose_key),
+    ).fetchone()
+    return None if row is None else (int(row[0]), int(row[1]))
+
+
+def _insert(conn: Conn, kind: str, party_id: int, amount_fen: int, purpose_key: str, at: datetime) -> None:
+    conn.execute(
+        """INSERT INTO guarantee_entry (party_id, kind, amount_fen, purpose_key, at, actor)
+           VALUES (%s, %s, %s, %s, %s, coalesce(nullif(current_setting('app.actor', true), ''), 'system'))""",
+        (party_id, kind, amount_fen, purpose_key, at),
+    )
