@@ -16,6 +16,7 @@ from http import HTTPStatus
 from importlib import resources
 from types import FrameType
 from typing import Annotated, Any, Final
+from urllib.parse import urlencode, urlsplit
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
@@ -46,6 +47,7 @@ from cloud.api import (
     review,
     security,
     settlement,
+    stepup,
     tariffs,
     upload,
     who,
@@ -68,6 +70,8 @@ CONNECTIONS_WAITING_MAX: Final = 1024
 STATUS: Final[dict[type[Exception], int]] = {
     security_run.NoSession: 401,
     security_run.WrongPassword: 401,
+    security_run.WrongProof: 401,
+    security_run.StepUpNeeded: 401,  # as RFC 9470 answers who is signed in, but not surely enough
     security_run.TooManyTries: 429,
     NotFound: 404,
     Forbidden: 403,
@@ -125,6 +129,7 @@ def make_app(config: CloudConfig) -> FastAPI:
     app.include_router(ledger.router)
     app.include_router(corrections.router)
     app.include_router(settlement.router)
+    app.include_router(stepup.router)
     app.include_router(notices.router)
     for money in (hooks.router, payments.router, receivables.router):
         app.include_router(money)
@@ -314,6 +319,8 @@ async def _refused(request: Request, problem: Exception) -> Response:
     status = _status_of(problem)
     if status >= 500:
         log.warning("http.unavailable path=%s problem=%s", request.url.path, problem)
+    if isinstance(problem, security_run.StepUpNeeded) and not reply.wants_json(request):
+        return _to_step_up(request)
     if status == 401 and "hx-request" in request.headers:
         return Response(status_code=204, headers={"HX-Redirect": "/login"})
     if status == 401 and request.method == "GET" and not reply.wants_json(request):
@@ -321,6 +328,16 @@ async def _refused(request: Request, problem: Exception) -> Response:
     key = problem.key if words.known(f"problem.{problem.key}") else f"status_{status}"
     facts = problem.facts if key == problem.key else {}
     return _problem(request, status, key, facts)
+
+
+def _to_step_up(request: Request) -> Response:
+    """Ask for the proof, and lead back to the page whose form it was."""
+    page = urlsplit(request.headers.get("referer", ""))
+    back = f"{page.path}?{page.query}" if page.query else page.path
+    target = f"/security?{urlencode({'next': back or '/security'})}"
+    if "hx-request" in request.headers:
+        return Response(status_code=204, headers={"HX-Redirect": target})
+    return RedirectResponse(target, 303)
 
 
 async def _not_understood(request: Request, problem: Exception) -> Response:

@@ -75,7 +75,7 @@ def login(
             SignedIn(login=actor.login, display_name=actor.display_name, role=actor.role)
         )
     else:
-        response = RedirectResponse(_own_path(next), _SEE_OTHER)
+        response = RedirectResponse(who.own_path(next), _SEE_OTHER)
     _set_cookie(request, response, who.SESSION_COOKIE, entered.token, security.SESSION_MAX.total_seconds())
     response.delete_cookie(who.FORM_COOKIE)
     return response
@@ -138,19 +138,13 @@ def _login_page(
         "security/login.html",
         status=status,
         form_token=token,
-        next=_own_path(next),
+        next=who.own_path(next),
         problem=problem,
         login=login,
     )
     _set_cookie(request, response, who.FORM_COOKIE, token, security.SESSION_MAX.total_seconds())
     who.keep_language(request, response)
     return response
-
-
-def _own_path(path: str) -> str:
-    """The path if it leads to one of our own pages, else the first page: nobody is sent elsewhere."""
-    is_own = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
-    return path if is_own and "\\" not in path else "/"
 
 
 def _set_cookie(request: Request, response: Response, name: str, value: str, age_s: float) -> None:

@@ -187,6 +187,12 @@ def keep_language(request: Request, response: Response) -> None:
         )
 
 
+def own_path(path: str) -> str:
+    """The path if it leads to one of our own pages, else the first page: nobody is sent elsewhere."""
+    is_own = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if is_own and "\\" not in path else "/"
+
+
 def address_of(request: Request) -> str:
     """Where the request comes from, for limits and the audit row."""
     return request.client.host if request.client else "unknown"

@@ -61,6 +61,14 @@ class Deed(StrEnum):
     DIRECT_SETTLEMENT = "direct_settlement"
     SEE_STATEMENTS = "see_statements"
     ANSWER_STATEMENT = "answer_statement"
+    SEE_CONTRACTS = "see_contracts"
+    DRAW_CONTRACT = "draw_contract"
+    SIGN_CONTRACT = "sign_contract"
+    DISPUTE_CONTRACT = "dispute_contract"
+    DIRECT_CONTRACTS = "direct_contracts"
+    SEE_CONTRACT_TEXTS = "see_contract_texts"
+    WRITE_CONTRACT_TEXT = "write_contract_text"
+    APPROVE_CONTRACT_TEXT = "approve_contract_text"
     SEE_NOTICES = "see_notices"
     MARK_NOTICES = "mark_notices"
     SEE_EXCHANGE = "see_exchange"
@@ -74,6 +82,11 @@ class Deed(StrEnum):
     PROVE_SELF = "prove_self"
     GRANT_SEAL = "grant_seal"
     RESET_FACTOR = "reset_factor"
+    SEE_CREDIT = "see_credit"
+    RATE_CREDIT = "rate_credit"
+    KEEP_GUARANTEE = "keep_guarantee"
+    SEE_RISK = "see_risk"
+    MANAGE_RISK = "manage_risk"
 
 
 class Reach(IntEnum):
@@ -152,10 +165,21 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.SEE_SETTLEMENT: _ALL,
             Deed.DIRECT_SETTLEMENT: _ALL,
             Deed.SEE_STATEMENTS: _ALL,
+            Deed.SEE_CONTRACTS: _ALL,
+            Deed.DRAW_CONTRACT: _ALL,
+            Deed.DIRECT_CONTRACTS: _ALL,
+            Deed.SEE_CONTRACT_TEXTS: _ALL,
+            Deed.WRITE_CONTRACT_TEXT: _ALL,
+            Deed.APPROVE_CONTRACT_TEXT: _ALL,
             Deed.SEE_OWN_SECURITY: _ALL,
             Deed.PROVE_SELF: _ALL,
             Deed.GRANT_SEAL: _ALL,
             Deed.RESET_FACTOR: _ALL,
+            Deed.SEE_CREDIT: _ALL,
+            Deed.RATE_CREDIT: _ALL,
+            Deed.KEEP_GUARANTEE: _ALL,
+            Deed.SEE_RISK: _ALL,
+            Deed.MANAGE_RISK: _ALL,
             Deed.SEE_NOTICES: _ALL,
             Deed.MARK_NOTICES: _ALL,
             Deed.SEE_EXCHANGE: _ALL,
@@ -185,9 +209,16 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.PAY: _OWN,
             Deed.SEE_STATEMENTS: _OWN,
             Deed.ANSWER_STATEMENT: _OWN,
+            Deed.SEE_CONTRACTS: _OWN,
+            Deed.DRAW_CONTRACT: _OWN,
+            Deed.SIGN_CONTRACT: _OWN,
+            Deed.DISPUTE_CONTRACT: _OWN,
             Deed.SEE_OWN_SECURITY: _OWN,
             Deed.PROVE_SELF: _OWN,
             Deed.GRANT_SEAL: _OWN,
+            Deed.SEE_CREDIT: _OWN,
+            Deed.SEE_RISK: _OWN,
+            Deed.MANAGE_RISK: _OWN,
             Deed.SEE_NOTICES: _OWN,
             Deed.MARK_NOTICES: _OWN,
         },
@@ -206,8 +237,11 @@ RECORDED: Final = frozenset(
     | {Deed.DECIDE_CORRECTION, Deed.DECIDE_BILL, Deed.ANSWER_QUESTIONS}
     | {Deed.PAY, Deed.PLACE_MONEY, Deed.DECIDE_MONEY}
     | {Deed.DIRECT_SETTLEMENT, Deed.ANSWER_STATEMENT}
+    | {Deed.DRAW_CONTRACT, Deed.SIGN_CONTRACT, Deed.DISPUTE_CONTRACT, Deed.DIRECT_CONTRACTS}
+    | {Deed.WRITE_CONTRACT_TEXT, Deed.APPROVE_CONTRACT_TEXT}
     | {Deed.DIRECT_EXCHANGE, Deed.DIRECT_REPORTS, Deed.ENTER_POLICY}
     | {Deed.PROVE_SELF, Deed.GRANT_SEAL, Deed.RESET_FACTOR}
+    | {Deed.RATE_CREDIT, Deed.KEEP_GUARANTEE, Deed.MANAGE_RISK}
 )
 
 

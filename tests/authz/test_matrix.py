@@ -121,6 +121,24 @@ BY_ROLE |= {
     "/notices/read": {"customer", "other_customer", "staff"},
     "/notices/{notice_id}/open": {"customer", "other_customer", "staff"},
 }
+BY_ROLE |= {
+    "/security": {"customer", "other_customer", "staff"},
+    "/security/second-factor": {"customer", "other_customer", "staff"},
+    "/security/second-factor/confirm": {"customer", "other_customer", "staff"},
+    "/security/step-up": {"customer", "other_customer", "staff"},
+    "/security/seals": {"customer", "other_customer", "staff"},
+    "/security/seals/{holder_id}/{deed}": {"customer", "other_customer", "staff"},
+    "/security/people/{user_id}/reset": {"staff"},
+}
+# What is asked of the person beyond the session: password and code, fresh (RFC 9470 answers 401).
+PROVING: Final = {
+    "/security/second-factor",
+    "/security/second-factor/confirm",
+    "/security/step-up",
+    "/security/seals",
+    "/security/seals/{holder_id}/{deed}",
+    "/security/people/{user_id}/reset",
+}
 # Where a deed of the same path is for others than its page: by method, the roles that are not answered 403.
 BY_METHOD: Final = {"POST /bills/{bill_id}/questions": {"customer", "other_customer"}}
 # What else a form carries; and what a deed may be answered that is allowed but not possible on this object.
@@ -173,6 +191,14 @@ FORMS |= {
     "/statements/{statement_id}/{deed}": {"reason": "为什么"},
 }
 FORMS |= {"/notices/read": {}, "/notices/{notice_id}/open": {}}
+FORMS |= {
+    "/security/second-factor": {"password": world.PASSWORD},
+    "/security/second-factor/confirm": {"code": "000000"},
+    "/security/step-up": {"password": world.PASSWORD, "code": "000000"},
+    "/security/seals": {"party_id": "999999", "user_id": "999999"},
+    "/security/seals/{holder_id}/{deed}": {},
+    "/security/people/{user_id}/reset": {"party_id": "999999"},
+}
 QUERIES: Final = {"/ledger/statement": "?account=revenue/energy"}
 NOT_POSSIBLE: Final = {404, 409}
 GOOD: Final = {200, 201, 204, 303}
@@ -310,6 +336,8 @@ def _expected(method: str, path: str, name: str) -> set[int]:
     if path in OWNED:
         return GOOD if name in ("customer", "staff") else {403} if name == "technician" else {404}
     possible = GOOD | NOT_POSSIBLE if path in FORMS else GOOD
+    if path in PROVING:
+        possible |= {401}
     if path in UPLOADS:
         possible |= {422}  # without its file
     return possible if name in BY_ROLE[path] else {403}
@@ -338,6 +366,8 @@ def _status(client: httpx.Client, method: str, path: str, site: Site) -> int:
         part_no=1,
         request_id=999_999,
         notice_id=999_999,
+        holder_id=999_999,
+        user_id=999_999,
         decision="approve",
         version=1,
     )

@@ -29,6 +29,12 @@ FOR_CUSTOMERS = {
     Deed.ANSWER_STATEMENT,
     Deed.SEE_NOTICES,
     Deed.MARK_NOTICES,
+    Deed.SEE_OWN_SECURITY,
+    Deed.PROVE_SELF,
+    Deed.GRANT_SEAL,
+    Deed.SEE_CREDIT,
+    Deed.SEE_RISK,
+    Deed.MANAGE_RISK,
 }
 # What is a customer's own word: nobody else may say it for them.
 FOR_CUSTOMERS_ALONE = {Deed.ASK_ABOUT_BILL, Deed.ANSWER_STATEMENT}
