@@ -23,7 +23,7 @@ from cloud.markettime import month_after
 from cloud.money import EXACT, fen_of, quotient, total, yuan
 
 SCHEMA = "shoudian-contract/1"
-SHAPES = {"平均分解": Shape.FLAT, "按实际用电负荷分解": Shape.LOAD}
+SHAPES = {"平均分解": Shape.FLAT, "按实际用电负荷分解": Shape.LOAD, "按约定典型曲线分解": Shape.CURVE}
 SPECIAL_MAX = 10
 SPECIAL_TEXT_MAX = 4000
 CENT = Decimal("0.01")
@@ -151,6 +151,8 @@ def wholesale_terms(
     is_green = content["kind"] == "green"
     if agreed is None:
         shape = SHAPES.get(content["values"].get(SHAPE, ""), Shape.FLAT)
+        if shape is Shape.CURVE:  # a curve comes with a negotiation alone
+            raise NoTerm("contract_no_curve", found=content["values"][SHAPE])
         kind = ContractKind.GREEN if is_green else ContractKind.BILATERAL
         users = (parties["buyer"],) if is_green and not parties["buyer"].startswith("party:") else ()
         return WholesaleTerms(

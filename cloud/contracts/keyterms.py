@@ -6,15 +6,18 @@ shown is kept as it was shown: card, every difference from the standard text, an
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from cloud.contracts.document import sha256_of
+from cloud.contracts.terms import KWH_PER_MWH
 from cloud.errors import Invalid
 from cloud.money import EXACT, quotient
 
+AVERAGE_PURCHASE = "average_purchase"
 TENTH = Decimal("0.1")
 PRICE_WARNING = "price_out_of_band"
 CHANGED_WARNING = "clauses_changed"
@@ -73,6 +76,16 @@ def price_warnings(
                 }
             )
     return found
+
+
+def agency_price(sheet: str) -> Decimal | None:
+    """Read the month's average purchase price (yuan/MWh) out of a published agency price file; None: it states none."""
+    try:
+        components = tomllib.loads(sheet).get("component", [])
+        found = [each["price_yuan_per_kwh"] for each in components if each.get("item") == AVERAGE_PURCHASE]
+        return EXACT.multiply(Decimal(found[0]), Decimal(KWH_PER_MWH)) if len(found) == 1 else None
+    except (tomllib.TOMLDecodeError, AttributeError, KeyError, InvalidOperation):
+        return None
 
 
 def check(

@@ -137,6 +137,16 @@ CREATE TABLE party_seal_key (
     sealed_key     bytea NOT NULL
 );
 
+-- The authority that signs seals: its key is sealed by a key outside the database (cloud/security/sealing.py), as theirs are.
+CREATE TABLE seal_authority (
+    authority_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    certificate    text NOT NULL,
+    certificate_sha256 text NOT NULL UNIQUE CHECK (length(certificate_sha256) = 64),
+    sealed_key     bytea NOT NULL,
+    made_at        timestamptz NOT NULL,
+    made_by        text NOT NULL
+);
+
 CREATE TABLE contract_event (
     event_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     contract_id    text NOT NULL REFERENCES contract,
@@ -242,6 +252,50 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 $$;
 REVOKE EXECUTE ON FUNCTION contract_indexed FROM PUBLIC;
 
+CREATE SEQUENCE contract_number;                                    -- of contracts that are drawn up here
+GRANT USAGE ON SEQUENCE contract_number TO shoudian_api, shoudian_worker;
+
+-- Asked past row-level security: whose a unit is, whether accounts are a party's, and what is public about prices.
+CREATE FUNCTION contract_unit_party(unit text) RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = public, pg_temp AS $$
+    SELECT p.party_id FROM party p WHERE unit ~ '^party:[0-9]{1,18}$' AND p.party_id = substr(unit, 7)::bigint
+    UNION ALL SELECT a.party_id FROM account a WHERE a.account_id = unit LIMIT 1
+$$;
+CREATE FUNCTION contract_identifier(of_party bigint) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = public, pg_temp AS $$
+    SELECT coalesce((SELECT f.facts->>'usci' FROM party_profile f WHERE f.party_id = of_party
+                     ORDER BY f.version DESC LIMIT 1), '')
+$$;
+CREATE FUNCTION contract_accounts_of(owner bigint, ids text[]) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = public, pg_temp AS $$
+    SELECT NOT EXISTS (SELECT FROM unnest(ids) i WHERE NOT EXISTS (SELECT FROM account a WHERE a.account_id = i
+                                                                   AND a.party_id = owner))
+$$;
+CREATE FUNCTION contract_held(of_contract text, account text, first date, past date) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM contract_supply s WHERE s.account_id = account AND s.contract_id <> of_contract
+                   AND s.released_at IS NULL AND s.effective && daterange(first, past))
+$$;
+CREATE FUNCTION contract_published(keys text[], before date)
+RETURNS TABLE (key text, of_month date, yuan_per_mwh numeric, from_source text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT DISTINCT ON (m.price_key) m.price_key, m.month, m.value, m.source FROM market_price m
+    WHERE m.price_key = ANY(keys) AND m.month <= before AND m.value IS NOT NULL
+    ORDER BY m.price_key, m.month DESC, m.entry_id DESC
+$$;
+-- The average of a month's market is public where at least three contracts make it up.
+CREATE FUNCTION contract_traded(months date[]) RETURNS TABLE (mwh numeric, value_yuan numeric)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT sum(v.mwh), sum(v.mwh * v.price_yuan_per_mwh) FROM wholesale_volume v
+    WHERE v.month = ANY(months) AND v.version = (SELECT max(l.version) FROM wholesale_contract l
+                                                 WHERE l.contract_id = v.contract_id)
+    HAVING count(DISTINCT v.contract_id) >= 3 AND sum(v.mwh) > 0
+$$;
+REVOKE EXECUTE ON FUNCTION contract_unit_party, contract_identifier, contract_accounts_of, contract_held, contract_published, contract_traded
+    FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION contract_unit_party, contract_identifier, contract_accounts_of, contract_held, contract_published, contract_traded
+    TO shoudian_api, shoudian_worker;
+
 -- ---- lives ---------------------------------------------------------------------------------------------------------
 
 CREATE TABLE contract_move (before text NOT NULL, deed text NOT NULL, after text NOT NULL, PRIMARY KEY (before, deed));
@@ -281,7 +335,8 @@ $$;
 
 CREATE FUNCTION keep_contract() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    loose text[] := ARRAY['state', 'version', 'end_day', 'shown_at', 'signed_at', 'cooling_until', 'effective_at'];
+    loose text[] := ARRAY['state', 'version', 'start_day', 'end_day', 'shown_at', 'signed_at', 'cooling_until', 'effective_at'];
+    is_open boolean;
 BEGIN
     IF TG_OP = 'INSERT' THEN
         IF NEW.state NOT IN ('draft', 'effective') OR (NEW.state = 'effective') <> (NEW.kind = 'confirmation') THEN
@@ -290,8 +345,10 @@ BEGIN
         END IF;
         RETURN NEW;
     END IF;
+    is_open := OLD.state IN ('draft', 'declined', 'expired');       -- may be drawn up anew, also for other days
     IF to_jsonb(NEW) - loose IS DISTINCT FROM to_jsonb(OLD) - loose
-       OR NEW.version < OLD.version OR NEW.end_day > OLD.end_day AND NEW.version = OLD.version
+       OR NEW.version < OLD.version OR NEW.start_day <> OLD.start_day AND NOT is_open
+       OR NEW.end_day <> OLD.end_day AND NEW.version = OLD.version AND NOT is_open
        OR (OLD.effective_at IS NOT NULL AND NEW.effective_at IS DISTINCT FROM OLD.effective_at)
        OR (NEW.state <> OLD.state
            AND NOT EXISTS (SELECT FROM contract_move m WHERE m.before = OLD.state AND m.after = NEW.state)) THEN
@@ -304,8 +361,15 @@ BEGIN
     IF NEW.state IN ('cooling', 'effective') AND OLD.state <> NEW.state AND NOT contract_is_signed(OLD.contract_id) THEN
         RAISE EXCEPTION 'contract % lacks a signature', OLD.contract_id USING ERRCODE = 'check_violation';
     END IF;
-    IF NEW.state = 'effective' AND OLD.state = 'cooling' AND NEW.effective_at < OLD.cooling_until THEN
+    IF OLD.cooling_until IS NOT NULL AND NEW.cooling_until IS DISTINCT FROM OLD.cooling_until
+       OR NEW.state = 'effective' AND OLD.state = 'cooling' AND (NEW.effective_at < OLD.cooling_until OR NEW.effective_at IS NULL)
+       THEN
         RAISE EXCEPTION 'contract % is cooling until %', OLD.contract_id, OLD.cooling_until USING ERRCODE = 'check_violation';
+    END IF;
+    IF current_setting('app.role', true) = 'customer' AND NEW.state <> OLD.state
+       AND (NEW.state IN ('effective', 'executing', 'completed', 'terminated', 'void', 'archived', 'expired')) THEN
+        RAISE EXCEPTION 'contract %: no party itself makes a contract %', OLD.contract_id, NEW.state
+            USING ERRCODE = 'insufficient_privilege';
     END IF;
     RETURN NEW;
 END $$;
@@ -438,7 +502,7 @@ DO $$
 DECLARE t text;
 BEGIN
     FOREACH t IN ARRAY ARRAY['contract_text', 'contract_text_decision', 'contract_signer', 'contract_confirmation',
-                             'contract_signature', 'party_seal', 'party_seal_key', 'contract_event', 'contract_dispute',
+                             'contract_signature', 'party_seal', 'party_seal_key', 'seal_authority', 'contract_event', 'contract_dispute',
                              'contract_dispute_decision', 'contract_request', 'contract_request_step', 'contract_deviation',
                              'contract_move', 'paper_move'] LOOP
         EXECUTE format('CREATE TRIGGER kept BEFORE UPDATE OR DELETE ON %I FOR EACH ROW EXECUTE FUNCTION keep_contract_row()', t);
@@ -454,7 +518,7 @@ GRANT SELECT ON contract, contract_paper, contract_supply TO shoudian_api, shoud
 GRANT SELECT ON party_seal_key TO shoudian_api;
 GRANT EXECUTE ON FUNCTION contract_matching, contract_indexed TO shoudian_api, shoudian_worker;
 GRANT INSERT ON contract, contract_paper, contract_signer, contract_event TO shoudian_api, shoudian_worker;
-GRANT UPDATE (state, version, end_day, shown_at, signed_at, cooling_until, effective_at) ON contract
+GRANT UPDATE (state, version, start_day, end_day, shown_at, signed_at, cooling_until, effective_at) ON contract
     TO shoudian_api, shoudian_worker;
 GRANT UPDATE (state, sent_at, expires_at, pdf_sha256) ON contract_paper TO shoudian_api, shoudian_worker;
 GRANT INSERT ON contract_confirmation, contract_signature, party_seal, party_seal_key, contract_dispute,
@@ -464,25 +528,20 @@ GRANT UPDATE (effective, released_at) ON contract_supply TO shoudian_api, shoudi
 GRANT INSERT ON contract_request_step, contract_deviation TO shoudian_worker;
 GRANT INSERT ON wholesale_contract, wholesale_volume TO shoudian_worker, shoudian_api;
 
-CREATE FUNCTION app_is_party(owner bigint) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT current_setting('app.role', true) = 'customer' AND owner = nullif(current_setting('app.party_id', true), '')::bigint
-$$;
-
 ALTER TABLE contract ENABLE ROW LEVEL SECURITY;
 CREATE POLICY of_the_parties ON contract FOR SELECT TO shoudian_api
-    USING (current_setting('app.role', true) <> 'technician'
-           AND (app_sees_party(seller_id) OR app_sees_party(buyer_id))
-           AND (app_is_staff() OR drafter_id IS NULL OR shown_at IS NOT NULL OR app_sees_party(drafter_id)));
+    USING (app_reads_market() OR ((app_has_party(seller_id) OR app_has_party(buyer_id))
+                                  AND (drafter_id IS NULL OR shown_at IS NOT NULL OR app_has_party(drafter_id))));
 CREATE POLICY entered_by_a_party ON contract FOR INSERT TO shoudian_api
-    WITH CHECK (app_is_staff() OR ((app_is_party(seller_id) OR app_is_party(buyer_id))
-                                   AND (drafter_id IS NULL OR app_is_party(drafter_id))));
+    WITH CHECK (app_is_staff() OR ((app_has_party(seller_id) OR app_has_party(buyer_id))
+                                   AND (drafter_id IS NULL OR app_has_party(drafter_id))));
 -- What happened is noted in the name of who is signed in, for the own party.
 CREATE FUNCTION app_is_acting(who text, owner bigint) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT who = current_setting('app.actor', true) AND (app_is_staff() OR app_is_party(owner))
+    SELECT who = current_setting('app.actor', true) AND (app_is_staff() OR app_has_party(owner))
 $$;
 CREATE POLICY moved_by_a_party ON contract FOR UPDATE TO shoudian_api
-    USING (app_is_staff() OR app_is_party(seller_id) OR app_is_party(buyer_id))
-    WITH CHECK (app_is_staff() OR app_is_party(seller_id) OR app_is_party(buyer_id));
+    USING (app_is_staff() OR app_has_party(seller_id) OR app_has_party(buyer_id))
+    WITH CHECK (app_is_staff() OR app_has_party(seller_id) OR app_has_party(buyer_id));
 DO $$
 DECLARE t text;
 BEGIN
@@ -505,7 +564,7 @@ BEGIN
                         USING (EXISTS (SELECT FROM contract c WHERE c.contract_id = %I.contract_id))', t, t);
     END LOOP;
     FOREACH t IN ARRAY ARRAY['contract_confirmation', 'contract_signature', 'contract_dispute', 'contract_request'] LOOP
-        EXECUTE format('CREATE POLICY by_the_party ON %I FOR INSERT TO shoudian_api WITH CHECK (app_is_party(party_id)
+        EXECUTE format('CREATE POLICY by_the_party ON %I FOR INSERT TO shoudian_api WITH CHECK (app_has_party(party_id)
                         AND EXISTS (SELECT FROM contract c WHERE c.contract_id = %I.contract_id))', t, t);
     END LOOP;
     FOREACH t IN ARRAY ARRAY['contract', 'contract_paper', 'contract_signer', 'contract_confirmation', 'contract_signature',
@@ -524,15 +583,15 @@ CREATE POLICY of_the_request ON contract_request_step FOR SELECT TO shoudian_api
     USING (EXISTS (SELECT FROM contract_request r WHERE r.request_id = contract_request_step.request_id));
 CREATE POLICY to_the_request ON contract_request_step FOR INSERT TO shoudian_api
     WITH CHECK (EXISTS (SELECT FROM contract_request r WHERE r.request_id = contract_request_step.request_id)
-                AND (app_is_staff() OR app_is_party(party_id)));
+                AND (app_is_staff() OR app_has_party(party_id)));
 
 -- Certificates are shown to everybody who signs; keys to nobody but the party whose seal it is: not to staff, not to the worker.
 ALTER TABLE party_seal ENABLE ROW LEVEL SECURITY;
 CREATE POLICY shown ON party_seal FOR SELECT TO shoudian_api, shoudian_worker USING (true);
-CREATE POLICY made_by_the_party ON party_seal FOR INSERT TO shoudian_api WITH CHECK (app_is_party(party_id));
+CREATE POLICY made_by_the_party ON party_seal FOR INSERT TO shoudian_api WITH CHECK (app_has_party(party_id));
 ALTER TABLE party_seal_key ENABLE ROW LEVEL SECURITY;
-CREATE POLICY of_the_party ON party_seal_key FOR SELECT TO shoudian_api USING (app_is_party(party_id));
-CREATE POLICY made_by_the_party ON party_seal_key FOR INSERT TO shoudian_api WITH CHECK (app_is_party(party_id)
+CREATE POLICY of_the_party ON party_seal_key FOR SELECT TO shoudian_api USING (app_has_party(party_id));
+CREATE POLICY made_by_the_party ON party_seal_key FOR INSERT TO shoudian_api WITH CHECK (app_has_party(party_id)
     AND EXISTS (SELECT FROM party_seal s WHERE s.seal_id = party_seal_key.seal_id AND s.party_id = party_seal_key.party_id));
 
 -- Texts are everybody's to read; written and decided by staff in their own name.

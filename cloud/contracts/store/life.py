@@ -10,7 +10,7 @@ from typing import Any
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from cloud.contracts.contract import CONTRACT, PARTY_UNIT, NewContract, terms_json
+from cloud.contracts.contract import CONTRACT, NewContract, terms_json
 from cloud.db import Conn
 from cloud.errors import Conflict, NotFound
 from cloud.lives import step
@@ -139,13 +139,26 @@ def insert(conn: Conn, new: NewContract, at: datetime, by: str) -> str:
 
 def party_of_unit(conn: Conn, unit_id: str) -> int:
     """The party behind a unit: `party:N` itself, else the account's. Raises NoSuchUnit."""
-    if unit_id.startswith(PARTY_UNIT) and unit_id.removeprefix(PARTY_UNIT).isdecimal():
-        query, value = "SELECT party_id FROM party WHERE party_id = %s", unit_id.removeprefix(PARTY_UNIT)
-    else:
-        query, value = "SELECT party_id FROM account WHERE account_id = %s", unit_id
-    row = conn.execute(query, (value,)).fetchone()
-    if row is None:
+    row = conn.execute("SELECT contract_unit_party(%s)", (unit_id,)).fetchone()
+    if row is None or row[0] is None:
         raise NoSuchUnit("no_such_unit", unit=unit_id)
+    return int(row[0])
+
+
+def party_facts(conn: Conn, party_id: int) -> tuple[str, str, str]:
+    """A party's name, state of registration, and 统一社会信用代码 as far as it is known."""
+    row = conn.execute(
+        "SELECT name, state, contract_identifier(party_id) FROM party WHERE party_id = %s", (party_id,)
+    ).fetchone()
+    if row is None:
+        raise NoSuchUnit("no_such_unit", unit=f"party:{party_id}")
+    return str(row[0]), str(row[1]), str(row[2])
+
+
+def next_number(conn: Conn) -> int:
+    """Draw the next number for contracts that are drawn up here."""
+    row = conn.execute("SELECT nextval('contract_number')").fetchone()
+    assert row is not None
     return int(row[0])
 
 
@@ -185,7 +198,7 @@ def move(conn: Conn, row: ContractRow, event: Event, **changed: object) -> str:
     after = step(CONTRACT, row.state, event.deed)
     if row.is_frozen and after not in (row.state, "void"):
         raise MovedMeanwhile("contract_frozen", contract=row.contract_id)
-    allowed = ("version", "end_day", "shown_at", "signed_at", "cooling_until", "effective_at")
+    allowed = ("version", "start_day", "end_day", "shown_at", "signed_at", "cooling_until", "effective_at")
     assert set(changed) <= set(allowed)
     sets = ", ".join(f"{name} = %({name})s" for name in changed)
     moved = conn.execute(

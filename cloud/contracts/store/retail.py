@@ -42,6 +42,14 @@ def packages_between(conn: Conn, account_id: str, start: datetime, end: datetime
     return tuple(DatedPackage(*row) for row in rows)
 
 
+def is_package(conn: Conn, package_id: str, version: int) -> bool:
+    """Whether that version of a package is published."""
+    row = conn.execute(
+        "SELECT EXISTS (SELECT FROM price_sheet WHERE sheet_id = %s AND version = %s)", (package_id, version)
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def assign(conn: Conn, account_id: str, package: DatedPackage, actor: str, now: datetime) -> None:
     """Put an account on a package. Raises PackageOverlaps."""
     try:
