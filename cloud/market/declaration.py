@@ -120,11 +120,11 @@ def content_sha256(session_no: str, sent: Declaration, packed: Packed) -> bytes:
 
 
 def packed_from(entries: Sequence[Entry]) -> Packed | None:
-    """Read entries that are plain numbers of the right decimals; None when one is not."""
+    """Read entries as whole units; None when one is no whole number of them."""
     found: dict[int, list[tuple[int, int]]] = {}
     for entry in entries:
         ticks, kwh = _ticks(entry.price), _kwh(entry.mwh)
-        if ticks < 0 or kwh < 0:
+        if ticks is None or kwh is None:
             return None
         found.setdefault(entry.period, []).append((ticks, kwh))
     flat = [(period, *pair) for period in sorted(found) for pair in found[period]]
@@ -211,17 +211,9 @@ def _one_by_one(
         if found.code is not Code.ACCEPT:
             return Verdict(found.code, period)
         held.append(Held(0, "", sent.side, period, found.segments))
-    own = [each for each in held if not each.seq]
-    packed = Packed(
-        *(
-            tuple(value for each in sorted(own, key=lambda one: one.period_no) for value in values(each))
-            for values in (
-                lambda one: [one.period_no] * len(one.segments),
-                lambda one: [segment.price_ticks for segment in one.segments],
-                lambda one: [segment.quantity_kwh for segment in one.segments],
-            )
-        )
-    )
+    packed = packed_from(sent.entries or ())
+    if packed is None:
+        raise AssertionError("what every single check accepts is a whole number of units")
     if rule.cap_kwh is not None:
         over = _over_cap(rule.cap_kwh, standing, packed)
         if over is not None:
@@ -251,12 +243,25 @@ def _held(standing: Standing) -> tuple[Held, ...]:
 
 
 @lru_cache(maxsize=1 << 16)
-def _ticks(text: str) -> int:
+def _ticks(text: str) -> int | None:
+    """Read yuan/MWh as 0.01 yuan/MWh; None for what is no whole number of them."""
     found = _PRICE.fullmatch(text)
-    return -1 if found is None else int(found[1]) * 100 + int((found[2] or "").ljust(2, "0"))
+    if found is not None:
+        return int(found[1]) * 100 + int((found[2] or "").ljust(2, "0"))
+    return _whole(text, 2)
 
 
 @lru_cache(maxsize=1 << 16)
-def _kwh(text: str) -> int:
+def _kwh(text: str) -> int | None:
+    """Read MWh as kWh; None for what is no whole number of them."""
     found = _MWH.fullmatch(text)
-    return -1 if found is None else int(found[1]) * 1000 + int((found[2] or "").ljust(3, "0"))
+    if found is not None:
+        return int(found[1]) * 1000 + int((found[2] or "").ljust(3, "0"))
+    return _whole(text, 3)
+
+
+def _whole(text: str, places: int) -> int | None:
+    if orders.parsed(text) is None:
+        return None
+    found = orders.units(text, places)
+    return found if isinstance(found, int) else None

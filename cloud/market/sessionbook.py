@@ -33,6 +33,7 @@ class Bid:
     period: tuple[int, ...]
     price_ticks: tuple[int, ...]
     quantity_kwh: tuple[int, ...]
+    content_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +83,20 @@ class Result:
 
 
 def book_sha256(bids: Iterable[Bid]) -> str:
-    """Hash the canonical order list: one JSON line a declaration, by number."""
+    """Hash the book: one line "seq content_sha256" a declaration, by number.
+
+    The database computes the same when it closes the book, and the lines may be published: whoever has a receipt finds
+    the own line there.
+    """
     digest = hashlib.sha256()
     for bid in sorted(bids, key=lambda each: each.seq):
-        line = [
-            *(bid.seq, bid.party_id, bid.unit_id, bid.side.value),
-            *(bid.period, bid.price_ticks, bid.quantity_kwh),
-        ]
-        digest.update(json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        digest.update(f"{bid.seq} {bid.content_sha256}\n".encode())
     return digest.hexdigest()
 
 
-def input_sha256(bids: Iterable[Bid], way: Way, rule_sha256: str) -> str:
-    """Hash everything a run depends on."""
-    words = [book_sha256(bids), rule_sha256, way.method.value, way.price_rule.value, way.at_margin.value]
+def input_sha256(book: str, way: Way, rule_sha256: str) -> str:
+    """Hash everything a run depends on: the book's hash, the rule's, and the way it is cleared."""
+    words = [book, rule_sha256, way.method.value, way.price_rule.value, way.at_margin.value]
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 

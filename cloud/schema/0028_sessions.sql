@@ -159,6 +159,7 @@ CREATE TABLE clearing_price (
     high_ticks     integer,
     bid_kwh        bigint NOT NULL,                                 -- declared
     ask_kwh        bigint NOT NULL,
+    marginal_ticks integer,                                         -- the marginal price, shown beside the rule's
     PRIMARY KEY (session_id, run_no, period),
     FOREIGN KEY (session_id, run_no) REFERENCES clearing_run
 );
@@ -244,6 +245,7 @@ GRANT SELECT ON trading_session, trading_exposure TO shoudian_api, shoudian_work
 GRANT INSERT ON trading_session, session_event, clearing_run, clearing_price, clearing_fill, clearing_piece, security_cut,
     session_contract, trade_dispute_answer TO shoudian_api, shoudian_worker;
 GRANT INSERT ON trade_dispute TO shoudian_api;
+GRANT UPDATE (margin_fen) ON trading_exposure TO shoudian_worker;  -- back to nothing when a session is over
 GRANT UPDATE (state, gate_at, last_seq, book_sha256, final_run, opens_at, freezes_at, publishes_at, rolls_until)
     ON trading_session TO shoudian_api, shoudian_worker;
 -- Publication writes the contracts that settlement finds.
@@ -405,20 +407,27 @@ BEGIN
     SELECT o.session_id FROM opened o;
 END $$;
 
--- Closes the book under the exclusive lock: nobody is on the way any more, and nobody comes in later. The caller computes
--- the book's hash from what stands and sets the state in this same transaction.
-CREATE FUNCTION bid_close(session integer, at timestamptz, actor text) RETURNS bigint
+-- Closes the book under the exclusive lock: nobody is on the way any more, and nobody comes in later. Returns the last
+-- number and the hash of what stands: one line "seq content_sha256" a declaration, by number.
+CREATE FUNCTION bid_close(session integer, at timestamptz, actor text) RETURNS TABLE (last_seq bigint, book_sha256 text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-DECLARE closing bigint;
+DECLARE
+    closing bigint;
+    book bytea;
 BEGIN
+    IF current_setting('app.role', true) IS DISTINCT FROM 'staff' AND current_setting('role') <> 'shoudian_worker' THEN
+        RAISE EXCEPTION 'only staff and the clock close a book' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     PERFORM pg_advisory_xact_lock(42, session);
+    SELECT sha256(convert_to(coalesce(string_agg(b.seq || ' ' || encode(b.content_sha256, 'hex') || E'\n', '' ORDER BY b.seq),
+                                      ''), 'UTF8'))
+    INTO book FROM bid_event b
+    WHERE b.session_id = session AND b.kind IN ('SUBMIT', 'REPLACE')
+      AND NOT EXISTS (SELECT FROM bid_event r WHERE r.replaces = b.seq);
     INSERT INTO bid_event (session_id, kind, period, price_ticks, quantity_kwh, margin_fen, content_sha256, at, actor)
-    SELECT session, 'CLOSE', '{}', '{}', '{}', 0,
-           sha256(convert_to(coalesce(string_agg(encode(b.content_sha256, 'hex'), '' ORDER BY b.seq), ''), 'UTF8')),
-           bid_close.at, bid_close.actor
-    FROM bid_event b WHERE b.session_id = session
+    VALUES (session, 'CLOSE', '{}', '{}', '{}', 0, book, bid_close.at, bid_close.actor)
     RETURNING seq INTO closing;
-    RETURN closing;
+    RETURN QUERY SELECT closing, encode(book, 'hex');
 END $$;
 
 -- The book without names, for the curve: only where the rule shows it or the gate is closed.
@@ -448,8 +457,11 @@ BEGIN
     FOREACH f IN ARRAY ARRAY['bid_gates(integer[], timestamptz)', 'bid_exposures(integer[], bigint[])',
                              'bid_standing(integer[], bigint[], uuid[])',
                              'bid_append(timestamptz, integer[], text[], bigint[], text[], text[], bigint[], text[], text[], text[], bigint[], uuid[], bytea[], text[])',
-                             'bid_refuse(timestamptz, integer[], bigint[], text[], text[])', 'session_ring(timestamptz)',
-                             'bid_close(integer, timestamptz, text)', 'bid_events_after(integer, bigint, integer)',
+                             'bid_refuse(timestamptz, integer[], bigint[], text[], text[])', 'session_ring(timestamptz)'] LOOP
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO shoudian_worker', f);
+    END LOOP;
+    FOREACH f IN ARRAY ARRAY['bid_close(integer, timestamptz, text)', 'bid_events_after(integer, bigint, integer)',
                              'bid_counts(integer, timestamptz)'] LOOP
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO shoudian_api, shoudian_worker', f);

@@ -69,6 +69,9 @@ class Deed(StrEnum):
     SEE_CONTRACT_TEXTS = "see_contract_texts"
     WRITE_CONTRACT_TEXT = "write_contract_text"
     APPROVE_CONTRACT_TEXT = "approve_contract_text"
+    SEE_TRADING = "see_trading"
+    TRADE = "trade"
+    DIRECT_TRADING = "direct_trading"
     SEE_NOTICES = "see_notices"
     MARK_NOTICES = "mark_notices"
     SEE_EXCHANGE = "see_exchange"
@@ -165,6 +168,8 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.SEE_SETTLEMENT: _ALL,
             Deed.DIRECT_SETTLEMENT: _ALL,
             Deed.SEE_STATEMENTS: _ALL,
+            Deed.SEE_TRADING: _ALL,
+            Deed.DIRECT_TRADING: _ALL,
             Deed.SEE_CONTRACTS: _ALL,
             Deed.DRAW_CONTRACT: _ALL,
             Deed.DIRECT_CONTRACTS: _ALL,
@@ -209,6 +214,8 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.PAY: _OWN,
             Deed.SEE_STATEMENTS: _OWN,
             Deed.ANSWER_STATEMENT: _OWN,
+            Deed.SEE_TRADING: _OWN,
+            Deed.TRADE: _OWN,
             Deed.SEE_CONTRACTS: _OWN,
             Deed.DRAW_CONTRACT: _OWN,
             Deed.SIGN_CONTRACT: _OWN,
@@ -237,6 +244,7 @@ RECORDED: Final = frozenset(
     | {Deed.DECIDE_CORRECTION, Deed.DECIDE_BILL, Deed.ANSWER_QUESTIONS}
     | {Deed.PAY, Deed.PLACE_MONEY, Deed.DECIDE_MONEY}
     | {Deed.DIRECT_SETTLEMENT, Deed.ANSWER_STATEMENT}
+    | {Deed.DIRECT_TRADING}
     | {Deed.DRAW_CONTRACT, Deed.SIGN_CONTRACT, Deed.DISPUTE_CONTRACT, Deed.DIRECT_CONTRACTS}
     | {Deed.WRITE_CONTRACT_TEXT, Deed.APPROVE_CONTRACT_TEXT}
     | {Deed.DIRECT_EXCHANGE, Deed.DIRECT_REPORTS, Deed.ENTER_POLICY}

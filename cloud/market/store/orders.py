@@ -154,6 +154,26 @@ def append(conn: Conn, bids: Sequence[NewBid], at: datetime) -> tuple[int, ...]:
     return tuple(seq for (seq,) in rows)
 
 
+def accounts_of(conn: Conn, party_ids: Sequence[int], at: datetime) -> dict[int, tuple[str, ...]]:
+    """The accounts by which parties buy in the market directly: the units of users."""
+    rows = conn.execute(
+        """SELECT a.party_id, array_agg(a.account_id ORDER BY a.account_id)
+           FROM account a JOIN account_terms t USING (account_id)
+           WHERE a.party_id = ANY(%s) AND t.purchase = 'direct' AND t.category <> 'generation' AND t.effective @> %s
+           GROUP BY 1""",
+        (list(party_ids), at),
+    )
+    return {party_id: tuple(accounts) for party_id, accounts in rows}
+
+
+def admitted(conn: Conn, party_ids: Sequence[int]) -> frozenset[int]:
+    """Which of these parties are in force at this moment."""
+    rows = conn.execute(
+        "SELECT party_id FROM party WHERE party_id = ANY(%s) AND state = 'effective'", (list(party_ids),)
+    )
+    return frozenset(party_id for (party_id,) in rows)
+
+
 def refuse(conn: Conn, refused: Sequence[tuple[int, int, str, str]], at: datetime) -> None:
     """Note refusals as (session, party, code, place), for the count of the session's desk."""
     conn.execute(
@@ -162,11 +182,16 @@ def refuse(conn: Conn, refused: Sequence[tuple[int, int, str, str]], at: datetim
     )
 
 
-def close(conn: Conn, session_id: int, actor: str, at: datetime) -> int:
-    """Close the book under the exclusive lock and return the number of its CLOSE row."""
-    row = conn.execute("SELECT bid_close(%s, %s, %s)", (session_id, at, actor)).fetchone()
+def close(conn: Conn, session_id: int, actor: str, at: datetime) -> tuple[int, str]:
+    """Close the book under the exclusive lock; return the number of its CLOSE row and the hash of what stands."""
+    row = conn.execute("SELECT * FROM bid_close(%s, %s, %s)", (session_id, at, actor)).fetchone()
     assert row is not None
-    return int(row[0])
+    return int(row[0]), str(row[1])
+
+
+def free_exposures(conn: Conn, session_id: int) -> None:
+    """The session is over: it binds nobody's money any more."""
+    conn.execute("UPDATE trading_exposure SET margin_fen = 0 WHERE session_id = %s", (session_id,))
 
 
 # ---- reading -------------------------------------------------------------------------------------------------------
@@ -211,6 +236,25 @@ def recent_of(conn: Conn, party_id: int, before_seq: int | None, most: int) -> t
                 (party_id, before_seq, before_seq, most),
             )
         )
+
+
+def participants(conn: Conn, session_id: int) -> tuple[int, ...]:
+    """The parties that sent something to a session, as far as this person may know."""
+    rows = conn.execute(
+        "SELECT DISTINCT party_id FROM bid_event WHERE session_id = %s AND party_id IS NOT NULL ORDER BY 1",
+        (session_id,),
+    )
+    return tuple(party_id for (party_id,) in rows)
+
+
+def reserved(conn: Conn, session_id: int) -> tuple[tuple[str, int], ...]:
+    """Under which names margins of a session's declarations were reserved, and how much."""
+    rows = conn.execute(
+        """SELECT 'bid:' || party_id || ':' || client_key, margin_fen FROM bid_event
+           WHERE session_id = %s AND margin_fen > 0 ORDER BY party_id, seq""",
+        (session_id,),
+    )
+    return tuple((key, int(fen)) for key, fen in rows)
 
 
 def replaced_by(conn: Conn, seq: int) -> int | None:

@@ -145,7 +145,7 @@ def ring(conn: Conn, at: datetime) -> tuple[int, ...]:
 
 def lock(conn: Conn, session_id: int) -> SessionRow | None:
     """Load a session and keep others from moving it until the transaction ends."""
-    return next(iter(_sessions(conn, "session_id = %s FOR UPDATE", (session_id,))), None)
+    return next(iter(_sessions(conn, "session_id = %s FOR NO KEY UPDATE", (session_id,))), None)
 
 
 def find(conn: Conn, session_id: int) -> SessionRow | None:
