@@ -90,6 +90,14 @@ class Deed(StrEnum):
     KEEP_GUARANTEE = "keep_guarantee"
     SEE_RISK = "see_risk"
     MANAGE_RISK = "manage_risk"
+    SEE_LISTINGS = "see_listings"
+    TRADE_LISTINGS = "trade_listings"
+    SEE_ROLLING = "see_rolling"
+    TRADE_ROLLING = "trade_rolling"
+    DIRECT_ROLLING = "direct_rolling"
+    SEE_NEGOTIATIONS = "see_negotiations"
+    NEGOTIATE = "negotiate"
+    DIRECT_NEGOTIATIONS = "direct_negotiations"
 
 
 class Reach(IntEnum):
@@ -213,6 +221,12 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.SEE_PAYMENTS: _OWN,
             Deed.PAY: _OWN,
             Deed.SEE_STATEMENTS: _OWN,
+            Deed.SEE_LISTINGS: _OWN,
+            Deed.TRADE_LISTINGS: _OWN,
+            Deed.SEE_ROLLING: _OWN,
+            Deed.TRADE_ROLLING: _OWN,
+            Deed.SEE_NEGOTIATIONS: _OWN,
+            Deed.NEGOTIATE: _OWN,
             Deed.ANSWER_STATEMENT: _OWN,
             Deed.SEE_TRADING: _OWN,
             Deed.TRADE: _OWN,
@@ -230,6 +244,9 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.MARK_NOTICES: _OWN,
         },
         Role.REGULATOR: {
+            Deed.SEE_LISTINGS: _ALL,
+            Deed.SEE_ROLLING: _ALL,
+            Deed.SEE_NEGOTIATIONS: _ALL,
             Deed.SIGN_OUT: _ALL,
             Deed.SEE_HOME: _ALL,
             Deed.SEE_REGULATOR: _ALL,
@@ -244,6 +261,7 @@ RECORDED: Final = frozenset(
     | {Deed.DECIDE_CORRECTION, Deed.DECIDE_BILL, Deed.ANSWER_QUESTIONS}
     | {Deed.PAY, Deed.PLACE_MONEY, Deed.DECIDE_MONEY}
     | {Deed.DIRECT_SETTLEMENT, Deed.ANSWER_STATEMENT}
+    | {Deed.TRADE_LISTINGS, Deed.DIRECT_ROLLING, Deed.NEGOTIATE, Deed.DIRECT_NEGOTIATIONS}
     | {Deed.DIRECT_TRADING}
     | {Deed.DRAW_CONTRACT, Deed.SIGN_CONTRACT, Deed.DISPUTE_CONTRACT, Deed.DIRECT_CONTRACTS}
     | {Deed.WRITE_CONTRACT_TEXT, Deed.APPROVE_CONTRACT_TEXT}
