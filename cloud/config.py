@@ -100,6 +100,28 @@ class FilesConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ExchangeConfig:
+    """An external trading platform that we are a member of; keys as PEM text."""
+
+    platform: str  # its name in our books
+    url: str
+    member: str
+    key: str = field(repr=False)  # ours, Ed25519 private
+    platform_key: str  # the platform's, Ed25519 public
+    hosts_matching: bool  # whether new sessions are matched there; else only those that staff hand over
+
+
+@dataclass(frozen=True, slots=True)
+class RegulatorConfig:
+    """The regulator's reporting interface; keys as PEM text."""
+
+    url: str
+    sender: str
+    key: str = field(repr=False)
+    regulator_key: str
+
+
+@dataclass(frozen=True, slots=True)
 class CloudConfig:
     """Everything a cloud process may know about its surroundings."""
 
@@ -118,12 +140,17 @@ class CloudConfig:
     )
     pool_size_max: int
     bill_signer: SignerConfig
+    receipt_key_file: Path | None  # Ed25519 PEM that signs receipts of declarations; None: they are unsigned
     public_url: str  # where customers and providers reach us: "https://…", no slash at the end
     wechat: WechatConfig | None  # None: not offered
     alipay: AlipayConfig | None
     bank: BankConfig | None
     files: FilesConfig
-    sealing_key: bytes | None = field(default=None, repr=False)  # for secrets at rest; None: no second factors
+    exchange: ExchangeConfig | None  # None: we match ourselves
+    regulator: RegulatorConfig | None  # None: reports are handed in by hand
+    sealing_key: bytes | None = field(
+        default=None, repr=False
+    )  # for secrets at rest; None: no second factors
 
     def signing_key_file(self) -> Path:
         """Return the command key's path. Raises BadConfig when it was not given."""
@@ -158,11 +185,14 @@ def load_config(environ: Mapping[str, str]) -> CloudConfig:
         http_trusted_proxies=read.text("SHOUDIAN_HTTP_TRUSTED_PROXIES", ""),
         pool_size_max=read.integer("SHOUDIAN_POOL_SIZE_MAX", 8, 1, 200),
         bill_signer=_bill_signer(read),
+        receipt_key_file=read.path("SHOUDIAN_RECEIPT_KEY_FILE"),
         public_url=read.address("SHOUDIAN_PUBLIC_URL", "http://127.0.0.1:8000"),
         wechat=_wechat(read),
         alipay=_alipay(read),
         bank=_bank(read),
         files=_files(read),
+        exchange=_exchange(read),
+        regulator=_regulator(read),
         sealing_key=_sealing_key(read),
     )
 
@@ -227,6 +257,38 @@ def _bank(read: _Reader) -> BankConfig | None:
         holder=read.needed("SHOUDIAN_BANK_HOLDER", "户名"),
         number=read.needed("SHOUDIAN_BANK_NUMBER", "账号"),
         bank=read.needed("SHOUDIAN_BANK_NAME", "开户行"),
+    )
+
+
+def _exchange(read: _Reader) -> ExchangeConfig | None:
+    if not read.text("SHOUDIAN_EXCHANGE_URL", ""):
+        return None
+    hosts = read.text("SHOUDIAN_EXCHANGE_HOSTS_MATCHING", "0")
+    if hosts not in ("0", "1"):
+        raise BadConfig(
+            "bad_config",
+            variable="SHOUDIAN_EXCHANGE_HOSTS_MATCHING",
+            problem=f"is {hosts!r}",
+            allowed="0 or 1",
+        )
+    return ExchangeConfig(
+        platform=read.text("SHOUDIAN_EXCHANGE_PLATFORM", "exchange"),
+        url=read.address("SHOUDIAN_EXCHANGE_URL", ""),
+        member=read.needed("SHOUDIAN_EXCHANGE_MEMBER", "our member code there"),
+        key=read.secret("SHOUDIAN_EXCHANGE_KEY", allowed="Ed25519 private key in PEM"),
+        platform_key=read.secret("SHOUDIAN_EXCHANGE_PLATFORM_KEY", allowed="Ed25519 public key in PEM"),
+        hosts_matching=hosts == "1",
+    )
+
+
+def _regulator(read: _Reader) -> RegulatorConfig | None:
+    if not read.text("SHOUDIAN_REGULATOR_URL", ""):
+        return None
+    return RegulatorConfig(
+        url=read.address("SHOUDIAN_REGULATOR_URL", ""),
+        sender=read.needed("SHOUDIAN_REGULATOR_SENDER", "our code there"),
+        key=read.secret("SHOUDIAN_REGULATOR_KEY", allowed="Ed25519 private key in PEM"),
+        regulator_key=read.secret("SHOUDIAN_REGULATOR_PUBLIC_KEY", allowed="Ed25519 public key in PEM"),
     )
 
 
