@@ -201,7 +201,9 @@ def main() -> None:
     for count in tuple(map(int, sys.argv[1:])) or SIZES:
         print("\n".join(measure(count)), flush=True)
     print(day_of())
-    print("  not on PyPI: lemlab, BEST's simply (another package has its name), gsy-framework, OpenEUPHEMIA")
+    print(
+        "  not to be had from PyPI for this Python: lemlab, BEST's simply (another has its name), gsy-framework, OpenEUPHEMIA"
+    )
 
 
 if __name__ == "__main__":

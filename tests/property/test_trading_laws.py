@@ -166,6 +166,19 @@ def test_pieces_of_unequal_sides_are_refused() -> None:
         matching.pieces([matching.Share("b", 10)], [matching.Share("s", 9)])
 
 
+def test_the_same_two_meeting_again_is_one_piece() -> None:
+    share = matching.Share
+    found = matching.pieces(
+        [share("b", 5), share("b", 5), share("c", 4)], [share("s", 5), share("s", 7), share("t", 2)]
+    )
+
+    assert found == (
+        matching.Piece("s", "b", 10),
+        matching.Piece("s", "c", 2),
+        matching.Piece("t", "c", 2),
+    )
+
+
 @given(books(20))
 def test_pieces_of_pairs_keep_quantity_and_money(listed: list[Order]) -> None:
     pairs = auction.paired(listed)
