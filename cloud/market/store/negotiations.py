@@ -325,6 +325,18 @@ def due_transfers(conn: Conn, now: datetime) -> tuple[int, ...]:
     return tuple(int(number) for (number,) in rows)
 
 
+def failed_transfers(conn: Conn, since: datetime) -> tuple[TransferRow, ...]:
+    """Transfers that came to nothing and were asked for since then."""
+    with conn.cursor(row_factory=class_row(TransferRow)) as cursor:
+        return tuple(
+            cursor.execute(
+                f"""{_TRANSFER} WHERE t.state IN ('declined', 'withdrawn', 'expired') AND t.asked_at >= %s
+                    ORDER BY t.transfer_id""",
+                (since,),
+            )
+        )
+
+
 def move_transfer(conn: Conn, row: TransferRow, event: TransferEvent, to_unit: str = "") -> None:
     """Move a transfer and keep who did it. Raises MovedMeanwhile."""
     moved = conn.execute(
