@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -85,7 +85,7 @@ def world(dsn: str, folder: Path, timeout_s: float = 0.5) -> Iterator[World]:
         environ = dict(line.split("=", 1) for line in lines)
         platform = connected(load_config({"SHOUDIAN_DSN": dsn, **environ}))
         assert isinstance(platform, HttpExchange)
-        platform._timeout_s = timeout_s
+        platform.line = replace(platform.line, timeout_s=timeout_s)
         room = Room(pool, FolderVault(folder / "files"), host.take, "test")
         yield World(dsn, pool, room, simulator, platform, clock, _session(dsn))
     finally:

@@ -13,7 +13,7 @@ from exchange_world import GATE, SESSION, World, world
 from cloud.errors import Unavailable
 from cloud.files import FolderVault
 from cloud.outside.exchange import errands
-from cloud.outside.exchange.port import ExchangeAway, UntrueAnswer
+from cloud.signedcall import Away, Untrue
 
 DAY = date(2026, 11, 12)
 
@@ -145,29 +145,29 @@ def test_what_came_is_kept_by_its_hash_and_untrue_answers_too(place: World) -> N
 
     send_all(place)
 
-    kinds = dict(place.rows("SELECT kind, sha256 FROM exchange_document"))  # type: ignore[arg-type]
+    kinds = {str(row[0]): str(row[1]) for row in place.rows("SELECT kind, sha256 FROM exchange_document")}
     assert set(kinds) == {"untrue", "answer"}
     vault = place.room.vault
     assert isinstance(vault, FolderVault)
-    assert b"accepted" in vault.get(str(kinds["answer"]))
+    assert b"accepted" in vault.get(kinds["answer"])
 
 
 def test_a_forged_and_a_stale_answer_are_not_believed(place: World) -> None:
     for fault in ("signature", "stale"):
         place.simulator.book.plan([fault])
-        with pytest.raises(UntrueAnswer):
+        with pytest.raises(Untrue):
             place.platform.result(SESSION, place.clock.now)
     place.simulator.book.plan(["drop"])
-    with pytest.raises(ExchangeAway):
+    with pytest.raises(Away):
         place.platform.result(SESSION, place.clock.now)
 
 
 def test_the_platform_believes_nobody_else_and_no_request_twice(place: World) -> None:
     import http.client
 
-    from cloud.outside.exchange.signing import request_headers
+    from cloud.signedcall import request_headers
 
-    headers = request_headers(place.platform._keys, "GET /v1/days/2026-11-12", b"", place.clock.now)
+    headers = request_headers(place.platform.line.keys, "GET /v1/days/2026-11-12", b"", place.clock.now)
     host = place.simulator.base.removeprefix("http://")
 
     def ask(path: str, sent: dict[str, str]) -> int:

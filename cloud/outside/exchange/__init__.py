@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cloud.config import BadConfig, CloudConfig
-from cloud.outside.exchange.client import HttpExchange
+from cloud.outside.exchange.client import LANGUAGE, HttpExchange
 from cloud.outside.exchange.port import Exchange
-from cloud.outside.exchange.signing import keys_from
+from cloud.signedcall import Line, keys_from
 
 
 def connected(config: CloudConfig) -> Exchange | None:
@@ -14,7 +14,7 @@ def connected(config: CloudConfig) -> Exchange | None:
     if settings is None:
         return None
     try:
-        keys = keys_from(settings.member, settings.key, settings.platform_key)
+        keys = keys_from(LANGUAGE, settings.member, settings.key, settings.platform_key)
     except (ValueError, TypeError) as problem:
         raise BadConfig(
             "bad_config",
@@ -22,4 +22,4 @@ def connected(config: CloudConfig) -> Exchange | None:
             problem=str(problem)[:100],
             allowed="an Ed25519 private and a public key in PEM",
         ) from problem
-    return HttpExchange(settings.platform, settings.url, keys)
+    return HttpExchange(settings.platform, Line(settings.url, keys))

@@ -34,7 +34,8 @@ from cloud.market.exchange import (
 from cloud.market.store import exchange as store
 from cloud.markettime import day_of, slot_start
 from cloud.notices import Notice
-from cloud.outside.exchange.port import Exchange, UntrueAnswer
+from cloud.outside.exchange.port import Exchange
+from cloud.signedcall import Untrue
 
 log = logging.getLogger(__name__)
 
@@ -133,15 +134,15 @@ def send_due(room: Room, platform: Exchange, now: datetime) -> int:
             document = _keep(room, platform.platform, "answer", reply.body, now)
             answer = exchangefile.answer_from(reply.body)
             if answer.key != row.idem_key:
-                raise UntrueAnswer(f"about {answer.key[:60]}", reply.body)
+                raise Untrue(f"about {answer.key[:60]}", reply.body)
         except (Unavailable, exchangefile.BadDocument) as problem:
-            if isinstance(problem, UntrueAnswer):
+            if isinstance(problem, Untrue):
                 _keep(room, platform.platform, "untrue", problem.body or b" ", now)
             with db.transaction(room.pool, SCOPE) as conn:
                 store.failed(conn, row.message_id, str(problem))
             if isinstance(problem, Unavailable):
                 raise
-            raise Unavailable("exchange_away", problem=str(problem)) from problem
+            raise Unavailable("line_away", problem=str(problem)) from problem
         deed = "ack" if answer.is_accepted else "reject"
         with db.transaction(room.pool, SCOPE) as conn:
             state = step(MESSAGE, "SENT", deed)
@@ -168,7 +169,7 @@ def fetch_results(room: Room, platform: Exchange, now: datetime) -> int:
     for session_id, session_no in waiting:
         try:
             reply = platform.result(session_no, now)
-        except UntrueAnswer as untrue:
+        except Untrue as untrue:
             _keep(room, platform.platform, "untrue", untrue.body or b" ", now)
             raise
         with db.transaction(room.pool, SCOPE) as conn:
@@ -330,7 +331,7 @@ def _failed(room: Room, platform: Exchange, problem: Unavailable, now: datetime)
         failures = store.line_failed(conn, platform.platform, str(problem), now)
         if failures >= QUIET_AFTER:
             store.leave_alone(conn, platform.platform, now + exchange.wait_after(failures - QUIET_AFTER + 1))
-        if isinstance(problem, UntrueAnswer):
+        if isinstance(problem, Untrue):
             _tell(
                 conn,
                 "exchange.untrue",

@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
 
-from cloud.errors import Unavailable
-
-
-class ExchangeAway(Unavailable):
-    """The platform does not answer, answers an error of its own, or is not there."""
-
-
-class UntrueAnswer(Unavailable):
-    """An answer is not to be believed: not signed by the platform, stale, or for another question."""
-
-    def __init__(self, problem: str, body: bytes) -> None:
-        super().__init__("untrue_answer", problem=problem)
-        self.body = body
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A document of the platform, proven to be its answer to this question; None: there is none yet."""
-
-    status: int
-    body: bytes
+from cloud.signedcall import Reply
 
 
 class Exchange(Protocol):
-    """One platform. Every method talks to it and may raise ExchangeAway, UntrueAnswer."""
+    """One platform. Every method but `platform` talks to it and may raise signedcall.Away, signedcall.Untrue."""
 
     @property
     def platform(self) -> str:

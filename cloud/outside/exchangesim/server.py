@@ -81,10 +81,10 @@ class Simulator:
     def prove(self, handler: _Handler, question: str, body: bytes) -> str:
         """Whether a member asks; return the nonce. Raises Unproven."""
         said = handler.headers
-        member, at, nonce = (said.get(f"X-Exchange-{name}", "") for name in ("Member", "At", "Nonce"))
+        member, at, nonce = (said.get(f"X-Shoudian-{name}", "") for name in ("Member", "At", "Nonce"))
         lines = ("shoudian-exchange-request/1", member, question, at, nonce, hashlib.sha256(body).hexdigest())
         try:
-            signature = base64.b64decode(said.get("X-Exchange-Signature", ""), validate=True)
+            signature = base64.b64decode(said.get("X-Shoudian-Signature", ""), validate=True)
             self.member_key.public_key().verify(signature, "\n".join(lines).encode())
             is_stale = abs(self.now() - datetime.fromisoformat(at)) > _AGE_MAX
         except (InvalidSignature, ValueError, TypeError) as problem:
@@ -102,8 +102,8 @@ class Simulator:
         text = "\n".join(("shoudian-exchange-answer/1", nonce, str(status), at, digest))
         key = self.forger if fault == "signature" else self.own
         return {
-            "X-Exchange-At": at,
-            "X-Exchange-Signature": base64.b64encode(key.sign(text.encode())).decode(),
+            "X-Shoudian-At": at,
+            "X-Shoudian-Signature": base64.b64encode(key.sign(text.encode())).decode(),
         }
 
     def control(self, what: str, asked: dict[str, Any]) -> object:
