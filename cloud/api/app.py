@@ -32,9 +32,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cloud import db, words
 from cloud.api import (
     billing,
+    contractdesk,
+    contracts,
     corrections,
+    curve,
     devices,
     hooks,
+    intake,
     ledger,
     live,
     metering,
@@ -65,7 +69,7 @@ log = logging.getLogger(__name__)
 BODY_BYTES_MAX: Final = 64 * 1024
 FILES_BYTES_MAX: Final = upload.FILE_BYTES_MAX + BODY_BYTES_MAX  # a file of the most, and its form
 SHUTDOWN_S: Final = 5
-CONNECTIONS_WAITING_MAX: Final = 1024
+CONNECTIONS_WAITING_MAX: Final = 4096  # a gate's burst; the kernel may allow fewer
 
 STATUS: Final[dict[type[Exception], int]] = {
     security_run.NoSession: 401,
@@ -117,8 +121,11 @@ def make_app(config: CloudConfig) -> FastAPI:
     )
     app.state.config = config
     app.state.hub = live.Hub(config.dsn)
+    app.state.curves = curve.Curves()
     app.state.catalogue = packaged_catalogue()
     app.state.payments = offered(config)
+    app.state.intake = intake.Intake()
+    app.state.receipt_signer = intake.signer(config.receipt_key_file)
     app.state.vault = open_vault(config.files)
     for router in (security.router, metering.router, billing.router, devices.router, live.router):
         app.include_router(router)
@@ -129,8 +136,13 @@ def make_app(config: CloudConfig) -> FastAPI:
     app.include_router(ledger.router)
     app.include_router(corrections.router)
     app.include_router(settlement.router)
+    app.include_router(tradingdesk.router)
+    app.include_router(trading.router)
     app.include_router(stepup.router)
     app.include_router(notices.router)
+    app.include_router(contracts.router)
+    app.include_router(contractdesk.router)
+    app.include_router(curve.router)
     for money in (hooks.router, payments.router, receivables.router):
         app.include_router(money)
     _add_own_routes(app)
@@ -188,9 +200,11 @@ class _Server(uvicorn.Server):
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.pool = db.open_pool(app.state.config.dsn, size_max=app.state.config.pool_size_max)
     app.state.hub.open()
+    app.state.intake.open(app.state.pool)
     try:
         yield
     finally:
+        await run_in_threadpool(app.state.intake.close)
         app.state.hub.close()
         await run_in_threadpool(app.state.hub.wait_closed)
         await run_in_threadpool(app.state.pool.close)

@@ -49,6 +49,17 @@ class Snapshot:
     volume_kwh: int
     price_ticks: int | None
     interval_ticks: tuple[int, int] | None
+    last_bid_ticks: int | None
+    last_ask_ticks: int | None
+
+    def inside_kwh(self, side: Side, own: Levels) -> tuple[int, int]:
+        """Of own quantity: what would trade for certain, and what lies at the margin, where time or shares decide."""
+        last = self.last_bid_ticks if side is Side.BUY else self.last_ask_ticks
+        if last is None:
+            return 0, 0
+        sign = 1 if side is Side.BUY else -1
+        certain = sum(kwh for price, kwh in own.items() if sign * price > sign * last)
+        return certain, own.get(last, 0)
 
 
 class Curve:
@@ -103,6 +114,8 @@ class Curve:
             result.volume_kwh,
             result.price_ticks(rule),
             result.clearing().interval_ticks,
+            result.last_bid_ticks,
+            result.last_ask_ticks,
         )
 
     def _count(self, event: Event, sign: int, seq: int) -> None:

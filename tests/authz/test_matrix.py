@@ -130,6 +130,12 @@ BY_ROLE |= {
     "/security/seals/{holder_id}/{deed}": {"customer", "other_customer", "staff"},
     "/security/people/{user_id}/reset": {"staff"},
 }
+CURVES: Final = (
+    "/trading/sessions/{session_id}/curve",
+    "/trading/sessions/{session_id}/curve.svg",
+    "/trading/sessions/{session_id}/curve/events",
+)
+BY_ROLE |= {path: {"customer", "other_customer", "staff"} for path in CURVES}
 # What is asked of the person beyond the session: password and code, fresh (RFC 9470 answers 401).
 PROVING: Final = {
     "/security/second-factor",
@@ -199,6 +205,7 @@ FORMS |= {
     "/security/seals/{holder_id}/{deed}": {},
     "/security/people/{user_id}/reset": {"party_id": "999999"},
 }
+FORMS |= {path: {} for path in CURVES}
 QUERIES: Final = {"/ledger/statement": "?account=revenue/energy"}
 NOT_POSSIBLE: Final = {404, 409}
 GOOD: Final = {200, 201, 204, 303}
@@ -366,6 +373,7 @@ def _status(client: httpx.Client, method: str, path: str, site: Site) -> int:
         part_no=1,
         request_id=999_999,
         notice_id=999_999,
+        session_id=999_999,
         holder_id=999_999,
         user_id=999_999,
         decision="approve",
