@@ -90,6 +90,13 @@ class Deed(StrEnum):
     KEEP_GUARANTEE = "keep_guarantee"
     SEE_RISK = "see_risk"
     MANAGE_RISK = "manage_risk"
+    SEE_GREEN = "see_green"
+    TRADE_GREEN = "trade_green"
+    DIRECT_GREEN = "direct_green"
+    CHECK_PROOF = "check_proof"
+    SEE_RESPONSE = "see_response"
+    ANSWER_RESPONSE = "answer_response"
+    DIRECT_RESPONSE = "direct_response"
     SEE_LISTINGS = "see_listings"
     TRADE_LISTINGS = "trade_listings"
     SEE_ROLLING = "see_rolling"
@@ -143,7 +150,9 @@ class NotForRole(Forbidden):
 
 _ALL: Final = Reach.ALL
 _OWN: Final = Reach.OWN
-_EVERYBODY: Final = frozenset({Deed.SIGN_IN, Deed.READ_HEALTH, Deed.READ_API_TEXT, Deed.CALL_BACK})
+_EVERYBODY: Final = frozenset(
+    {Deed.SIGN_IN, Deed.READ_HEALTH, Deed.READ_API_TEXT, Deed.CALL_BACK, Deed.CHECK_PROOF}
+)
 
 RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
     {
@@ -207,6 +216,10 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.SEE_REGULATOR: _ALL,
             Deed.SEE_POLICIES: _ALL,
             Deed.ENTER_POLICY: _ALL,
+            Deed.SEE_GREEN: _ALL,
+            Deed.DIRECT_GREEN: _ALL,
+            Deed.SEE_RESPONSE: _ALL,
+            Deed.DIRECT_RESPONSE: _ALL,
         },
         Role.TECHNICIAN: {
             Deed.SIGN_OUT: _ALL,
@@ -247,6 +260,10 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.MANAGE_RISK: _OWN,
             Deed.SEE_NOTICES: _OWN,
             Deed.MARK_NOTICES: _OWN,
+            Deed.SEE_GREEN: _OWN,
+            Deed.TRADE_GREEN: _OWN,
+            Deed.SEE_RESPONSE: _OWN,
+            Deed.ANSWER_RESPONSE: _OWN,
         },
         Role.REGULATOR: {
             Deed.SEE_LISTINGS: _ALL,
@@ -273,6 +290,7 @@ RECORDED: Final = frozenset(
     | {Deed.DIRECT_EXCHANGE, Deed.DIRECT_REPORTS, Deed.ENTER_POLICY}
     | {Deed.PROVE_SELF, Deed.GRANT_SEAL, Deed.RESET_FACTOR}
     | {Deed.RATE_CREDIT, Deed.KEEP_GUARANTEE, Deed.MANAGE_RISK}
+    | {Deed.TRADE_GREEN, Deed.DIRECT_GREEN, Deed.ANSWER_RESPONSE, Deed.DIRECT_RESPONSE}
 )
 
 
