@@ -27,6 +27,19 @@ SHAPES = {"平均分解": Shape.FLAT, "按实际用电负荷分解": Shape.LOAD,
 SPECIAL_MAX = 10
 SPECIAL_TEXT_MAX = 4000
 CENT = Decimal("0.01")
+CONFIRMATION_TITLE = "电子交易确认单"
+CONFIRMATION_BASIS = "发改能源规〔2025〕1656号 第六十五条"
+CONFIRMATION_TEXT = """{seller_name} 与 {buyer_name} 于 {signed} 在电力交易平台成交（{source}），成交电量、电价见附表。
+按照{basis}，本确认单与合同具有同等效力，由平台按成交结果生成，无需签署。""".replace(
+    "{basis}", CONFIRMATION_BASIS
+)
+CONFIRMATION_CARD = {
+    "parties": "{seller_name}（售电方）与 {buyer_name}（购电方）",
+    "volume": "合计 {volume_mwh} 兆瓦时，分 {rows} 行，按附表",
+    "price": "加权平均 {price_yuan_per_mwh} 元/兆瓦时，电费约 {amount_yuan} 元",
+    "period": "{term_first_day} 至 {term_last_day}",
+    "deviation": "按市场规则结算偏差",
+}
 VOLUMES, SHAPE, FIRST_DAY, LAST_DAY = "volumes", "shape", "first_day", "last_day"
 
 
@@ -274,6 +287,38 @@ def _volume(row: Mapping[str, str]) -> Volume:
         Decimal(row["price"]),
         Decimal(row["environment"]),
     )
+
+
+def confirmation(
+    terms: WholesaleTerms, parties: tuple[PartyFacts, PartyFacts], source: str
+) -> dict[str, Any]:
+    """Put the 电子交易确认单 of a trade together: by 1656号 art. 65 it is the contract, and nobody signs it."""
+    months = sorted({volume.month for volume in terms.volumes})
+    term = (months[0], month_after(months[-1]))
+    texts = _given(Heading(terms.contract_id, 1, Kind.CONFIRMATION, parties), terms.volumes, term)
+    text = filled(CONFIRMATION_TEXT, texts | {"source": source, "signed": terms.signed.isoformat()})
+    return {
+        "schema": SCHEMA,
+        "contract_id": terms.contract_id,
+        "paper_no": 1,
+        "kind": Kind.CONFIRMATION.value,
+        "purpose": Purpose.CONFIRMATION.value,
+        "title": CONFIRMATION_TITLE,
+        "template": "",
+        "basis": [CONFIRMATION_BASIS],
+        "parties": [_party(each) for each in parties],
+        "order": [],
+        "first_day": term[0].isoformat(),
+        "end_day": term[1].isoformat(),
+        "values": {},
+        "volumes": [_row(each) for each in terms.volumes],
+        "totals": {name: texts[name] for name in ("volume_mwh", "price_yuan_per_mwh", "amount_yuan")},
+        "clauses": [
+            {"clause_id": "trade", "version": 1, "title": "成交", "standard": text, "text": text},
+        ],
+        "card": [{"term": name, "text": filled(line, texts)} for name, line in CONFIRMATION_CARD.items()],
+        "warnings": [],
+    }
 
 
 def is_wholesale(content: Mapping[str, Any]) -> bool:

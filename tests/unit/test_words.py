@@ -29,6 +29,8 @@ def _asked() -> tuple[set[str], set[str]]:
         "problem.",
         "cli.",
         "verify.",  # steps of a proof carry theirs: cloud/billing/run/verify.py
+        "notice.",  # so do notices: cloud/notices.py
+        "contract_paper.",  # printed: cloud/contracts/run/desk/print.py
     }  # errors carry their own key: cloud/api/app.py, cloud/__main__.py
     for path in (*TEMPLATES, *(CLOUD / "api").glob("*.py")):
         text = path.read_text("utf-8")

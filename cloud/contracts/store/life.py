@@ -10,6 +10,7 @@ from typing import Any
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from cloud.contracts import search
 from cloud.contracts.contract import CONTRACT, NewContract, terms_json
 from cloud.db import Conn
 from cloud.errors import Conflict, NotFound
@@ -129,6 +130,12 @@ def insert(conn: Conn, new: NewContract, at: datetime, by: str) -> str:
         ),
     ).rowcount
     if inserted:
+        names = [party_facts(conn, party_id)[0] for party_id in (seller_id, buyer_id)]
+        text = "\n".join((new.contract_id, *names, new.seller, new.buyer, new.source))
+        conn.execute(
+            "SELECT contract_indexed(%s, %s, %s)",
+            (new.contract_id, search.plain(text), list(search.grams(text))),
+        )
         note(conn, new.contract_id, Event(new.deed, at, by, new.source), ("", state))
         return new.contract_id
     row = conn.execute("SELECT source FROM contract WHERE contract_id = %s", (new.contract_id,)).fetchone()

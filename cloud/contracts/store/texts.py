@@ -76,7 +76,7 @@ def insert(conn: Conn, text: TextRow) -> None:
                 ),
             )
     except UniqueViolation as taken:
-        raise VersionTaken("version_taken", name=text.text_id, version=text.version) from taken
+        raise VersionTaken("text_version_taken", name=text.text_id, version=text.version) from taken
 
 
 def decide(conn: Conn, text: TextRow, decision: Decision) -> None:

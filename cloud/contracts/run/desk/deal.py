@@ -127,7 +127,7 @@ def request(conn: Conn, ask: Ask, contract_id: str, kind: str, wanted: str) -> i
     if row.state not in IN_FORCE or row.is_frozen:
         raise NotInForceYet("contract_not_in_force", contract=contract_id)
     if kind not in KINDS or not 0 < len(wanted.strip()) <= WANTED_MAX or "\0" in wanted:
-        raise BadRequest("bad_request", longest=WANTED_MAX)
+        raise BadRequest("bad_contract_request", longest=WANTED_MAX)
     party_id = ask.actor.party_id or 0
     number = dealings.insert_request(conn, contract_id, kind, wanted.strip(), (party_id, ask.name, ask.now))
     life.note(
