@@ -60,7 +60,7 @@ CREATE TABLE party_document (
     paper_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     party_id       bigint NOT NULL REFERENCES party,
     item           text NOT NULL CHECK (item ~ '^[a-z0-9_]{1,40}$'),
-    document_id    bigint NOT NULL,
+    document_id    bigint NOT NULL REFERENCES document,
     number         text NOT NULL DEFAULT '' CHECK (length(number) <= 100),
     issuer         text NOT NULL DEFAULT '' CHECK (length(issuer) <= 200),
     valid_from     date,
@@ -221,7 +221,7 @@ CREATE TABLE retail_relation (
     user_id        bigint NOT NULL REFERENCES party,
     retailer_id    bigint NOT NULL REFERENCES party,
     effective      tstzrange NOT NULL CHECK (NOT isempty(effective)),
-    PRIMARY KEY (user_id, effective),
+    PRIMARY KEY (user_id, retailer_id, effective),
     CONSTRAINT one_retailer EXCLUDE USING gist (int8range(user_id, user_id, '[]') WITH &&, effective WITH &&)
 );
 CREATE INDEX retail_relation_retailer ON retail_relation (retailer_id);
@@ -281,6 +281,10 @@ BEGIN
     IF NEW.party_id <> OLD.party_id THEN
         RAISE EXCEPTION 'a party keeps its number' USING ERRCODE = 'insufficient_privilege';
     END IF;
+    IF current_setting('app.role', true) = 'customer' AND OLD.state NOT IN ('draft', 'returned')
+       AND (NEW.name, NEW.subkind) IS DISTINCT FROM (OLD.name, OLD.subkind) THEN
+        RAISE EXCEPTION 'party %: a registered name changes by review', OLD.party_id USING ERRCODE = 'insufficient_privilege';
+    END IF;
     IF NEW.state = OLD.state THEN
         RETURN NEW;
     END IF;
@@ -297,6 +301,13 @@ BEGIN
         IF NEW.state = 'effective' AND NEW.kind IN ('retailer', 'vpp') THEN
             RAISE EXCEPTION 'party %: a % is publicised first', OLD.party_id, NEW.kind USING ERRCODE = 'check_violation';
         END IF;
+    END IF;
+    IF OLD.state = 'publicised' AND NEW.state = 'effective'
+       AND EXISTS (SELECT FROM party_objection o JOIN party_publicity q USING (publicity_id)
+                   WHERE q.party_id = NEW.party_id
+                     AND q.publicity_id = (SELECT max(publicity_id) FROM party_publicity l WHERE l.party_id = NEW.party_id)
+                     AND NOT EXISTS (SELECT FROM objection_answer a WHERE a.objection_id = o.objection_id)) THEN
+        RAISE EXCEPTION 'party %: an objection is not answered', OLD.party_id USING ERRCODE = 'check_violation';
     END IF;
     RETURN NEW;
 END $$;
@@ -376,10 +387,34 @@ GRANT UPDATE (state, name, subkind) ON party TO shoudian_api;
 GRANT UPDATE (state) ON party_change TO shoudian_api;
 GRANT UPDATE (state, keep_until) ON party_leave TO shoudian_api, shoudian_worker;
 GRANT UPDATE (effective) ON consumption_unit_point TO shoudian_api;
-GRANT INSERT ON party_event, party_profile TO shoudian_worker;
+GRANT INSERT ON party_event, party_profile, party_publicity TO shoudian_worker;
 GRANT UPDATE (state, name, subkind) ON party TO shoudian_worker;
 GRANT INSERT, UPDATE (effective) ON retail_service TO shoudian_api, shoudian_worker;
-GRANT INSERT (login, password_hash, display_name, role, party_id, language) ON app_user TO shoudian_api;
+
+-- Whether another party is registered, or applies, with a code: yes or no, whoever asks.
+CREATE FUNCTION code_is_taken(code text, apart_from bigint) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path = public, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM party p
+        WHERE p.party_id <> apart_from AND p.state NOT IN ('unregistered', 'draft', 'deregistered')
+          AND code = coalesce(
+              (SELECT facts ->> 'usci' FROM party_profile f WHERE f.party_id = p.party_id ORDER BY version DESC LIMIT 1),
+              (SELECT facts ->> 'usci' FROM party_form f WHERE f.party_id = p.party_id ORDER BY revision DESC LIMIT 1)))
+$$;
+-- Staff give a party its first person; nobody else is made by the pages, and never one of the staff.
+CREATE FUNCTION invite_person(of_party bigint, as_login text, hash text, named text, speaks text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    made bigint;
+BEGIN
+    IF current_setting('app.role', true) IS DISTINCT FROM 'staff' OR of_party IS NULL THEN
+        RAISE EXCEPTION 'only staff invite, and only for a party' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    INSERT INTO app_user (login, password_hash, display_name, role, party_id, language)
+        VALUES (as_login, hash, named, 'customer', of_party, speaks) RETURNING user_id INTO made;
+    RETURN made;
+END $$;
+REVOKE EXECUTE ON FUNCTION invite_person FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION invite_person TO shoudian_api;
 
 -- Names and kinds of market entities are public. Staff move them; an applicant the own one, as far as its own deeds go.
 CREATE FUNCTION app_is_party(owner bigint) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
@@ -394,7 +429,7 @@ CREATE POLICY entered_by_staff ON party FOR INSERT TO shoudian_api
 CREATE POLICY moved_by_staff ON party FOR UPDATE TO shoudian_api USING (app_is_staff()) WITH CHECK (app_is_staff());
 CREATE POLICY moved_by_itself ON party FOR UPDATE TO shoudian_api
     USING (app_is_party(party_id) AND state IN ('draft', 'submitted', 'returned', 'effective', 'suspended'))
-    WITH CHECK (app_is_party(party_id) AND state IN ('draft', 'submitted', 'deregistering'));
+    WITH CHECK (app_is_party(party_id) AND state IN ('draft', 'submitted', 'returned', 'deregistering'));
 
 DO $$
 DECLARE t text;
@@ -428,6 +463,14 @@ BEGIN
     FOREACH t IN ARRAY ARRAY['retail_service', 'retail_relation'] LOOP
         EXECUTE format('CREATE POLICY seen_by_the_party ON %I FOR SELECT TO shoudian_api
                         USING (app_is_party(user_id) OR app_is_party(retailer_id))', t);
+    END LOOP;
+END $$;
+DO $$                                                               -- the regulator reads what was decided, not the papers
+DECLARE t text;
+BEGIN
+    FOREACH t IN ARRAY ARRAY['party_event', 'party_profile', 'party_submission', 'submission_verdict', 'party_objection',
+                             'objection_answer', 'party_change', 'change_verdict', 'party_leave', 'retail_relation'] LOOP
+        EXECUTE format('CREATE POLICY read_by_regulator ON %I FOR SELECT TO shoudian_api USING (app_is_regulator())', t);
     END LOOP;
 END $$;
 CREATE POLICY sent_by_the_party ON submission_paper FOR INSERT TO shoudian_api

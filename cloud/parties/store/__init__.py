@@ -101,6 +101,12 @@ def find_party(conn: Conn, name: str) -> int | None:
     return None if row is None else int(row[0])
 
 
+def state_of(conn: Conn, party_id: int) -> str | None:
+    """Where the party stands in its life (cloud/parties/party.py); only 'effective' may trade."""
+    row = conn.execute("SELECT state FROM party WHERE party_id = %s", (party_id,)).fetchone()
+    return None if row is None else str(row[0])
+
+
 def put_party(conn: Conn, name: str, kind: str) -> int:
     """Register a party by its name, or find it; return its number."""
     row = conn.execute(

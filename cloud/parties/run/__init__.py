@@ -1,0 +1,1 @@
+"""Shells of room 2: deeds of parties and of staff about them."""
