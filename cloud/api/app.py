@@ -53,6 +53,8 @@ from cloud.api import (
     settlement,
     stepup,
     tariffs,
+    trading,
+    tradingdesk,
     upload,
     who,
 )

@@ -441,6 +441,16 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     ORDER BY b.seq LIMIT most
 $$;
 
+-- The closed book as it was hashed: whoever has a receipt finds the own line.
+CREATE FUNCTION bid_lines(session integer) RETURNS TABLE (seq bigint, content_sha256 text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT b.seq, encode(b.content_sha256, 'hex')
+    FROM bid_event b JOIN trading_session s ON s.session_id = b.session_id
+    WHERE b.session_id = session AND s.gate_at IS NOT NULL AND b.kind IN ('SUBMIT', 'REPLACE')
+      AND NOT EXISTS (SELECT FROM bid_event r WHERE r.replaces = b.seq)
+    ORDER BY b.seq
+$$;
+
 -- How many came, without what they said: all that staff sees of a sealed book.
 CREATE FUNCTION bid_counts(session integer, since timestamptz)
 RETURNS TABLE (events bigint, parties bigint, recent bigint, withdrawn bigint, last_at timestamptz)
@@ -462,7 +472,7 @@ BEGIN
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO shoudian_worker', f);
     END LOOP;
     FOREACH f IN ARRAY ARRAY['bid_close(integer, timestamptz, text)', 'bid_events_after(integer, bigint, integer)',
-                             'bid_counts(integer, timestamptz)'] LOOP
+                             'bid_counts(integer, timestamptz)', 'bid_lines(integer)'] LOOP
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', f);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO shoudian_api, shoudian_worker', f);
     END LOOP;

@@ -218,9 +218,10 @@ def find_sessions(conn: Conn, tokens: Sequence[str], now: datetime) -> dict[str,
     of_token = {_sha256(token): token for token in tokens}
     rows = store.load_sessions(conn, tuple(of_token), now=now, seen_since=now - IDLE_MAX)
     found: dict[str, Session] = {}
+    untouched = sorted(token for token, row in rows.items() if now - row.seen_at > TOUCH_EVERY)
+    if untouched:
+        store.touch_sessions(conn, untouched, now)
     for token_sha256, row in rows.items():
-        if now - row.seen_at > TOUCH_EVERY:
-            store.touch_session(conn, token_sha256, now)
         actor = Actor(row.user_id, row.login, row.display_name, Role(row.role), row.party_id, row.language)
         found[of_token[token_sha256]] = Session(actor, row.csrf_token, token_sha256)
     return found

@@ -175,6 +175,13 @@ def touch_session(conn: Conn, token_sha256: bytes, now: datetime) -> None:
     conn.execute("UPDATE user_session SET seen_at = %s WHERE token_sha256 = %s", (now, token_sha256))
 
 
+def touch_sessions(conn: Conn, tokens_sha256: Sequence[bytes], now: datetime) -> None:
+    """These sessions were used now."""
+    conn.execute(
+        "UPDATE user_session SET seen_at = %s WHERE token_sha256 = ANY(%s)", (now, list(tokens_sha256))
+    )
+
+
 def delete_session(conn: Conn, token_sha256: bytes) -> None:
     """The session is over."""
     conn.execute("DELETE FROM user_session WHERE token_sha256 = %s", (token_sha256,))

@@ -134,7 +134,7 @@ def publish(conn: Conn, actor: Actor, session_id: int, now: datetime) -> tuple[s
     state = step(SESSION, row.state, "publish")
     checked = [each for each in sessions.events_of(conn, session_id) if each.deed == "check"]
     if checked and checked[-1].actor == actor_name(actor):
-        raise SamePerson("same_person")
+        raise SamePerson("session_same_person")
     take_scope(conn, Scope(ProcessRole.WORKER, actor=actor_name(actor)))  # acts for every party of the result
     pre = _last(conn, session_id, "pre")
     bids = _bids(_book(conn, row))

@@ -118,7 +118,7 @@ def announce(conn: Conn, actor: Actor, session_id: int, now: datetime) -> None:
     row = _lock(conn, actor, session_id, now)
     state = step(SESSION, row.state, "announce")
     if row.drafted_by == actor_name(actor):
-        raise SamePerson("same_person")
+        raise SamePerson("session_same_person")
     if now >= row.freezes_at:
         raise BadSession("session_over", session=row.session_no)
     sessions.set_state(conn, session_id, state)

@@ -158,6 +158,17 @@ def units_of(known: Known) -> tuple[str, ...]:
     return (f"{PARTY_UNIT}{known.standing.party_id}",)
 
 
+def shape_problem(row: SessionRow, sent: Declaration) -> str:
+    """The code by which a declaration would be refused for what it says, whoever sends it; empty: none."""
+    if sent.entries is None:
+        return ""
+    verdict = checked(rule_of(row), len(row.period_label), Allowance(True, None, None), (), sent)
+    if verdict.code is Code.ACCEPT:
+        return ""
+    named = "" if verdict.period is None else _period_name(row, verdict.period)
+    return f"{verdict.code.value} {named}".strip()
+
+
 def known_party(conn: Conn, party_id: int, now: datetime) -> Known:
     """Load where a party stands and by which units it trades."""
     found = standings.standing_of(conn, party_id, now)

@@ -238,6 +238,12 @@ def recent_of(conn: Conn, party_id: int, before_seq: int | None, most: int) -> t
         )
 
 
+def lines(conn: Conn, session_id: int) -> tuple[tuple[int, str], ...]:
+    """The closed book's lines without names: number and content hash of what stood; empty before the gate."""
+    rows = conn.execute("SELECT * FROM bid_lines(%s)", (session_id,))
+    return tuple((int(seq), str(content)) for seq, content in rows)
+
+
 def participants(conn: Conn, session_id: int) -> tuple[int, ...]:
     """The parties that sent something to a session, as far as this person may know."""
     rows = conn.execute(
