@@ -18,7 +18,7 @@ from datetime import UTC, date, datetime, timedelta
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from cloud import markettime
-from cloud.billing.run import bench, collect, correct, issue, review
+from cloud.billing.run import bench, collect, conduct, correct, issue, review
 from cloud.billing.run import bill as billing
 from cloud.billing.store import marketside
 from cloud.billing.store import review as review_store
@@ -253,6 +253,11 @@ def _collection(pool: Pool, config: CloudConfig, now: datetime) -> None:
     collect.collect(pool, now)
 
 
+def _credit(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    done = conduct.assess_all(pool, now)
+    log.info("credit.assessed facts=%d graded=%d reminders=%d", done.facts, done.graded, done.reminders)
+
+
 def _statements(pool: Pool, config: CloudConfig, now: datetime) -> None:
     errands.reconcile_lately(pool, offered(config), now)
 
@@ -271,6 +276,7 @@ ENTRIES = (
     Entry("bench", timedelta(seconds=20), timedelta(0), _bench),
     Entry("blocks", timedelta(days=1), timedelta(hours=19), _blocks),  # 03:00 market time
     Entry("payments", timedelta(seconds=30), timedelta(0), _payments),
+    Entry("credit", timedelta(days=1), timedelta(hours=18), _credit),  # 02:00 market time
     Entry("collection", timedelta(days=1), timedelta(hours=17), _collection),  # 01:00 market time
     Entry("statements", timedelta(hours=1), timedelta(minutes=12), _statements),
     Entry("settlement", timedelta(minutes=1), timedelta(0), _settlement),

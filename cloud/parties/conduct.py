@@ -48,3 +48,17 @@ def within(facts: Sequence[Fact], since: datetime, until: datetime) -> tuple[Fac
 def of_kinds(facts: Sequence[Fact], kinds: Sequence[Conduct]) -> tuple[Fact, ...]:
     """Take the facts of some kinds."""
     return tuple(fact for fact in facts if fact.kind in kinds)
+
+
+def still_true(facts: Sequence[Fact]) -> tuple[Fact, ...]:
+    """Leave out what a later fact has overtaken: a bill that was unpaid and has been paid since, if late."""
+    paid = {
+        fact.source_key.removeprefix("bill:")
+        for fact in facts
+        if fact.kind in (Conduct.PAID_LATE, Conduct.PAID_ON_TIME)
+    }
+    return tuple(
+        fact
+        for fact in facts
+        if fact.kind is not Conduct.UNPAID or fact.source_key.removeprefix("unpaid:") not in paid
+    )

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Final
 
 from cloud.money import EXACT, product, quotient, total
-from cloud.parties.conduct import Conduct, Fact, of_kinds, within
+from cloud.parties.conduct import Conduct, Fact, of_kinds, still_true, within
 from cloud.parties.standing import Grade
 
 FULL: Final = Decimal(100)
@@ -170,6 +170,7 @@ class Change:
 
 def score(model: Model, facts: Sequence[Fact], at: datetime) -> Score | None:
     """Score a party from the facts of its window before `at`; None when there is none: it is not graded."""
+    facts = still_true(facts)
     known = within(facts, at - timedelta(days=model.window_days), at)
     if not known:
         return None

@@ -1,0 +1,124 @@
+"""Shell: look at bills, statements and measured days, note what they say of parties, and assess them. Safe to repeat."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Final
+
+from cloud import db
+from cloud.billing.store import conduct as seen
+from cloud.db import Conn, Pool, ProcessRole, Scope
+from cloud.markettime import day_of, month_after, slot_start
+from cloud.parties.conduct import Conduct, Fact
+from cloud.parties.guarantee import Volumes
+from cloud.parties.guaranteefile import Traded
+from cloud.parties.run import pledge, rate
+from cloud.parties.store import conduct, credits
+
+SCOPE: Final = Scope(ProcessRole.WORKER, actor="job:credit")
+LOOK_BACK: Final = timedelta(days=400)
+PPM: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Assessed:
+    """What a day's look did."""
+
+    facts: int
+    graded: int
+    reminders: int
+
+
+def assess_all(pool: Pool, now: datetime) -> Assessed:
+    """Note new facts, score every party, work out guarantees, and remind of what expires."""
+    with db.transaction(pool, SCOPE) as conn:
+        return assess(conn, SCOPE.actor, now)
+
+
+def assess(conn: Conn, by: str, now: datetime) -> Assessed:
+    """The same in a transaction of the caller's."""
+    facts = conduct.note(conn, gather(conn, now), by, now)
+    graded = rate.assess(conn, credits.parties(conn), traded(conn, now), (by, now))
+    return Assessed(facts, graded, pledge.remind(conn, now))
+
+
+def gather(conn: Conn, now: datetime) -> tuple[Fact, ...]:
+    """Read the facts of the last year and a little more."""
+    today = day_of(now)
+    since = today - LOOK_BACK
+    first = _month(today, -1)
+    payments = (_payment(row, today) for row in seen.bill_payments(conn, since))
+    quality = (_quality(row, first) for row in seen.measured(conn, first, _month(today, 0)))
+    found = (*payments, *(_deviation(row) for row in seen.deviations(conn, since)), *quality)
+    return tuple(fact for fact in found if fact is not None)
+
+
+def traded(conn: Conn, now: datetime) -> Mapping[int, Traded]:
+    """How much every party trades: the twelve months up to this one, and the last two."""
+    today = day_of(now)
+    end = month_after(_month(today, 0))
+    wholesale: dict[int, dict[date, int]] = defaultdict(dict)
+    retail: dict[int, int] = defaultdict(int)
+    for party_id, month, mwh in seen.wholesale_months(conn, _month(today, -11), end):
+        wholesale[party_id][month] = int(mwh * 1000)
+    for party_id, _, import_wh in seen.retail_months(conn, _month(today, -1), end):
+        retail[party_id] += import_wh // 1000
+    recent = _month(today, -1)
+    return {
+        party_id: Traded(
+            Volumes(
+                Decimal(sum(wholesale[party_id].values())),
+                Decimal(sum(kwh for month, kwh in wholesale[party_id].items() if month >= recent)),
+                Decimal(retail[party_id]),
+            ),
+            max(wholesale[party_id].values(), default=0),
+        )
+        for party_id in {*wholesale, *retail}
+    }
+
+
+def _payment(row: tuple[int, str, date, int, date | None], today: date) -> Fact | None:
+    party_id, item, due, open_fen, paid_on = row
+    document = f"{item} 应于 {due:%Y-%m-%d} 前缴清"
+    if open_fen > 0:
+        if today <= due:
+            return None
+        noted = slot_start(due + timedelta(days=1), 0)
+        return Fact(party_id, Conduct.UNPAID, noted, (today - due).days, f"unpaid:{item}", document)
+    if paid_on is None:
+        return None
+    late = max(0, (paid_on - due).days)
+    kind = Conduct.PAID_LATE if late else Conduct.PAID_ON_TIME
+    return Fact(party_id, kind, slot_start(paid_on, 0), late, f"bill:{item}", document)
+
+
+def _deviation(row: tuple[int, str, date, int, Decimal]) -> Fact:
+    party_id, unit, month, quantity_kwh, contract_mwh = row
+    missed = abs(int(contract_mwh * 1000) - quantity_kwh)
+    at = slot_start(month_after(month), 0)
+    document = f"{unit} {month:%Y-%m} 结算单：实际 {quantity_kwh} kWh，合同 {contract_mwh} MWh"
+    return Fact(
+        party_id,
+        Conduct.DEVIATION,
+        at,
+        missed * PPM // quantity_kwh,
+        f"statement:{unit}:{month:%Y-%m}",
+        document,
+    )
+
+
+def _quality(row: tuple[int, int, int], month: date) -> Fact:
+    party_id, slots, measured = row
+    document = f"{month:%Y-%m} {measured}/{slots} 个时段为实测"
+    at = slot_start(month_after(month), 0)
+    key = f"quality:{party_id}:{month:%Y-%m}"
+    return Fact(party_id, Conduct.DATA_QUALITY, at, measured * PPM // slots, key, document)
+
+
+def _month(day: date, offset: int) -> date:
+    number = day.year * 12 + day.month - 1 + offset
+    return date(number // 12, number % 12 + 1, 1)
