@@ -1,0 +1,574 @@
+"""SQL: the ledger of green certificates, the months and batches behind it, sales and proofs of use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import psycopg
+from psycopg.rows import class_row
+
+from cloud.db import Conn
+from cloud.errors import Conflict, NotFound, NotNow
+from cloud.market.certificates import Due, Holding, Kind, Posting, Serials
+
+ROWS_MAX = 500
+_LOCK = 46  # see cloud/schema/0031_green.sql
+
+
+class NoSale(NotFound):
+    """There is no such sale, or this transaction does not see it."""
+
+
+class KeyReused(Conflict):
+    """The same key came with other content."""
+
+
+class GoneMeanwhile(Conflict):
+    """Somebody else moved these certificates first."""
+
+
+class TradedAlready(NotNow):
+    """A certificate is traded once (1044号)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlantRow:
+    """A plant whose energy earns certificates."""
+
+    unit_id: str
+    party_id: int
+    party_name: str
+    name: str
+    energy: str
+    is_tradable: bool
+    document: str
+
+
+@dataclass(frozen=True, slots=True)
+class MonthRow:
+    """How a plant's month came to its certificates."""
+
+    unit_id: str
+    month: date
+    party_id: int
+    generation_kwh: int
+    mechanism_kwh: int
+    carry_before_kwh: int
+    issued_mwh: int
+    carry_after_kwh: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceRow:
+    """A run of certificates, where it is, and what stands on it; `end` is the number after the last."""
+
+    first: int
+    end: int
+    account: str
+    party_id: int | None
+    plant: str
+    energy: str
+    month: date
+    is_traded: bool
+    is_tradable: bool
+
+    @property
+    def holding(self) -> Holding:
+        """The run as the ledger's arithmetic wants it."""
+        return Holding(Serials(self.first, self.end), self.month, self.is_traded, self.is_tradable)
+
+    @property
+    def mwh(self) -> int:
+        """How many certificates these are."""
+        return self.end - self.first
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """An entry to be made."""
+
+    kind: Kind
+    idem_key: str
+    postings: tuple[Posting, ...]
+    contract_id: str | None = None
+    price_ticks: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRow:
+    """An entry as a party's ledger page lists it; mwh + into the party's account, - out of it."""
+
+    entry_id: int
+    kind: str
+    account: str
+    first: int
+    end: int
+    mwh: int
+    contract_id: str | None
+    price_ticks: int | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SaleRow:
+    """A sale and what is left of it."""
+
+    sale_id: int
+    seller_id: int
+    seller: str
+    buyer_id: int | None
+    mwh: int
+    price_ticks: int
+    ends_at: datetime
+    state: str
+    left_mwh: int
+    months: list[date]
+    plants: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NewSale:
+    """A sale to be opened."""
+
+    seller_id: int
+    buyer_id: int | None
+    mwh: int
+    price_ticks: int
+    ends_at: datetime
+    client_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """For whom and what certificates were used."""
+
+    party_id: int
+    proof_no: str
+    used_by: str
+    purpose: str
+    first_month: date
+    last_month: date
+    mwh: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RetirementRow(Retirement):
+    """A use, with the number of its entry and the user's party."""
+
+    entry_id: int
+    party_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """An account's balance."""
+
+    account: str
+    party_id: int | None
+    party_name: str | None
+    mwh: int
+
+
+_PLACE = """SELECT lower(p.serials) AS first, upper(p.serials) AS end, p.account, p.party_id, b.plant, b.energy, b.month,
+    p.is_traded, b.is_tradable FROM green_place p JOIN green_batch b ON b.entry_id = p.batch_id"""
+_SALE = """SELECT s.sale_id, s.seller_id, p.name AS seller, s.buyer_id, s.mwh, s.price_ticks, s.ends_at, s.state,
+    coalesce(l.mwh, 0)::bigint AS left_mwh, coalesce(l.months, '{}') AS months, coalesce(l.plants, '{}') AS plants
+    FROM green_sale s JOIN party p ON p.party_id = s.seller_id
+    LEFT JOIN LATERAL (SELECT sum(upper(g.serials) - lower(g.serials)) AS mwh, array_agg(DISTINCT b.month) AS months,
+                              array_agg(DISTINCT b.plant) AS plants
+                       FROM green_place g JOIN green_batch b ON b.entry_id = g.batch_id
+                       WHERE g.account = 'locked/' || s.seller_id || '/' || s.sale_id) l ON true"""
+
+
+def put_plant(conn: Conn, plant: PlantRow, at: datetime, actor: str) -> bool:
+    """Enter a plant; False when it stands so already."""
+    if any(each == plant for each in plants(conn)):
+        return False
+    conn.execute(
+        """INSERT INTO green_plant (unit_id, party_id, name, energy, is_tradable, document, entered_at, entered_by)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s)""",
+        (
+            *(plant.unit_id, plant.party_id, plant.name, plant.energy, plant.is_tradable, plant.document),
+            *(at, actor),
+        ),
+    )
+    return True
+
+
+def plants(conn: Conn) -> tuple[PlantRow, ...]:
+    """The plants by unit, each by its latest entry."""
+    with conn.cursor(row_factory=class_row(PlantRow)) as cursor:
+        return tuple(
+            cursor.execute(
+                """SELECT DISTINCT ON (g.unit_id) g.unit_id, g.party_id, p.name AS party_name, g.name, g.energy,
+                          g.is_tradable, g.document
+                   FROM green_plant g JOIN party p USING (party_id) ORDER BY g.unit_id, g.entry_no DESC"""
+            )
+        )
+
+
+def last_month(conn: Conn, unit_id: str) -> MonthRow | None:
+    """The last month of a plant for which certificates were issued."""
+    found = months(conn, unit_id)
+    return found[-1] if found else None
+
+
+def months(conn: Conn, unit_id: str | None = None) -> tuple[MonthRow, ...]:
+    """The months of a plant, or of all, in order."""
+    with conn.cursor(row_factory=class_row(MonthRow)) as cursor:
+        return tuple(
+            cursor.execute(
+                """SELECT unit_id, month, party_id, generation_kwh, mechanism_kwh, carry_before_kwh, issued_mwh,
+                          carry_after_kwh, source
+                   FROM green_month WHERE %(unit)s::text IS NULL OR unit_id = %(unit)s ORDER BY month, unit_id""",
+                {"unit": unit_id},
+            )
+        )
+
+
+def find_month(conn: Conn, unit_id: str, month: date) -> MonthRow | None:
+    """A plant's month, once it is issued."""
+    return next((each for each in months(conn, unit_id) if each.month == month), None)
+
+
+def insert_month(
+    conn: Conn, row: MonthRow, found: Due, entry_id: int | None, made: tuple[datetime, str]
+) -> None:
+    """Keep how a month came to its certificates."""
+    conn.execute(
+        """INSERT INTO green_month (unit_id, month, party_id, generation_kwh, mechanism_kwh, carry_before_kwh,
+               issued_mwh, carry_after_kwh, source, entry_id, at, actor)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
+        (
+            *(row.unit_id, row.month, row.party_id, row.generation_kwh, row.mechanism_kwh),
+            *(found.carry_before_kwh, found.issued_mwh, found.carry_after_kwh, row.source, entry_id, *made),
+        ),
+    )
+
+
+def lock_unit(conn: Conn, unit_id: str) -> None:
+    """Let nobody else issue for this plant until the transaction's end."""
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))", (unit_id, _LOCK))
+
+
+def next_serial(conn: Conn) -> int:
+    """The next free number; nobody else draws one until the transaction's end."""
+    row = conn.execute("SELECT green_next_serial()").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def post(
+    conn: Conn, entry: NewEntry, at: datetime, actor: str, batch: tuple[PlantRow, date] | None = None
+) -> int:
+    """Make an entry once: the same key with the same content again changes nothing. Return its number.
+
+    Raises KeyReused, GoneMeanwhile, TradedAlready.
+    """
+    sha256 = _content_sha256(entry)
+    row = conn.execute(
+        """INSERT INTO green_entry (kind, idem_key, content_sha256, contract_id, price_ticks, at, actor)
+           VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING entry_id""",
+        (entry.kind.value, entry.idem_key, sha256, entry.contract_id, entry.price_ticks, at, actor),
+    ).fetchone()
+    if row is None:
+        kept = find_entry(conn, entry.idem_key)
+        if kept is None or kept[1] != sha256:
+            raise KeyReused("green_key_reused", key=entry.idem_key)
+        return kept[0]
+    entry_id = int(row[0])
+    if batch is not None:
+        _insert_batch(conn, entry_id, batch, entry.postings)
+    try:
+        for no, each in enumerate(entry.postings, start=1):
+            conn.execute(
+                """INSERT INTO green_posting (entry_id, posting_no, kind, account, party_id, serials, mwh)
+                   VALUES (%s, %s, %s, %s, nullif(split_part(%s, '/', 2), '')::bigint, int8range(%s, %s), %s)""",
+                (
+                    *(entry_id, no, entry.kind.value, each.account, each.account),
+                    *(each.serials.first, each.serials.end, each.mwh),
+                ),
+            )
+    except psycopg.errors.ExclusionViolation as problem:
+        raise TradedAlready("green_traded_already") from problem
+    except psycopg.errors.CheckViolation as problem:
+        raise GoneMeanwhile("green_gone_meanwhile") from problem
+    return entry_id
+
+
+def find_entry(conn: Conn, idem_key: str) -> tuple[int, str] | None:
+    """Number and content hash of the entry that was made under a key."""
+    row = conn.execute(
+        "SELECT entry_id, content_sha256 FROM green_entry WHERE idem_key = %s", (idem_key,)
+    ).fetchone()
+    return None if row is None else (int(row[0]), str(row[1]))
+
+
+def _insert_batch(
+    conn: Conn, entry_id: int, batch: tuple[PlantRow, date], postings: Sequence[Posting]
+) -> None:
+    plant, month = batch
+    serials = postings[0].serials
+    conn.execute(
+        """INSERT INTO green_batch (entry_id, party_id, unit_id, plant, energy, month, is_tradable, serials)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, int8range(%s, %s))""",
+        (
+            *(entry_id, plant.party_id, plant.unit_id, plant.name, plant.energy, month, plant.is_tradable),
+            *(serials.first, serials.end),
+        ),
+    )
+
+
+def places(conn: Conn, account: str, unit_id: str | None = None) -> tuple[PlaceRow, ...]:
+    """What lies at an account, in order of month and number; of one plant only, if it is named."""
+    with conn.cursor(row_factory=class_row(PlaceRow)) as cursor:
+        return tuple(
+            cursor.execute(
+                f"""{_PLACE} WHERE p.account = %(account)s AND (%(unit)s::text IS NULL OR b.unit_id = %(unit)s)
+                    ORDER BY b.month, lower(p.serials)""",
+                {"account": account, "unit": unit_id},
+            )
+        )
+
+
+def places_of(conn: Conn, party_id: int) -> tuple[PlaceRow, ...]:
+    """Everything of a party, wherever it lies, newest production first."""
+    with conn.cursor(row_factory=class_row(PlaceRow)) as cursor:
+        return tuple(
+            cursor.execute(
+                f"{_PLACE} WHERE p.party_id = %s ORDER BY b.month DESC, lower(p.serials) LIMIT %s",
+                (party_id, ROWS_MAX),
+            )
+        )
+
+
+def old_places(conn: Conn, before: date) -> tuple[PlaceRow, ...]:
+    """What is held or locked and was produced before a month."""
+    with conn.cursor(row_factory=class_row(PlaceRow)) as cursor:
+        return tuple(
+            cursor.execute(
+                f"""{_PLACE} WHERE b.month < %s AND p.account ~ '^(held|locked)/' ORDER BY lower(p.serials)""",
+                (before,),
+            )
+        )
+
+
+def balances(conn: Conn) -> tuple[AccountRow, ...]:
+    """The sum of the postings of each account; all of them add up to zero."""
+    with conn.cursor(row_factory=class_row(AccountRow)) as cursor:
+        return tuple(
+            cursor.execute(
+                """SELECT g.account, g.party_id, p.name AS party_name, sum(g.mwh)::bigint AS mwh
+                   FROM green_posting g LEFT JOIN party p USING (party_id)
+                   GROUP BY g.account, g.party_id, p.name HAVING sum(g.mwh) <> 0 ORDER BY g.account"""
+            )
+        )
+
+
+def doubts(conn: Conn) -> tuple[tuple[str, int], ...]:
+    """The double-count check: what of the ledger contradicts itself, by name, with how many MWh. Nothing may.
+
+    Numbers at two places, numbers lost, places that the postings do not give, numbers of two batches or of none,
+    months whose certificates are not those that were issued.
+    """
+    rows = conn.execute(
+        """WITH folded AS (
+               SELECT account, range_agg(serials) FILTER (WHERE mwh > 0) AS came,
+                      sum(mwh) AS mwh FROM green_posting GROUP BY account),
+           placed AS (SELECT account, sum(upper(serials) - lower(serials)) AS mwh FROM green_place GROUP BY account)
+           SELECT 'two_places', coalesce(sum(upper(a.serials * b.serials) - lower(a.serials * b.serials)), 0)::bigint
+           FROM green_place a JOIN green_place b ON a.serials && b.serials AND a.serials < b.serials
+           UNION ALL
+           SELECT 'sum_not_zero', coalesce(abs(sum(mwh)), 0)::bigint FROM green_posting
+           UNION ALL
+           SELECT 'place_differs', coalesce(sum(abs(coalesce(f.mwh, 0) - coalesce(p.mwh, 0))), 0)::bigint
+           FROM (SELECT * FROM folded WHERE account NOT LIKE 'issued/%%') f FULL JOIN placed p USING (account)
+           UNION ALL
+           SELECT 'never_arrived', coalesce(sum(p.mwh), 0)::bigint FROM (
+               SELECT upper(g.serials) - lower(g.serials) AS mwh FROM green_place g JOIN folded f USING (account)
+               WHERE NOT f.came @> g.serials) p
+           UNION ALL
+           SELECT 'batch_differs', abs(coalesce((SELECT sum(upper(serials) - lower(serials)) FROM green_batch), 0)
+                                       - coalesce((SELECT sum(issued_mwh) FROM green_month), 0))::bigint
+           UNION ALL
+           SELECT 'traded_twice', coalesce(sum(upper(a.serials * b.serials) - lower(a.serials * b.serials)), 0)::bigint
+           FROM green_posting a JOIN green_posting b ON a.serials && b.serials AND a.entry_id < b.entry_id
+           WHERE a.kind = 'transfer' AND b.kind = 'transfer' AND a.mwh > 0 AND b.mwh > 0
+           UNION ALL
+           SELECT 'used_twice', coalesce(sum(upper(a.serials * b.serials) - lower(a.serials * b.serials)), 0)::bigint
+           FROM green_posting a JOIN green_posting b ON a.serials && b.serials AND a.entry_id < b.entry_id
+           WHERE a.kind = 'retire' AND b.kind = 'retire' AND a.mwh > 0 AND b.mwh > 0"""
+    )
+    return tuple((str(name), int(mwh)) for name, mwh in rows)
+
+
+def entries_of(conn: Conn, party_id: int | None) -> tuple[EntryRow, ...]:
+    """The postings of a party, or of everybody, newest first; at most ROWS_MAX."""
+    with conn.cursor(row_factory=class_row(EntryRow)) as cursor:
+        return tuple(
+            cursor.execute(
+                """SELECT e.entry_id, e.kind, g.account, lower(g.serials) AS first, upper(g.serials) AS end, g.mwh,
+                          e.contract_id, e.price_ticks, e.at
+                   FROM green_posting g JOIN green_entry e ON e.entry_id = g.entry_id
+                   WHERE (%(party)s::bigint IS NULL OR g.party_id = %(party)s) AND g.mwh > 0
+                   ORDER BY e.entry_id DESC, g.posting_no LIMIT %(most)s""",
+                {"party": party_id, "most": ROWS_MAX},
+            )
+        )
+
+
+# ---- sales -----------------------------------------------------------------------------------------------
+
+
+def insert_sale(conn: Conn, sale: NewSale, at: datetime, actor: str) -> tuple[int, bool]:
+    """Open a sale once by the seller's key; return its number and whether it is new."""
+    row = conn.execute(
+        """INSERT INTO green_sale (seller_id, buyer_id, mwh, price_ticks, ends_at, client_key, at, actor)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING sale_id""",
+        (
+            *(sale.seller_id, sale.buyer_id, sale.mwh, sale.price_ticks, sale.ends_at, sale.client_key),
+            *(at, actor),
+        ),
+    ).fetchone()
+    if row is not None:
+        return int(row[0]), True
+    kept = conn.execute(
+        """SELECT sale_id, buyer_id, mwh, price_ticks, ends_at FROM green_sale
+           WHERE seller_id = %s AND client_key = %s""",
+        (sale.seller_id, sale.client_key),
+    ).fetchone()
+    if kept is None or kept[1:4] != (sale.buyer_id, sale.mwh, sale.price_ticks):
+        raise KeyReused("green_key_reused", key=sale.client_key)
+    return int(kept[0]), False
+
+
+def lock_sale(conn: Conn, sale_id: int) -> None:
+    """Let nobody else take from or end this sale until the transaction's end."""
+    conn.execute("SELECT pg_advisory_xact_lock(%s, %s::integer)", (_LOCK, sale_id % 2**31))
+
+
+def sale(conn: Conn, sale_id: int) -> SaleRow:
+    """A sale. Raises NoSale."""
+    with conn.cursor(row_factory=class_row(SaleRow)) as cursor:
+        found = cursor.execute(f"{_SALE} WHERE s.sale_id = %s", (sale_id,)).fetchone()
+    if found is None:
+        raise NoSale("not_found", kind="green_sale")
+    return found
+
+
+def sales(conn: Conn, party_id: int | None) -> tuple[SaleRow, ...]:
+    """Open sales, and those of a party in any state, newest first."""
+    with conn.cursor(row_factory=class_row(SaleRow)) as cursor:
+        return tuple(
+            cursor.execute(
+                f"""{_SALE} WHERE s.state = 'open' OR s.seller_id = %(party)s OR s.buyer_id = %(party)s
+                    ORDER BY s.state = 'open' DESC, s.sale_id DESC LIMIT %(most)s""",
+                {"party": party_id, "most": ROWS_MAX},
+            )
+        )
+
+
+def lapsed_sales(conn: Conn, at: datetime) -> tuple[int, ...]:
+    """Open sales whose time is over."""
+    rows = conn.execute(
+        "SELECT sale_id FROM green_sale WHERE state = 'open' AND ends_at <= %s ORDER BY sale_id", (at,)
+    )
+    return tuple(int(row[0]) for row in rows)
+
+
+def move_sale(conn: Conn, sale_id: int, state: str) -> None:
+    """Write a sale's new state."""
+    conn.execute("UPDATE green_sale SET state = %s WHERE sale_id = %s", (state, sale_id))
+
+
+def note_exhausted(conn: Conn, sale_id: int) -> None:
+    """The sale is over if nothing is left of it."""
+    conn.execute("SELECT green_sale_exhausted(%s)", (sale_id,))
+
+
+# ---- use -------------------------------------------------------------------------------------------------
+
+
+def insert_retirement(conn: Conn, entry_id: int, use: Retirement) -> None:
+    """Keep for whom and what the certificates of an entry were used."""
+    conn.execute(
+        """INSERT INTO green_retirement (entry_id, party_id, proof_no, used_by, purpose, first_month, last_month, mwh, at)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
+        (
+            *(entry_id, use.party_id, use.proof_no, use.used_by, use.purpose),
+            *(use.first_month, use.last_month, use.mwh, use.at),
+        ),
+    )
+
+
+def retirements(conn: Conn, party_id: int | None) -> tuple[RetirementRow, ...]:
+    """Uses of a party, or of everybody, newest first."""
+    with conn.cursor(row_factory=class_row(RetirementRow)) as cursor:
+        return tuple(
+            cursor.execute(
+                """SELECT r.entry_id, r.party_id, p.name AS party_name, r.proof_no, r.used_by, r.purpose, r.first_month,
+                          r.last_month, r.mwh, r.at
+                   FROM green_retirement r JOIN party p USING (party_id)
+                   WHERE %(party)s::bigint IS NULL OR r.party_id = %(party)s
+                   ORDER BY r.entry_id DESC LIMIT %(most)s""",
+                {"party": party_id, "most": ROWS_MAX},
+            )
+        )
+
+
+def retirement(conn: Conn, entry_id: int) -> RetirementRow | None:
+    """One use."""
+    with conn.cursor(row_factory=class_row(RetirementRow)) as cursor:
+        return cursor.execute(
+            """SELECT r.entry_id, r.party_id, p.name AS party_name, r.proof_no, r.used_by, r.purpose, r.first_month,
+                      r.last_month, r.mwh, r.at
+               FROM green_retirement r JOIN party p USING (party_id) WHERE r.entry_id = %s""",
+            (entry_id,),
+        ).fetchone()
+
+
+def used_places(conn: Conn, entry_id: int) -> tuple[PlaceRow, ...]:
+    """The certificates that a use has used up, with their source."""
+    with conn.cursor(row_factory=class_row(PlaceRow)) as cursor:
+        return tuple(
+            cursor.execute(
+                """SELECT lower(g.serials) AS first, upper(g.serials) AS end, g.account, g.party_id, b.plant, b.energy,
+                          b.month, false AS is_traded, b.is_tradable
+                   FROM green_posting g JOIN green_batch b ON b.serials @> g.serials
+                   WHERE g.entry_id = %s AND g.mwh > 0 ORDER BY lower(g.serials)""",
+                (entry_id,),
+            )
+        )
+
+
+def proof(conn: Conn, proof_no: str) -> tuple[int, date, date, date] | None:
+    """What anybody may ask about a proof: (MWh, first month, last month, day of use); None: it does not stand."""
+    row = conn.execute("SELECT * FROM green_proof(%s)", (proof_no,)).fetchone()
+    return None if row is None else (int(row[0]), row[1], row[2], row[3])
+
+
+def transferred_mwh(conn: Conn, contract_id: str) -> int:
+    """How many certificates went along with a contract so far."""
+    row = conn.execute(
+        """SELECT coalesce(sum(g.mwh), 0) FROM green_posting g JOIN green_entry e ON e.entry_id = g.entry_id
+           WHERE e.contract_id = %s AND e.kind = 'transfer' AND g.mwh > 0""",
+        (contract_id,),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _content_sha256(entry: NewEntry) -> str:
+    content = [
+        entry.kind.value,
+        [[each.account, each.serials.first, each.serials.end, each.mwh] for each in entry.postings],
+        entry.contract_id,
+        entry.price_ticks,
+    ]
+    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
