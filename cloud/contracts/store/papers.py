@@ -229,6 +229,15 @@ def signers_of(conn: Conn, contract_id: str, paper_no: int) -> tuple[SignerRow, 
         )
 
 
+def signings_of(conn: Conn, contract_id: str, paper_no: int) -> tuple[tuple[datetime, str], ...]:
+    """When a paper was signed and the file's hash after it, in order; names no person."""
+    rows = conn.execute(
+        """SELECT at, after_sha256 FROM contract_signature WHERE contract_id = %s AND paper_no = %s ORDER BY order_no""",
+        (contract_id, paper_no),
+    )
+    return tuple((at, str(sha256)) for at, sha256 in rows)
+
+
 def confirmations_of(conn: Conn, contract_id: str, paper_no: int) -> tuple[ConfirmationRow, ...]:
     """What was confirmed about a paper, in order."""
     with conn.cursor(row_factory=class_row(ConfirmationRow)) as cursor:

@@ -159,11 +159,7 @@ def _apply(conn: Conn, row: ContractRow, now: datetime) -> int:
         each.paper_no for each in life.events_of(conn, row.contract_id) if each.deed in ("amend", "terminate")
     }
     for paper in _signed(conn, row, Purpose.SUPPLEMENT, Purpose.TERMINATION):
-        last = max(
-            each.signed_at
-            for each in papers.signers_of(conn, row.contract_id, paper.paper_no)
-            if each.signed_at
-        )
+        last = max(at for at, _ in papers.signings_of(conn, row.contract_id, paper.paper_no))
         if paper.paper_no not in done and last + timedelta(hours=cooling_hours(paper)) <= now:
             if paper.purpose == Purpose.TERMINATION:
                 _terminate(conn, row, paper, now)
@@ -253,5 +249,5 @@ def _signed(conn: Conn, row: ContractRow, *purposes: Purpose) -> tuple[PaperRow,
 
 
 def _file(conn: Conn, paper: PaperRow) -> str:
-    signed = [each.after_sha256 for each in papers.signers_of(conn, paper.contract_id, paper.paper_no)]
-    return next((sha256 for sha256 in reversed(signed) if sha256), paper.pdf_sha256)
+    signings = papers.signings_of(conn, paper.contract_id, paper.paper_no)
+    return signings[-1][1] if signings else paper.pdf_sha256

@@ -1,0 +1,158 @@
+"""Parties with seals, approved templates and a contract at any stage: what the tests of contracts start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import market_world
+import stepup_world
+
+from cloud.contracts.document import Changes
+from cloud.contracts.run import texts as studio
+from cloud.contracts.run.desk import draft, sign
+from cloud.contracts.run.desk.ask import Ask
+from cloud.contracts.store import papers, seals, texts
+from cloud.contracts.store.texts import Decision
+from cloud.db import Conn, Pool, ProcessRole, Scope, transaction
+from cloud.files import FolderVault
+from cloud.paper.seals import make_authority
+from cloud.security import sealing, store
+from cloud.security.access import Actor, Role
+from cloud.security.run import Session
+
+NOW = datetime(2026, 8, 20, 2, tzinfo=UTC)
+SELLER, BUYER = "䶮㙦𠮷示范热电厂", "示范铸造厂"
+VOLUMES = "2026-09 month 1200.000 398.50\n2026-10 month 1000.000 401.20"
+TERMS = ("parties", "volume", "price", "period", "deviation")
+DEVICE = "Mozilla/5.0 (test)"
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who asks: user, party and role."""
+
+    user_id: int
+    party_id: int | None
+    login: str
+
+
+@dataclass(frozen=True)
+class World:
+    """Two parties, each with a seal holder and somebody without; two of the staff; a stranger with a seal of its own."""
+
+    seller: Person
+    seller_clerk: Person
+    buyer: Person
+    buyer_clerk: Person
+    stranger: Person
+    writer: Person
+    lawyer: Person
+    vault: FolderVault
+    pool: Pool
+
+    def units(self) -> tuple[str, str]:
+        """The units of both parties."""
+        return f"party:{self.seller.party_id}", f"party:{self.buyer.party_id}"
+
+    def ask(self, conn: Conn, person: Person, now: datetime, *, proven: bool = True) -> Ask:
+        """A request of a person in a session of its own, just proven or not."""
+        token = f"{person.login}{now.isoformat()}{proven}".encode().ljust(32, b".")[-32:]
+        conn.execute("DELETE FROM user_session WHERE token_sha256 = %s", (token,))
+        store.insert_session(conn, token, person.user_id, "form", at=now, expires_at=now + timedelta(hours=8))
+        if proven:
+            store.mark_proven(conn, token, now)
+        role = Role.CUSTOMER if person.party_id else Role.STAFF
+        actor = Actor(person.user_id, person.login, person.login, role, person.party_id, "zh")
+        session = Session(actor, "form", token, stepup_world.SEALING_KEY)
+        return Ask(session, now, "192.0.2.7", DEVICE, self.vault)
+
+    def scope(self, person: Person) -> Scope:
+        """The scope of a request of the person."""
+        role = "customer" if person.party_id else "staff"
+        return Scope(ProcessRole.API, role, person.party_id, f"user:{person.user_id}")
+
+
+def build(conn: Conn, pool: Pool, folder: Path) -> World:
+    """Make the world as the owner."""
+    people = []
+    for kind, name, login in (
+        ("generator", SELLER, "seller"),
+        ("user", BUYER, "buyer"),
+        ("retailer", "旁观售电", "stranger"),
+    ):
+        party_id = market_world.admitted_party(conn, kind, name)
+        for suffix in ("", "_clerk"):
+            user_id = market_world.person(conn, party_id, f"{login}{suffix}")
+            people.append(Person(user_id, party_id, f"{login}{suffix}"))
+            if not suffix:
+                stepup_world.seal_holder(conn, party_id, user_id)
+    staff = [Person(market_world.operator(conn, login), None, login) for login in ("writer", "lawyer")]
+    enter_texts(conn, staff[0], staff[1])
+    root = make_authority("测试平台", NOW - timedelta(days=10), key_bits=2048)
+    place = sign.authority_place(root.sha256)
+    sealed = sealing.seal(stepup_world.SEALING_KEY, root.key, place)
+    seals.insert_authority(conn, root.certificate, root.sha256, sealed, (NOW - timedelta(days=10), "test"))
+    return World(*people[:5], *staff, FolderVault(folder), pool)
+
+
+def enter_texts(conn: Conn, writer: Person, lawyer: Person) -> None:
+    """Enter the supplied texts in one person's name and approve them in another's."""
+    at = NOW - timedelta(days=9)
+    studio.enter_supplied(conn, f"user:{writer.user_id}", at)
+    for kind in ("clause", "template"):
+        for row in texts.all_of(conn, kind):
+            texts.decide(conn, row, Decision("approve", at.date(), "合规", f"user:{lawyer.user_id}", at))
+
+
+def wish(**changed: str) -> draft.Wish:
+    """A wholesale contract as it is usually filled in."""
+    values = {
+        "volumes": VOLUMES,
+        "shape": "平均分解",
+        "deviation_percent": "5",
+        "notice_days": "10",
+        "exit_fee_yuan_per_mwh": "10.00",
+        "late_permille": "0.5",
+        "dispute_place": "向人民法院提起诉讼",
+        "cooling_hours": "72",
+    }
+    return draft.Wish("wholesale-bilateral", 1, values | changed, Changes())
+
+
+def drawn(world: World, *, by: Person | None = None, wished: draft.Wish | None = None) -> str:
+    """Draw up and send the usual contract; return its number."""
+    person = by or world.seller
+    with transaction(world.pool, world.scope(person)) as conn:
+        ask = world.ask(conn, person, NOW)
+        contract_id = draft.start(conn, ask, wished or wish(), world.units())
+        draft.send(conn, ask, contract_id, 1)
+    return contract_id
+
+
+def confirmed(world: World, person: Person, contract_id: str, at: datetime, paper_no: int = 1) -> int:
+    """Confirm all key terms; return the confirmation's number."""
+    with transaction(world.pool, world.scope(person)) as conn:
+        paper = papers.find(conn, contract_id, paper_no)
+        ticks = (*TERMS, *(each["key"] for each in paper.content["warnings"]))
+        told = sign.Told(paper.card_sha256, ticks)
+        return sign.confirm(conn, world.ask(conn, person, at), contract_id, paper_no, told)
+
+
+def signed(world: World, person: Person, contract_id: str, at: datetime, paper_no: int = 1) -> bool:
+    """Confirm and sign; tell whether all have signed."""
+    number = confirmed(world, person, contract_id, at, paper_no)
+    with transaction(world.pool, world.scope(person)) as conn:
+        return sign.sign(conn, world.ask(conn, person, at), contract_id, paper_no, number)
+
+
+def signed_by_both(world: World, contract_id: str, at: datetime = NOW, paper_no: int = 1) -> None:
+    """Sign for both sides, the seller first."""
+    assert not signed(world, world.seller, contract_id, at, paper_no)
+    assert signed(world, world.buyer, contract_id, at + timedelta(minutes=1), paper_no)
+
+
+def with_changes(wished: draft.Wish, changes: Changes) -> draft.Wish:
+    """The wish with other clauses."""
+    return replace(wished, changes=changes)
