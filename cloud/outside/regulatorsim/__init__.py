@@ -1,0 +1,1 @@
+"""A simulator of the regulator's reporting interface: its own process, its own ledger of reports."""
