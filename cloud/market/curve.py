@@ -69,6 +69,7 @@ class Curve:
         self._levels: dict[Key, Levels] = {}
         self._standing: dict[int, Event] = {}
         self._changed: dict[int, int] = {}
+        self._shots: dict[tuple[int, PriceRule], Snapshot] = {}  # of each period the last one taken
         self.last_seq = 0
 
     def add(self, events: Iterable[Event]) -> None:
@@ -96,7 +97,13 @@ class Curve:
         return tuple(sorted(found.items(), reverse=side is Side.BUY))
 
     def snapshot(self, period: int, rule: PriceRule) -> Snapshot:
-        """Curves and indicative price of a period."""
+        """Curves and indicative price of a period; worked out once, however many look."""
+        shot = self._shots.get((period, rule))
+        if shot is None or shot.seq != self.changed_at(period):
+            shot = self._shots[period, rule] = self._taken(period, rule)
+        return shot
+
+    def _taken(self, period: int, rule: PriceRule) -> Snapshot:
         bids, asks = self.levels(Side.BUY, period), self.levels(Side.SELL, period)
         both = bids + asks
         book = kernel.Book(
