@@ -24,7 +24,7 @@ from cloud.api import curvechart, reply, who
 from cloud.errors import NotFound, Unavailable
 from cloud.market import curve
 from cloud.market.auction import Side
-from cloud.market.session import AFTER_PUBLICATION, phase
+from cloud.market.session import AFTER_PUBLICATION, clock_of, phase
 from cloud.market.sessionfile import rule_from
 from cloud.market.steps import Step
 from cloud.market.store import orders, sessions
@@ -196,7 +196,7 @@ def view_of(visit: who.Visit, curves: Curves, session_id: int, period: int) -> C
         title=session.title,
         phase=now_phase,
         period=period,
-        periods=[each.name for each in session.periods],
+        periods=[f"{each.month:%Y-%m} {clock_of(each.label)}" for each in session.periods],
         is_shown=is_shown,
         is_live=now_phase == "open",
         seq=shot.seq if shot else 0,

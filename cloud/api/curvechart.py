@@ -11,8 +11,9 @@ from cloud.market.steps import Step
 
 WIDTH: Final = 720
 HEIGHT: Final = 360
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 26, 34
-MARKS: Final = 4
+LEFT, RIGHT, TOP, BOTTOM = 84, 16, 26, 34
+MARKS_MAX: Final = 5
+_ROUND: Final = (1, 2, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,8 @@ def drawn(
         _path(demand, scale),
         _path(supply, scale),
         marked,
-        tuple(Mark(scale.y(value), value) for value in _parts(scale.low, scale.high)),
-        tuple(Mark(scale.x(value), value) for value in _parts(0, scale.most)),
+        tuple(Mark(scale.y(value), value) for value in _round(scale.low, scale.high)),
+        tuple(Mark(scale.x(value), value) for value in _round(0, scale.most)),
         scale.y(meeting.price_ticks) if has_price and meeting.price_ticks is not None else None,
         scale.x(meeting.volume_kwh) if has_price else None,
         band,
@@ -109,8 +110,15 @@ def _path(curve: Sequence[Step], scale: _Scale) -> str:
     return "".join(moves)
 
 
-def _parts(low: int, high: int) -> tuple[int, ...]:
-    return tuple(low + (high - low) * part // MARKS for part in range(MARKS + 1))
+def _round(low: int, high: int) -> tuple[int, ...]:
+    """Round values within a range, few enough to be read."""
+    step, tens, at = 1, 1, 0
+    while (high - low) // step > MARKS_MAX - 1:
+        at += 1
+        if at == len(_ROUND):
+            at, tens = 0, tens * 10
+        step = _ROUND[at] * tens
+    return tuple(range(-(-low // step) * step, high + 1, step))
 
 
 def _short(number: float) -> float:
