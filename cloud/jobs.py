@@ -23,9 +23,11 @@ from cloud.billing.run import bill as billing
 from cloud.billing.store import marketside
 from cloud.billing.store import review as review_store
 from cloud.config import CloudConfig
+from cloud.contracts.run.desk import turn as contracts
 from cloud.db import Conn, Pool, ProcessRole, Scope, open_pool, transaction
 from cloud.errors import Refused, Unavailable
-from cloud.market.run import settle
+from cloud.market.run import deviate, handover, negotiate, roll, settle
+from cloud.market.run import list as listing
 from cloud.metering.run import blocks
 from cloud.metering.run.validate import note_silent, validate_stale
 from cloud.metering.store import intervals, partitions, readings, timetable
@@ -202,6 +204,29 @@ def _settlement(pool: Pool, config: CloudConfig, now: datetime) -> None:
         log.info("work.settlement runs=%d", looked_at)
 
 
+def _contracts(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    done = contracts.look(pool, now)
+    if done.expired or done.effective or done.applied or done.moved or done.refused:
+        log.info("work.contracts %s", done)
+
+
+def _contract_reminders(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    log.info("work.contracts.reminded contracts=%d", contracts.remind(pool, now))
+
+
+def _deviations(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    noted = deviate.look(pool, now)
+    if noted:
+        log.info("work.deviations noted=%d", noted)
+
+
+def _deals(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    """End listings, rolling sessions, negotiation rooms and transfers whose time is over."""
+    ended = (listing.ring(pool, now), roll.ring(pool, now), negotiate.ring(pool, now), handover.ring(pool, now))
+    if any(ended):
+        log.info("work.deals listings=%d rolling=%d rooms=%d transfers=%d", *ended)
+
+
 def _expiry(pool: Pool, config: CloudConfig, now: datetime) -> None:
     with transaction(pool, TIMETABLE) as conn:
         sessions = timetable.forget_sessions(conn, now)
@@ -280,5 +305,11 @@ ENTRIES = (
     Entry("collection", timedelta(days=1), timedelta(hours=17), _collection),  # 01:00 market time
     Entry("statements", timedelta(hours=1), timedelta(minutes=12), _statements),
     Entry("settlement", timedelta(minutes=1), timedelta(0), _settlement),
+    Entry("deals", timedelta(seconds=5), timedelta(0), _deals),
+    Entry("contracts", timedelta(minutes=1), timedelta(0), _contracts),
+    Entry(
+        "contract_reminders", timedelta(days=1), timedelta(minutes=30), _contract_reminders
+    ),  # 08:30 market time
+    Entry("deviations", timedelta(days=1), timedelta(hours=20), _deviations),  # 04:00 market time
     Entry("expiry", timedelta(hours=1), timedelta(minutes=7), _expiry),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 import market_world
@@ -17,7 +18,7 @@ from cloud.contracts.store import papers, seals, texts
 from cloud.contracts.store.texts import Decision
 from cloud.db import Conn, Pool, ProcessRole, Scope, transaction
 from cloud.files import FolderVault
-from cloud.paper.seals import make_authority
+from cloud.paper.seals import Keys, make_authority
 from cloud.security import sealing, store
 from cloud.security.access import Actor, Role
 from cloud.security.run import Session
@@ -90,11 +91,17 @@ def build(conn: Conn, pool: Pool, folder: Path) -> World:
                 stepup_world.seal_holder(conn, party_id, user_id)
     staff = [Person(market_world.operator(conn, login), None, login) for login in ("writer", "lawyer")]
     enter_texts(conn, staff[0], staff[1])
-    root = make_authority("测试平台", NOW - timedelta(days=10), key_bits=2048)
+    root = authority()
     place = sign.authority_place(root.sha256)
     sealed = sealing.seal(stepup_world.SEALING_KEY, root.key, place)
     seals.insert_authority(conn, root.certificate, root.sha256, sealed, (NOW - timedelta(days=10), "test"))
     return World(*people[:5], *staff, FolderVault(folder), pool)
+
+
+@lru_cache(maxsize=1)
+def authority() -> Keys:
+    """The authority of the tests, made once: a key takes its time."""
+    return make_authority("测试平台", NOW - timedelta(days=10), key_bits=2048)
 
 
 def enter_texts(conn: Conn, writer: Person, lawyer: Person) -> None:

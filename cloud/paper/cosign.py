@@ -78,7 +78,7 @@ class Checked:
 def prepared(pdf: bytes, places: int) -> bytes:
     """Add empty signature fields to a file: places 1.. on its last page. Raises BadPaper."""
     if not 1 <= places <= len(BOXES):
-        raise BadPaper("bad_paper", problem=f"{places} places, allowed 1..{len(BOXES)}")
+        raise BadPaper("bad_contract_paper", problem=f"{places} places, allowed 1..{len(BOXES)}")
     try:
         writer = Unstamped(io.BytesIO(pdf))
         _name_update(writer, pdf, b"prepared")
@@ -89,7 +89,7 @@ def prepared(pdf: bytes, places: int) -> bytes:
         out = io.BytesIO()
         writer.write(out)  # type: ignore[no-untyped-call]  # comes without types
     except _UNREADABLE as error:
-        raise BadPaper("bad_paper", problem=f"{type(error).__name__}: {error}") from error
+        raise BadPaper("bad_contract_paper", problem=f"{type(error).__name__}: {error}") from error
     return out.getvalue()
 
 
@@ -114,7 +114,7 @@ def cosign(pdf: bytes, signer: Signer, place: int, stamp: bytes, at: datetime) -
             pdf_signer.sign_pdf(writer, existing_fields_only=True, bytes_reserved=BYTES_RESERVED).getvalue()
         )
     except _UNREADABLE as error:
-        raise BadPaper("bad_paper", problem=f"{type(error).__name__}: {error}") from error
+        raise BadPaper("bad_contract_paper", problem=f"{type(error).__name__}: {error}") from error
 
 
 def signatures_of(pdf: bytes, roots: Sequence[bytes] = ()) -> Checked:
@@ -124,7 +124,7 @@ def signatures_of(pdf: bytes, roots: Sequence[bytes] = ()) -> Checked:
         reader = PdfFileReader(io.BytesIO(pdf), strict=False)
         found = reader.embedded_signatures
         if len(found) > SIGNERS_MAX:
-            raise BadPaper("bad_paper", problem=f"{len(found)} signatures, at most {SIGNERS_MAX}")
+            raise BadPaper("bad_contract_paper", problem=f"{len(found)} signatures, at most {SIGNERS_MAX}")
         empty = tuple(str(name) for name, value, _ in fields.enumerate_sig_fields(reader) if value is None)
         last = len(found) - 1
         return Checked(
@@ -135,7 +135,7 @@ def signatures_of(pdf: bytes, roots: Sequence[bytes] = ()) -> Checked:
             empty,
         )
     except _UNREADABLE as error:
-        raise BadPaper("bad_paper", problem=f"{type(error).__name__}: {error}") from error
+        raise BadPaper("bad_contract_paper", problem=f"{type(error).__name__}: {error}") from error
 
 
 class _Page(content.PdfContent):

@@ -57,10 +57,10 @@ def test_a_contract_signed_by_both_cools_and_then_stands_in_the_market(world: Wo
     w.signed_by_both(world, contract_id)
 
     assert life.find(owner, contract_id).state == "cooling"
-    assert turn.look(world.pool, NOW + timedelta(hours=71)).effective == 0
+    assert turn.look(world.pool, NOW + timedelta(hours=71)).effective == ()
     assert wholesale.of_month(owner, date(2026, 9, 1)) == ()
-    assert turn.look(world.pool, COOLED).effective == 1
-    assert turn.look(world.pool, COOLED).effective == 0
+    assert turn.look(world.pool, COOLED).effective == (contract_id,)
+    assert turn.look(world.pool, COOLED).effective == ()
     (terms,) = wholesale.of_month(owner, date(2026, 9, 1))
     assert [(v.month, v.mwh, v.price_yuan_per_mwh) for v in terms.volumes] == [
         (date(2026, 9, 1), Decimal("1200.000"), Decimal("398.50")),
@@ -116,7 +116,7 @@ def test_not_signed_by_us_freezes_at_once_and_nothing_becomes_effective(world: W
         ask = world.ask(conn, world.buyer_clerk, NOW + timedelta(hours=1), proven=False)
         number = deal.dispute(conn, ask, contract_id, "本单位没有签过")
 
-    assert turn.look(world.pool, COOLED).effective == 0
+    assert turn.look(world.pool, COOLED).effective == ()
     assert life.find(owner, contract_id).is_frozen
     assert wholesale.of_month(owner, date(2026, 9, 1)) == ()
     assert "contract.disputed" in keys_of(owner, None)
@@ -140,7 +140,7 @@ def test_a_rejected_dispute_lets_the_contract_go_on(world: World, owner: Conn) -
     with transaction(world.pool, world.scope(world.lawyer)) as conn:
         deal.decide(conn, world.ask(conn, world.lawyer, NOW), number, deal.Verdict(False, "核对签署记录"))
 
-    assert turn.look(world.pool, COOLED).effective == 1
+    assert turn.look(world.pool, COOLED).effective == (contract_id,)
     assert life.find(owner, contract_id).state == "effective"
 
 
@@ -162,7 +162,7 @@ def test_a_paper_expires_and_its_expiry_can_be_cleared(world: World, owner: Conn
     w.signed(world, world.seller, contract_id, NOW)
     late = NOW + timedelta(days=16)
 
-    assert turn.look(world.pool, late).expired == 1
+    assert turn.look(world.pool, late).expired == (contract_id,)
     with pytest.raises(sign.NotOpen):
         w.confirmed(world, world.buyer, contract_id, late)
     with transaction(world.pool, world.scope(world.seller)) as conn:
@@ -183,7 +183,7 @@ def test_a_declined_paper_says_why_and_can_be_drawn_up_anew(world: World, owner:
         number = draft.redraw(conn, ask, contract_id, w.wish(volumes="2026-09 month 1200 390.00"))
         draft.send(conn, ask, contract_id, number)
     w.signed_by_both(world, contract_id, NOW, number)
-    assert turn.look(world.pool, COOLED).effective == 1
+    assert turn.look(world.pool, COOLED).effective == (contract_id,)
     (terms,) = wholesale.of_month(owner, date(2026, 9, 1))
     assert terms.volumes[0].price_yuan_per_mwh == Decimal("390.00")
     assert [each.reason for each in life.events_of(owner, contract_id) if each.deed == "decline"] == [
@@ -197,7 +197,7 @@ def test_while_it_cools_either_side_takes_its_signature_back(world: World, owner
     with transaction(world.pool, world.scope(world.buyer)) as conn:
         deal.retract(conn, world.ask(conn, world.buyer, NOW + timedelta(hours=2)), contract_id, "再考虑")
 
-    assert turn.look(world.pool, COOLED).effective == 0
+    assert turn.look(world.pool, COOLED).effective == ()
     assert life.find(owner, contract_id).state == "cancelled"
 
 
@@ -280,9 +280,9 @@ def test_reminders_come_once_each(world: World, owner: Conn) -> None:
     contract_id = w.drawn(world)
     w.signed_by_both(world, contract_id)
     for hours in (73, 74, 75):
-        turn.look(world.pool, NOW + timedelta(hours=hours))
+        turn.remind(world.pool, NOW + timedelta(hours=hours))
     for day in range(25, 32):
-        turn.look(world.pool, datetime(2026, 8, day, 3, tzinfo=UTC))
+        turn.remind(world.pool, datetime(2026, 8, day, 3, tzinfo=UTC))
 
     count = owner.execute(
         "SELECT count(*) FROM notice WHERE key = 'contract.remind_delivery_begins' AND party_id = %s",

@@ -121,7 +121,7 @@ def decide_dispute(
                 (dispute_id, verdict, reason, *told),
             )
     except UniqueViolation as twice:
-        raise DecidedAlready("decided_already") from twice
+        raise DecidedAlready("dispute_decided") from twice
 
 
 def find_dispute(conn: Conn, dispute_id: int) -> DisputeRow:

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from cloud.contracts import search
 from cloud.contracts.contract import CONTRACT, NewContract, terms_json
+from cloud.contracts.execution import ARCHIVE_DAYS
 from cloud.db import Conn
 from cloud.errors import Conflict, NotFound
 from cloud.lives import step
@@ -162,6 +163,14 @@ def party_facts(conn: Conn, party_id: int) -> tuple[str, str, str]:
     return str(row[0]), str(row[1]), str(row[2])
 
 
+def is_kept(conn: Conn, contract_id: str) -> bool:
+    """Whether there is a contract of that number; a market file may enter terms without one."""
+    row = conn.execute(
+        "SELECT EXISTS (SELECT FROM contract WHERE contract_id = %s)", (contract_id,)
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def next_number(conn: Conn) -> int:
     """Draw the next number for contracts that are drawn up here."""
     row = conn.execute("SELECT nextval('contract_number')").fetchone()
@@ -191,10 +200,34 @@ def of_parties(conn: Conn, party_id: int | None) -> tuple[ContractRow, ...]:
     )
 
 
-def in_state(conn: Conn, states: tuple[str, ...]) -> tuple[ContractRow, ...]:
-    """All contracts in one of the states that no dispute freezes, by number."""
-    rows = _load(conn, "WHERE c.state = ANY(%(states)s) ORDER BY c.contract_id", {"states": list(states)})
-    return tuple(row for row in rows if not row.is_frozen)
+def due(conn: Conn, now: datetime, today: date, most: int) -> tuple[str, ...]:
+    """Contracts, not frozen, that the clock does something to: cooled, begun, over, to archive, or with a paper to apply."""
+    rows = conn.execute(
+        """SELECT c.contract_id FROM contract c
+           WHERE NOT contract_is_frozen(c.contract_id)
+             AND ((c.state = 'cooling' AND c.cooling_until <= %(now)s)
+               OR (c.state = 'effective' AND c.start_day <= %(today)s) OR (c.state = 'executing' AND c.end_day <= %(today)s)
+               OR (c.state IN ('completed', 'terminated', 'void') AND c.end_day + %(archive)s <= %(today)s)
+               OR (c.state IN ('effective', 'executing')
+                   AND EXISTS (SELECT FROM contract_paper p WHERE p.contract_id = c.contract_id AND p.state = 'signed'
+                               AND p.purpose IN ('supplement', 'termination')
+                               AND NOT EXISTS (SELECT FROM contract_event e
+                                               WHERE (e.contract_id, e.paper_no) = (p.contract_id, p.paper_no)
+                                               AND e.deed IN ('amend', 'terminate')))))
+           ORDER BY c.contract_id LIMIT %(most)s""",
+        {"now": now, "today": today, "archive": ARCHIVE_DAYS, "most": most},
+    )
+    return tuple(str(row[0]) for row in rows)
+
+
+def running(conn: Conn, past: str, most: int) -> tuple[ContractRow, ...]:
+    """Contracts in signature, cooling or in force behind a number, in its order: whom there is something to remind of."""
+    return _load(
+        conn,
+        """WHERE c.state IN ('signing', 'cooling', 'effective', 'executing') AND c.contract_id > %(past)s
+           ORDER BY c.contract_id LIMIT %(most)s""",
+        {"past": past, "most": most},
+    )
 
 
 def move(conn: Conn, row: ContractRow, event: Event, **changed: object) -> str:

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 ACTOR = "job:contracts"
 WORKER = Scope(ProcessRole.WORKER, actor=ACTOR)
 STEPS_MAX = 2000
+REMINDED_AT_ONCE = 200
 
 
 class NoSuchPackage(Invalid):
@@ -40,35 +41,40 @@ class NoSuchPackage(Invalid):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a look did."""
+    """How many papers expired, contracts became effective, papers were applied, contracts moved on or were refused."""
 
-    expired: int
-    effective: int
-    applied: int
-    moved: int
-    reminded: int
-    refused: int
+    expired: tuple[str, ...]
+    effective: tuple[str, ...]
+    applied: tuple[str, ...]
+    moved: tuple[str, ...]
+    refused: tuple[str, ...]
 
 
 def look(pool: Pool, now: datetime) -> Turn:
-    """Look at every contract once."""
+    """Look at every contract that something is due for; at most STEPS_MAX, the next look goes on."""
     with transaction(pool, WORKER) as conn:
         past = papers.open_past(conn, now)[:STEPS_MAX]
-        standing = life.in_state(
-            conn, ("signing", "cooling", "effective", "executing", "completed", "terminated", "void")
-        )
-    expired = sum(_once(pool, now, paper.contract_id, _expire(paper)) for paper in past)
-    counts = {"effective": 0, "applied": 0, "moved": 0, "reminded": 0, "refused": 0}
-    for row in standing[:STEPS_MAX]:
-        for name, work in (
-            ("effective", _mature),
-            ("applied", _apply),
-            ("moved", _move_on),
-            ("reminded", _remind),
-        ):
-            done = _once(pool, now, row.contract_id, work)
-            counts[name if done >= 0 else "refused"] += abs(done)
-    return Turn(expired, **counts)
+        standing = life.due(conn, now, day_of(now), STEPS_MAX)
+    expired = [paper.contract_id for paper in past if _once(pool, now, paper.contract_id, _expire(paper)) > 0]
+    done: dict[str, list[str]] = {"effective": [], "applied": [], "moved": [], "refused": []}
+    for contract_id in standing:
+        for name, work in (("effective", _mature), ("applied", _apply), ("moved", _move_on)):
+            result = _once(pool, now, contract_id, work)
+            if result:
+                done[name if result > 0 else "refused"].append(contract_id)
+    return Turn(tuple(expired), **{name: tuple(numbers) for name, numbers in done.items()})
+
+
+def remind(pool: Pool, now: datetime) -> int:
+    """Remind both sides of what is ahead, each reminder once; return how many contracts there was something to say about."""
+    reminded, past = 0, ""
+    while True:
+        with transaction(pool, WORKER) as conn:
+            rows = life.running(conn, past, REMINDED_AT_ONCE)
+            reminded += sum(_remind(conn, row, now) for row in rows)
+        if len(rows) < REMINDED_AT_ONCE:
+            return reminded
+        past = rows[-1].contract_id
 
 
 Work = Callable[[Conn, ContractRow, datetime], int]
@@ -232,7 +238,7 @@ def _remind(conn: Conn, row: ContractRow, now: datetime) -> int:
     for milestone, days in due:
         facts = {"day": milestone.due.isoformat(), "days": str((milestone.due - today).days)}
         tell(conn, row, f"remind_{milestone.key}", (f"{milestone.name}.{days}", now), facts)
-    return len(due)
+    return 1 if due else 0
 
 
 def dates_of(conn: Conn, row: ContractRow) -> execution.Dates:
