@@ -35,13 +35,18 @@ from cloud.api import (
     contractdesk,
     contracts,
     corrections,
+    credit,
     curve,
     devices,
+    entities,
+    entitydesk,
     hooks,
     intake,
     ledger,
+    listings,
     live,
     metering,
+    negotiations,
     notices,
     offers,
     payments,
@@ -49,12 +54,14 @@ from cloud.api import (
     receivables,
     reply,
     review,
+    rolling,
     security,
     settlement,
     stepup,
     tariffs,
     trading,
     tradingdesk,
+    transfers,
     upload,
     who,
 )
@@ -138,13 +145,18 @@ def make_app(config: CloudConfig) -> FastAPI:
     app.include_router(ledger.router)
     app.include_router(corrections.router)
     app.include_router(settlement.router)
+    for deals in (listings.router, rolling.router, negotiations.router, transfers.router):
+        app.include_router(deals)
     app.include_router(tradingdesk.router)
     app.include_router(trading.router)
     app.include_router(stepup.router)
+    app.include_router(credit.router)
     app.include_router(notices.router)
     app.include_router(contracts.router)
     app.include_router(contractdesk.router)
     app.include_router(curve.router)
+    app.include_router(entities.router)
+    app.include_router(entitydesk.router)
     for money in (hooks.router, payments.router, receivables.router):
         app.include_router(money)
     _add_own_routes(app)

@@ -83,7 +83,7 @@ def check_verdict(
 ) -> None:
     """Check that a reviewer may give this verdict now. Raises OwnWork, ReasonMissing, Unchecked, Rejected."""
     if any(each.reviewer == new.reviewer for each in given):
-        raise OwnWork("decided_already")
+        raise OwnWork("party_decided_already")
     mine = {each.item: each for each in findings if each.reviewer == new.reviewer}
     wrong = [item for item in items if item in mine and not mine[item].is_right]
     if new.verdict is Verdict.RETURN:

@@ -61,6 +61,14 @@ class Deed(StrEnum):
     DIRECT_SETTLEMENT = "direct_settlement"
     SEE_STATEMENTS = "see_statements"
     ANSWER_STATEMENT = "answer_statement"
+    SEE_COMPANY = "see_company"
+    EDIT_COMPANY = "edit_company"
+    SEE_PAPER = "see_paper"
+    SEE_ENTITIES = "see_entities"
+    REVIEW_ENTITY = "review_entity"
+    INVITE_PARTY = "invite_party"
+    SEE_PUBLICITY = "see_publicity"
+    RAISE_OBJECTION = "raise_objection"
     SEE_CONTRACTS = "see_contracts"
     DRAW_CONTRACT = "draw_contract"
     SIGN_CONTRACT = "sign_contract"
@@ -157,6 +165,12 @@ _EVERYBODY: Final = frozenset(
 RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
     {
         Role.STAFF: {
+            Deed.SEE_ENTITIES: _ALL,
+            Deed.REVIEW_ENTITY: _ALL,
+            Deed.INVITE_PARTY: _ALL,
+            Deed.SEE_PAPER: _ALL,
+            Deed.SEE_PUBLICITY: _ALL,
+            Deed.RAISE_OBJECTION: _ALL,
             Deed.SIGN_OUT: _ALL,
             Deed.SEE_HOME: _ALL,
             Deed.LIST_ACCOUNTS: _ALL,
@@ -228,6 +242,11 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.SEE_GATEWAY: _ALL,
         },
         Role.CUSTOMER: {
+            Deed.SEE_COMPANY: _OWN,
+            Deed.EDIT_COMPANY: _OWN,
+            Deed.SEE_PAPER: _OWN,
+            Deed.SEE_PUBLICITY: _ALL,
+            Deed.RAISE_OBJECTION: _ALL,
             Deed.SIGN_OUT: _OWN,
             Deed.SEE_HOME: _OWN,
             Deed.LIST_ACCOUNTS: _OWN,
@@ -266,6 +285,7 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.ANSWER_RESPONSE: _OWN,
         },
         Role.REGULATOR: {
+            Deed.SEE_PUBLICITY: _ALL,
             Deed.SEE_LISTINGS: _ALL,
             Deed.SEE_ROLLING: _ALL,
             Deed.SEE_NEGOTIATIONS: _ALL,
@@ -281,6 +301,7 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
 RECORDED: Final = frozenset(
     {Deed.SIGN_IN, Deed.SIGN_OUT, Deed.TAKE_BILL, Deed.WRITE_TARIFF, Deed.BENCH_TARIFF, Deed.PUBLISH_TARIFF}
     | {Deed.DECIDE_CORRECTION, Deed.DECIDE_BILL, Deed.ANSWER_QUESTIONS}
+    | {Deed.EDIT_COMPANY, Deed.REVIEW_ENTITY, Deed.INVITE_PARTY, Deed.RAISE_OBJECTION}
     | {Deed.PAY, Deed.PLACE_MONEY, Deed.DECIDE_MONEY}
     | {Deed.DIRECT_SETTLEMENT, Deed.ANSWER_STATEMENT}
     | {Deed.TRADE_LISTINGS, Deed.DIRECT_ROLLING, Deed.NEGOTIATE, Deed.DIRECT_NEGOTIATIONS}

@@ -347,6 +347,11 @@ def add_user(conn: Conn, user: store.UserRow, password: str) -> int:
 
     Raises BadUser, LoginTaken.
     """
+    return store.insert_user(conn, new_user(user, password))
+
+
+def new_user(user: store.UserRow, password: str) -> store.UserRow:
+    """Check a user that is to be kept and hash its password. Raises BadUser."""
     login = user.login.strip().lower()
     shortest, longest = PASSWORD_LENGTH
     if not shortest <= len(password) <= longest:
@@ -357,8 +362,7 @@ def add_user(conn: Conn, user: store.UserRow, password: str) -> int:
         raise BadUser("customer_needs_party")
     with _AT_WORK:
         password_hash = _HASHER.hash(password)
-    kept = store.UserRow(0, login, password_hash, user.display_name, user.role, user.party_id, user.language)
-    return store.insert_user(conn, kept)
+    return store.UserRow(0, login, password_hash, user.display_name, user.role, user.party_id, user.language)
 
 
 def read_password(password_file: Path | None) -> str:

@@ -14,6 +14,7 @@ from cloud.notices import Notice
 from cloud.parties import checklist as checklists
 from cloud.parties import registration
 from cloud.parties.checklist import Checklist
+from cloud.parties.labels import labels
 from cloud.parties.party import CHANGE, REGISTERED, SUBKINDS, Kind
 from cloud.parties.store import entities, reviews
 from cloud.parties.store.entities import PartyRow, ProfileRow
@@ -124,7 +125,7 @@ def decide(conn: Conn, change: ChangeRow, verdict: tuple[bool, str], act: tuple[
         raise Decided("change_decided")
     given = reviews.change_verdicts(conn, change.change_id)
     if any(each[0] == reviewer for each in given):
-        raise OwnVerdict("decided_already")
+        raise OwnVerdict("party_decided_already")
     if not is_accepted and not 1 <= len(reason) <= REASON_MAX:
         raise BadChange("change_reason_missing", longest=REASON_MAX)
     word = "accept" if is_accepted else "refuse"
@@ -165,7 +166,7 @@ def _put_in_force(conn: Conn, party: PartyRow, change: ChangeRow, act: tuple[dat
         conn,
         party.party_id,
         ("change", party.state, party.state),
-        (at, actor, ", ".join(sorted(change.facts))),
+        (at, actor, labels([f"field.{key}" for key in sorted(change.facts)])),
     )
 
 

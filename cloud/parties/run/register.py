@@ -13,6 +13,7 @@ from cloud.notices import Notice
 from cloud.parties import checklist as checklists
 from cloud.parties import registration
 from cloud.parties.checklist import Gap
+from cloud.parties.labels import label
 from cloud.parties.party import EDITABLE, REGISTERED, SUBKINDS, UNREGISTERED, Kind
 from cloud.parties.store import entities, reviews
 from cloud.parties.store.entities import NewPaper, PartyRow
@@ -124,15 +125,15 @@ def add_paper(conn: Conn, party: PartyRow, text: PaperText, act: tuple[datetime,
     wanted = checklists.in_force(Kind(party.kind), markettime.day_of(at))
     known = {each.key: each for each in checklists.papers_of(wanted, party.subkind)}
     if text.item not in known and text.item != "change_proof":
-        raise BadPaper("bad_paper", field="item")
+        raise BadPaper("bad_party_paper", field="item")
     if text.item in known and known[text.item].is_dated and text.until is None:
-        raise BadPaper("bad_paper", field="until")
+        raise BadPaper("bad_party_paper", field="until")
     if text.valid_from and text.until and text.until <= text.valid_from:
-        raise BadPaper("bad_paper", field="until")
+        raise BadPaper("bad_party_paper", field="until")
     if text.until is not None and text.until < markettime.day_of(at):
         raise BadPaper("paper_over", until=text.until.isoformat())
     if len(text.number) > NUMBER_MAX or len(text.issuer) > ISSUER_MAX:
-        raise BadPaper("bad_paper", field="number")
+        raise BadPaper("bad_party_paper", field="number")
     new = NewPaper(
         party.party_id,
         text.item,
@@ -144,7 +145,7 @@ def add_paper(conn: Conn, party: PartyRow, text: PaperText, act: tuple[datetime,
     )
     paper_id = entities.add_paper(conn, new, at, actor)
     if party.state in REGISTERED:
-        facts = {"party": party.name, "item": text.item}
+        facts = {"party": party.name, "item": label(text.item)}
         path = f"/entities/{party.party_id}"
         notices.post(conn, Notice(None, "paper_renewed", facts, path, f"paper:{paper_id}"), at)
     return paper_id

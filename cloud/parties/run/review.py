@@ -13,6 +13,7 @@ from cloud.notices import Notice
 from cloud.parties import checklist as checklists
 from cloud.parties import registration
 from cloud.parties.checklist import Checklist
+from cloud.parties.labels import label
 from cloud.parties.party import IN_REVIEW
 from cloud.parties.registration import Finding, Given, Verdict
 from cloud.parties.store import entities, reviews
@@ -80,7 +81,7 @@ def find(
     case = _open_case(conn, party)
     at, reviewer = act
     if any(each.reviewer == reviewer for each in case.given):
-        raise registration.OwnWork("decided_already")
+        raise registration.OwnWork("party_decided_already")
     kept = {each.item: each for each in case.findings if each.reviewer == reviewer}
     for item, (is_right, note) in words.items():
         plain = " ".join(note.split())
@@ -234,7 +235,7 @@ def _told(case: Case, new: Given) -> str:
     if new.verdict is Verdict.ACCEPT:
         return new.reason
     notes = registration.reasons_of(new, case.items, case.findings)
-    parts = ([new.reason] if new.reason else []) + [f"{item}: {note}" for item, note in notes.items()]
+    parts = ([new.reason] if new.reason else []) + [f"{label(item)}: {note}" for item, note in notes.items()]
     return "; ".join(parts)[:REASON_MAX]
 
 

@@ -17,13 +17,14 @@ from cloud.notices import Notice
 from cloud.parties import checklist as checklists
 from cloud.parties import expiry, registration
 from cloud.parties.expiry import Reminder
+from cloud.parties.labels import label, labels
 from cloud.parties.party import EFFECTIVE, Kind
 from cloud.parties.store import entities, reviews
 from cloud.parties.store.entities import PartyRow, ProfileRow
 from cloud.parties.store.reviews import PublicityRow
 
 ACTOR: Final = "job:entities"
-EXPIRED: Final = "expired: "
+EXPIRED: Final = "过期 expired: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +128,12 @@ def _look_at(conn: Conn, party_id: int, at: datetime) -> tuple[str, int]:
     told = sum(_remind(conn, party, each, at) for each in due)
     stopping = expiry.stopping(wanted, party.subkind, held, today)
     if stopping and party.state == EFFECTIVE:
-        items = ", ".join(each.item for each in stopping)
+        items = labels([each.item for each in stopping])
         entities.move(conn, party, "suspend", (at, ACTOR, f"{EXPIRED}{items}"))
         _tell_suspended(conn, party, stopping, at)
         return "suspend", told
     if not stopping and party.state == "suspended" and _was_suspended_here(conn, party_id):
-        entities.move(conn, party, "restore", (at, ACTOR, "renewed"))
+        entities.move(conn, party, "restore", (at, ACTOR, "已更新 renewed"))
         key = f"restored:{party_id}:{today.isoformat()}"
         notices.post(conn, Notice(party_id, "party_restored", {"party": party.name}, "/company", key), at)
         return "restore", told
@@ -148,7 +149,7 @@ def _remind(conn: Conn, party: PartyRow, reminder: Reminder, at: datetime) -> in
     last_day = reminder.valid_until - timedelta(days=1)
     facts = {
         "party": party.name,
-        "item": reminder.item,
+        "item": label(reminder.item),
         "day": last_day.isoformat(),
         "days": str(reminder.days),
     }
@@ -163,7 +164,7 @@ def _remind(conn: Conn, party: PartyRow, reminder: Reminder, at: datetime) -> in
 
 def _tell_suspended(conn: Conn, party: PartyRow, stopping: Sequence[Reminder], at: datetime) -> None:
     first: date = min(each.valid_until for each in stopping)
-    facts = {"party": party.name, "reason": ", ".join(each.item for each in stopping)}
+    facts = {"party": party.name, "reason": labels([each.item for each in stopping])}
     for whose, path in ((party.party_id, "/company"), (None, f"/entities/{party.party_id}")):
         once = f"suspended:{whose}:{party.party_id}:{first}:{at.isoformat()}"
         notices.post(conn, Notice(whose, "party_suspend", facts, path, once), at)

@@ -1,0 +1,520 @@
+"""What the pages of market entities show: a company to itself, an entity to staff, an application to its reviewer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from cloud import markettime
+from cloud.api import reply, who
+from cloud.api.reply import plain
+from cloud.errors import NotFound
+from cloud.parties import checklist as checklists
+from cloud.parties import registration
+from cloud.parties.checklist import Checklist, Field
+from cloud.parties.party import EDITABLE, REGISTERED, SUBKINDS, Kind, may_trade, services
+from cloud.parties.run import register, review
+from cloud.parties.store import entities, reviews, units
+from cloud.parties.store.entities import PaperRow, PartyRow
+from cloud.security import run as security
+from cloud.security.access import Subject
+
+NUMBERS = frozenset({"yuan", "decimal", "whole"})
+
+
+class NoParty(NotFound):
+    """There is no such party."""
+
+
+class HeadView(reply.View):
+    """A party and where it stands."""
+
+    party_id: int
+    name: str
+    kind: str
+    subkind: str
+    state: str
+    may_trade: bool
+
+
+class EntityView(reply.View):
+    """Everything of a party: to itself as the company page, to staff as entity 360."""
+
+    head: HeadView
+    rule: str
+    sources: tuple[dict[str, str], ...]
+    commitment: str
+    subkinds: tuple[str, ...]
+    fields: tuple[dict[str, Any], ...]
+    papers: tuple[dict[str, Any], ...]
+    older_papers: tuple[dict[str, Any], ...]
+    gaps: tuple[dict[str, Any], ...]
+    promised: date | None
+    services: tuple[str, ...]
+    scale: str
+    annual_cap_kwh: str | None
+    versions: tuple[dict[str, Any], ...]
+    changes: tuple[dict[str, Any], ...]
+    leave: dict[str, Any] | None
+    earliest_leave: date
+    publicity: dict[str, Any] | None
+    units: tuple[dict[str, Any], ...]
+    points: tuple[dict[str, Any], ...]
+    relations: tuple[dict[str, Any], ...]
+    timeline: tuple[dict[str, Any], ...]
+    may_edit: bool
+    may_change: bool
+
+
+class DeskView(reply.View):
+    """Staff's list of entities, and what ends soon."""
+
+    parties: tuple[HeadView, ...]
+    counts: dict[str, int]
+    asked: dict[str, str]
+    kinds: tuple[str, ...]
+    states: tuple[str, ...]
+
+
+class QueueView(reply.View):
+    """What waits for review, by promised day."""
+
+    work: tuple[dict[str, Any], ...]
+    today: date
+
+
+class CaseView(reply.View):
+    """An application beside its checklist."""
+
+    head: HeadView
+    rule: str
+    due: date
+    submitted_at: datetime
+    items: tuple[dict[str, Any], ...]
+    checks: tuple[dict[str, Any], ...]
+    verdicts: tuple[dict[str, str], ...]
+    has_decided: bool
+    is_open: bool
+    shown: int | None
+
+
+class ChangeView(reply.View):
+    """A change beside what is in force."""
+
+    head: HeadView
+    change_id: int
+    state: str
+    reason: str
+    happened_on: date
+    is_late: bool
+    due: date
+    rows: tuple[dict[str, str], ...]
+    proof: tuple[dict[str, Any], ...]
+    verdicts: tuple[dict[str, str], ...]
+    has_decided: bool
+
+
+class CalendarView(reply.View):
+    """Documents of registered parties by the day on which they end."""
+
+    today: date
+    months: tuple[dict[str, Any], ...]
+
+
+class PublicityView(reply.View):
+    """What is publicised, with the objections that the visitor may see."""
+
+    rows: tuple[dict[str, Any], ...]
+    today: date
+
+
+class InvitedView(reply.View):
+    """The first person of an invited party; the password is shown once and kept nowhere."""
+
+    party_id: int
+    name: str
+    login: str
+    password: str
+
+
+def party_for(visit: who.Visit, party_id: int) -> PartyRow:
+    """The party, if the visitor may do this visit's deed to it. Raises NoParty, NotYours, NotForRole."""
+    party = entities.find(visit.conn, party_id)
+    if party is None:
+        raise NoParty("not_found", kind="party")
+    security.allow(visit.conn, visit.actor, visit.deed, Subject("party", str(party_id), party_id), visit.now)
+    return party
+
+
+def head_of(party: PartyRow) -> HeadView:
+    """The head of a party's page."""
+    trades = may_trade(party.kind, party.subkind, party.state)
+    return HeadView(
+        party_id=party.party_id,
+        name=party.name,
+        kind=party.kind,
+        subkind=party.subkind,
+        state=party.state,
+        may_trade=trades,
+    )
+
+
+def entity(visit: who.Visit, party: PartyRow) -> EntityView:
+    """Gather everything of a party."""
+    conn, now = visit.conn, visit.now
+    today = markettime.day_of(now)
+    wanted = checklists.in_force(Kind(party.kind), today)
+    form = entities.form_of(conn, party.party_id)
+    profile = entities.profile_at(conn, party.party_id, now)
+    facts = profile.facts if profile and party.state not in EDITABLE else form.facts if form else {}
+    papers = entities.papers(conn, party.party_id)
+    is_draft = party.state in EDITABLE
+    gaps = register.readiness(conn, party, now).gaps if is_draft else ()
+    submission = reviews.last_submission(conn, party.party_id)
+    admitted = checklists.admitted(wanted, facts)
+    cap = admitted.annual_cap_kwh if admitted else None
+    return EntityView(
+        head=head_of(party),
+        rule=wanted.name,
+        sources=tuple({"document": each.document, "mark": each.mark} for each in wanted.sources),
+        commitment=wanted.commitment,
+        subkinds=SUBKINDS[Kind(party.kind)],
+        fields=tuple(field_view(each, facts) for each in checklists.fields_of(wanted, party.subkind or "-")),
+        papers=_papers(wanted, party.subkind, papers, today),
+        older_papers=_older(papers),
+        gaps=tuple({"item": gap.item, "why": gap.why, "facts": dict(gap.facts)} for gap in gaps),
+        promised=submission.due if submission and party.state in ("submitted", "reviewing") else None,
+        services=tuple(each.value for each in services(Kind(party.kind), party.subkind)),
+        scale=checklists.scale_of(wanted, facts),
+        annual_cap_kwh=None if cap is None else plain(cap),
+        versions=_versions(visit, party),
+        changes=_changes(visit, party),
+        leave=_leave(visit, party),
+        earliest_leave=registration.earliest_last_day(today, wanted.leave_wd),
+        publicity=_publicity_of(visit, party),
+        units=tuple(
+            {"unit_no": each.unit_no, "name": each.name} for each in units.of_party(conn, party.party_id)
+        ),
+        points=tuple(
+            {
+                "supply_point_id": each.supply_point_id,
+                "account_id": each.account_id,
+                "name": each.name,
+                "unit_no": each.unit_no,
+            }
+            for each in units.points(conn, party.party_id, now)
+        ),
+        relations=tuple(
+            {
+                "user": each.user_name,
+                "retailer": each.retailer_name,
+                "start": each.start,
+                "end": each.end,
+            }
+            for each in units.relations(conn, party.party_id)
+        ),
+        timeline=timeline(visit, party),
+        may_edit=is_draft,
+        may_change=party.state in REGISTERED and profile is not None,
+    )
+
+
+def field_view(wanted: Field, facts: Any) -> dict[str, Any]:
+    """A fact with its value and how it is written."""
+    value = facts.get(wanted.key, "")
+    return {
+        "key": wanted.key,
+        "type": wanted.type,
+        "options": wanted.options,
+        "is_optional": wanted.is_optional,
+        "value": value,
+        "shown": plain(value) if value and wanted.type in NUMBERS else value,
+    }
+
+
+def paper_view(row: PaperRow, today: date) -> dict[str, Any]:
+    """A document with the last day on which it holds and how many days that is away."""
+    until = None if row.valid_until is None else row.valid_until - timedelta(days=1)
+    return {
+        "paper_id": row.paper_id,
+        "item": row.item,
+        "number": row.number,
+        "issuer": row.issuer,
+        "until": until,
+        "days": None if until is None else (until - today).days,
+        "file": row.file_name,
+        "media_type": row.media_type,
+        "added_at": row.added_at,
+    }
+
+
+def case_view(visit: who.Visit, party: PartyRow, shown: int | None) -> CaseView:
+    """An application item by item, with what the visitor and the others found."""
+    case = review.case_of(visit.conn, party)
+    today = markettime.day_of(visit.now)
+    me = security.actor_name(visit.actor)
+    sent = reviews.papers_of(visit.conn, case.submission.submission_id)
+    rows = [row for row in entities.papers(visit.conn, party.party_id) if row.paper_id in sent]
+    papers = {row.item: paper_view(row, today) for row in rows}
+    fields = {each.key: each for each in case.checklist.fields}
+    mine = {each.item: each for each in case.findings if each.reviewer == me}
+    others: dict[str, list[dict[str, Any]]] = {}
+    for each in case.findings:
+        if each.reviewer != me:
+            others.setdefault(each.item, []).append(
+                {"who": each.reviewer, "is_right": each.is_right, "note": each.note}
+            )
+    items = []
+    for item in case.items:
+        kind, _, key = item.partition(".")
+        items.append(
+            {
+                "item": item,
+                "kind": kind,
+                "key": key,
+                "field": field_view(fields[key], case.facts) if kind == "field" else None,
+                "paper": papers.get(key) if kind == "paper" else None,
+                "mine": {"is_right": mine[item].is_right, "note": mine[item].note} if item in mine else None,
+                "others": others.get(item, []),
+            }
+        )
+    return CaseView(
+        head=head_of(party),
+        rule=case.submission.rule,
+        due=case.submission.due,
+        submitted_at=case.submission.submitted_at,
+        items=tuple(items),
+        checks=_checks(case, entities.held(rows), today),
+        verdicts=tuple(
+            {"who": each.reviewer, "verdict": each.verdict.value, "reason": each.reason}
+            for each in case.given
+        ),
+        has_decided=any(each.reviewer == me for each in case.given),
+        is_open=party.state in ("submitted", "reviewing"),
+        shown=shown if shown in sent else next((row.paper_id for row in rows), None),
+    )
+
+
+def change_view(visit: who.Visit, change: reviews.ChangeRow, party: PartyRow) -> ChangeView:
+    """A change: what is in force beside what is asked for."""
+    today = markettime.day_of(visit.now)
+    base = next(
+        each for each in entities.profiles(visit.conn, party.party_id) if each.version == change.base_version
+    )
+    proof = [
+        row
+        for number in reviews.change_papers(visit.conn, change.change_id)
+        if (row := entities.find_paper(visit.conn, number)) is not None
+    ]
+    given = reviews.change_verdicts(visit.conn, change.change_id)
+    me = security.actor_name(visit.actor)
+    return ChangeView(
+        head=head_of(party),
+        change_id=change.change_id,
+        state=change.state,
+        reason=change.reason,
+        happened_on=change.happened_on,
+        is_late=change.is_late,
+        due=change.due,
+        rows=tuple(
+            {"key": key, "before": base.facts.get(key, ""), "after": value}
+            for key, value in change.facts.items()
+        ),
+        proof=tuple(paper_view(row, today) for row in proof),
+        verdicts=tuple({"who": each[0], "verdict": each[1], "reason": each[2]} for each in given),
+        has_decided=any(each[0] == me for each in given),
+    )
+
+
+def calendar_view(visit: who.Visit, days: int) -> CalendarView:
+    """What ends within so many days, or has ended, month by month."""
+    today = markettime.day_of(visit.now)
+    months: dict[str, list[dict[str, Any]]] = {}
+    for party, paper in entities.expiring(visit.conn, today + timedelta(days=days + 1)):
+        row = paper_view(paper, today)
+        row |= {"party_id": party.party_id, "party": party.name, "kind": party.kind, "state": party.state}
+        months.setdefault(f"{row['until']:%Y-%m}", []).append(row)
+    return CalendarView(
+        today=today, months=tuple({"month": month, "rows": rows} for month, rows in months.items())
+    )
+
+
+def publicity_view(visit: who.Visit) -> PublicityView:
+    """What is publicised now."""
+    today = markettime.day_of(visit.now)
+    rows = []
+    for each in reviews.publicised(visit.conn, today):
+        party = entities.find(visit.conn, each.party_id)
+        assert party is not None
+        rows.append(
+            {
+                "publicity_id": each.publicity_id,
+                "party_id": party.party_id,
+                "party": party.name,
+                "kind": party.kind,
+                "subkind": party.subkind,
+                "about": each.about,
+                "starts": each.starts,
+                "last": each.ends - timedelta(days=1),
+                "is_running": each.starts <= today < each.ends,
+                "objections": _objections(visit, each.publicity_id),
+            }
+        )
+    return PublicityView(rows=tuple(rows), today=today)
+
+
+def timeline(visit: who.Visit, party: PartyRow) -> tuple[dict[str, Any], ...]:
+    """Everything that happened to the party, newest first."""
+    moves = [
+        {
+            "at": each.at,
+            "what": f"deed.{each.deed}",
+            "actor": each.actor,
+            "text": each.reason,
+            "state": each.after,
+        }
+        for each in entities.events(visit.conn, party.party_id)
+    ]
+    papers = [
+        {"at": row.added_at, "what": "paper", "actor": row.added_by, "text": row.item, "state": ""}
+        for row in entities.papers(visit.conn, party.party_id)
+    ]
+    asked = [
+        {
+            "at": row.asked_at,
+            "what": "change_asked",
+            "actor": row.asked_by,
+            "text": row.reason,
+            "state": row.state,
+        }
+        for row in reviews.changes(visit.conn, party.party_id)
+    ]
+    return tuple(sorted([*moves, *papers, *asked], key=lambda each: each["at"], reverse=True))
+
+
+def _papers(
+    wanted: Checklist, subkind: str, rows: Sequence[PaperRow], today: date
+) -> tuple[dict[str, Any], ...]:
+    held = {row.item: paper_view(row, today) for row in entities.speaking(rows)}
+    return tuple(
+        {
+            "key": each.key,
+            "is_optional": each.is_optional,
+            "is_dated": each.is_dated,
+            "stops_trading": each.stops_trading,
+            "held": held.get(each.key),
+        }
+        for each in checklists.papers_of(wanted, subkind or "-")
+    )
+
+
+def _older(rows: Sequence[PaperRow]) -> tuple[dict[str, Any], ...]:
+    speaking = {row.paper_id for row in entities.speaking(rows)}
+    return tuple(
+        {"paper_id": row.paper_id, "item": row.item, "file": row.file_name, "added_at": row.added_at}
+        for row in rows
+        if row.paper_id not in speaking or row.item == "change_proof"
+    )
+
+
+def _versions(visit: who.Visit, party: PartyRow) -> tuple[dict[str, Any], ...]:
+    found = entities.profiles(visit.conn, party.party_id)
+    rows = []
+    for before, after in zip((None, *found), found, strict=False):
+        kept = {} if before is None else before.facts
+        changed = sorted(
+            key for key in {*kept, *after.facts} if kept.get(key, "") != after.facts.get(key, "")
+        )
+        rows.append(
+            {
+                "version": after.version,
+                "at": after.effective_at,
+                "source": after.source,
+                "by": after.made_by,
+                "changed": [] if before is None else changed,
+            }
+        )
+    return tuple(reversed(rows))
+
+
+def _changes(visit: who.Visit, party: PartyRow) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {
+            "change_id": row.change_id,
+            "keys": sorted(row.facts),
+            "state": row.state,
+            "due": row.due,
+            "is_late": row.is_late,
+            "asked_at": row.asked_at,
+            "reasons": [
+                each[2] for each in reviews.change_verdicts(visit.conn, row.change_id) if each[1] == "refuse"
+            ],
+        }
+        for row in reviews.changes(visit.conn, party.party_id)
+    )
+
+
+def _leave(visit: who.Visit, party: PartyRow) -> dict[str, Any] | None:
+    row = reviews.leave_of(visit.conn, party.party_id)
+    if row is None:
+        return None
+    return {
+        "reason": row.reason,
+        "contracts": row.contracts,
+        "last_day": row.last_day,
+        "state": row.state,
+        "keep_until": row.keep_until,
+    }
+
+
+def _publicity_of(visit: who.Visit, party: PartyRow) -> dict[str, Any] | None:
+    row = reviews.publicity_of(visit.conn, party.party_id)
+    if row is None:
+        return None
+    return {
+        "publicity_id": row.publicity_id,
+        "about": row.about,
+        "starts": row.starts,
+        "last": row.ends - timedelta(days=1),
+        "objections": _objections(visit, row.publicity_id),
+    }
+
+
+def _objections(visit: who.Visit, publicity_id: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "objection_id": each.objection_id,
+            "objector": each.objector,
+            "grounds": each.grounds,
+            "at": each.at,
+            "is_upheld": each.is_upheld,
+            "answer": each.answer,
+        }
+        for each in reviews.objections(visit.conn, publicity_id)
+    ]
+
+
+def _checks(
+    case: review.Case, held: Sequence[checklists.HeldPaper], today: date
+) -> tuple[dict[str, Any], ...]:
+    """What the system checked by itself: nothing missing, minima, admission tier, class."""
+    subkind = case.facts.get("subkind", case.party.subkind)
+    found = checklists.gaps(case.checklist, subkind, case.facts, held, today)
+    checks: list[dict[str, Any]] = [
+        {"is_right": False, "item": gap.item, "why": gap.why, "facts": dict(gap.facts)} for gap in found
+    ]
+    if not found:
+        checks.append({"is_right": True, "item": "", "why": "complete", "facts": {}})
+    if case.facts.get("usci"):
+        checks.append({"is_right": True, "item": "field.usci", "why": "usci_right", "facts": {}})
+    admitted = checklists.admitted(case.checklist, case.facts)
+    if admitted is not None and admitted.is_admitted:
+        cap = admitted.annual_cap_kwh
+        why = "cap_none" if cap is None else "cap"
+        facts = {} if cap is None else {"kwh": plain(cap)}
+        checks.append({"is_right": True, "item": "field.assets_yuan", "why": why, "facts": facts})
+    scale = checklists.scale_of(case.checklist, case.facts)
+    if scale:
+        checks.append({"is_right": True, "item": "field.annual_kwh", "why": f"scale_{scale}", "facts": {}})
+    return tuple(checks)
