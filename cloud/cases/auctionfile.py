@@ -172,6 +172,8 @@ def cases_from(text: str, place: str) -> tuple[Case, ...]:
     if not any(top.has(kind) for kind in KINDS):
         raise Bad(place, " | ".join(KINDS), None, "at least one of these lists")
     cases = tuple(_case(kind, row) for kind in KINDS if top.has(kind) for row in top.tables(kind))
+    if not cases:
+        raise Bad(place, " | ".join(KINDS), [], "at least one case in these lists")
     ids = [case.id for case in cases]
     if len(set(ids)) != len(ids):
         raise Bad(place, "id", next(each for each in ids if ids.count(each) > 1), "each case id once")

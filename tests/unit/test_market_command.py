@@ -114,6 +114,14 @@ def test_what_is_no_book_is_named_in_one_line(text: str, told: str, tmp_path: Pa
     assert error.count("\n") == 1
 
 
+def test_a_file_without_a_case_is_not_right(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "empty.json"
+    path.write_text('{"call_auction": [], "rolling": []}', encoding="utf-8")
+
+    assert main(["market", "check", str(path)]) == 2
+    assert "at least one case" in capsys.readouterr().err
+
+
 def test_bytes_that_are_no_text_are_named(tmp_path: Path, capsys: Captured) -> None:
     path = tmp_path / "bad.json"
     path.write_bytes(b"\xff\xfe[")
