@@ -9,6 +9,7 @@ from typing import Any
 from cloud import markettime
 from cloud.api import reply, who
 from cloud.api.reply import plain
+from cloud.daytypes import NoCalendar
 from cloud.errors import NotFound
 from cloud.parties import checklist as checklists
 from cloud.parties import registration
@@ -57,7 +58,7 @@ class EntityView(reply.View):
     versions: tuple[dict[str, Any], ...]
     changes: tuple[dict[str, Any], ...]
     leave: dict[str, Any] | None
-    earliest_leave: date
+    earliest_leave: date | None  # none: next year's holidays are not entered yet
     publicity: dict[str, Any] | None
     units: tuple[dict[str, Any], ...]
     points: tuple[dict[str, Any], ...]
@@ -191,7 +192,7 @@ def entity(visit: who.Visit, party: PartyRow) -> EntityView:
         versions=_versions(visit, party),
         changes=_changes(visit, party),
         leave=_leave(visit, party),
-        earliest_leave=registration.earliest_last_day(today, wanted.leave_wd),
+        earliest_leave=_earliest_leave(today, wanted),
         publicity=_publicity_of(visit, party),
         units=tuple(
             {"unit_no": each.unit_no, "name": each.name} for each in units.of_party(conn, party.party_id)
@@ -391,6 +392,13 @@ def timeline(visit: who.Visit, party: PartyRow) -> tuple[dict[str, Any], ...]:
         for row in reviews.changes(visit.conn, party.party_id)
     ]
     return tuple(sorted([*moves, *papers, *asked], key=lambda each: each["at"], reverse=True))
+
+
+def _earliest_leave(today: date, wanted: Checklist) -> date | None:
+    try:
+        return registration.earliest_last_day(today, wanted.leave_wd)
+    except NoCalendar:
+        return None
 
 
 def _papers(

@@ -169,6 +169,8 @@ def readiness(conn: Conn, party: PartyRow, at: datetime) -> Readiness:
 def submit(conn: Conn, party: PartyRow, is_promised: bool, act: tuple[datetime, str]) -> int:
     """Send the application with the commitment. Raises NotCommitted, Incomplete, NoSuchMove."""
     at, actor = act
+    if party.state not in EDITABLE:
+        raise NotEditable("party_not_editable", state=party.state)
     if not is_promised:
         raise NotCommitted("commitment_missing")
     ready = readiness(conn, party, at)
