@@ -222,7 +222,12 @@ def _deviations(pool: Pool, config: CloudConfig, now: datetime) -> None:
 
 def _deals(pool: Pool, config: CloudConfig, now: datetime) -> None:
     """End listings, rolling sessions, negotiation rooms and transfers whose time is over."""
-    ended = (listing.ring(pool, now), roll.ring(pool, now), negotiate.ring(pool, now), handover.ring(pool, now))
+    ended = (
+        listing.ring(pool, now),
+        roll.ring(pool, now),
+        negotiate.ring(pool, now),
+        handover.ring(pool, now),
+    )
     if any(ended):
         log.info("work.deals listings=%d rolling=%d rooms=%d transfers=%d", *ended)
 
@@ -283,6 +288,10 @@ def _credit(pool: Pool, config: CloudConfig, now: datetime) -> None:
     log.info("credit.assessed facts=%d graded=%d reminders=%d", done.facts, done.graded, done.reminders)
 
 
+def _risk(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    log.info("risk.measured parties=%d", risk.look(pool, now))
+
+
 def _statements(pool: Pool, config: CloudConfig, now: datetime) -> None:
     errands.reconcile_lately(pool, offered(config), now)
 
@@ -302,6 +311,7 @@ ENTRIES = (
     Entry("blocks", timedelta(days=1), timedelta(hours=19), _blocks),  # 03:00 market time
     Entry("payments", timedelta(seconds=30), timedelta(0), _payments),
     Entry("credit", timedelta(days=1), timedelta(hours=18), _credit),  # 02:00 market time
+    Entry("risk", timedelta(hours=6), timedelta(minutes=47), _risk),
     Entry("collection", timedelta(days=1), timedelta(hours=17), _collection),  # 01:00 market time
     Entry("statements", timedelta(hours=1), timedelta(minutes=12), _statements),
     Entry("settlement", timedelta(minutes=1), timedelta(0), _settlement),

@@ -55,6 +55,7 @@ from cloud.api import (
     reply,
     review,
     rolling,
+    risk,
     security,
     settlement,
     stepup,
@@ -151,6 +152,7 @@ def make_app(config: CloudConfig) -> FastAPI:
     app.include_router(trading.router)
     app.include_router(stepup.router)
     app.include_router(credit.router)
+    app.include_router(risk.router)
     app.include_router(notices.router)
     app.include_router(contracts.router)
     app.include_router(contractdesk.router)

@@ -55,6 +55,19 @@ SCHEMA = "shoudian-negotiation/1"
 MESSAGE_MAX = 2000
 
 
+class RoomState(StrEnum):
+    """Where a room stands: the states of NEGOTIATION by name."""
+
+    INVITED = "invited"
+    NEGOTIATING = "negotiating"
+    OFFERED = "offered"
+    AGREED = "agreed"
+    CHANGING = "changing"
+    DECLINED = "declined"
+    WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
+
+
 class SettlementMethod(StrEnum):
     """How the contract is settled."""
 

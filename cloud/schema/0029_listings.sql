@@ -303,6 +303,19 @@ CREATE POLICY of_the_taker ON listing_share FOR INSERT TO shoudian_api
     WITH CHECK (EXISTS (SELECT FROM listing_event e WHERE e.seq = listing_share.seq AND e.listing_id = listing_share.listing_id
                         AND app_has_party(e.party_id)));
 
+-- A take is a contract at once: a party writes, and reads, wholesale terms of its own units only.
+CREATE POLICY of_both ON wholesale_contract FOR SELECT TO shoudian_api
+    USING (app_has_party(unit_party(seller)) OR app_has_party(unit_party(buyer)));
+CREATE POLICY agreed_by_a_party ON wholesale_contract FOR INSERT TO shoudian_api
+    WITH CHECK (app_has_party(unit_party(seller)) OR app_has_party(unit_party(buyer)));
+CREATE POLICY of_both ON wholesale_volume FOR SELECT TO shoudian_api
+    USING (EXISTS (SELECT FROM wholesale_contract c WHERE (c.contract_id, c.version)
+                   = (wholesale_volume.contract_id, wholesale_volume.version)));
+CREATE POLICY agreed_by_a_party ON wholesale_volume FOR INSERT TO shoudian_api
+    WITH CHECK (EXISTS (SELECT FROM wholesale_contract c WHERE (c.contract_id, c.version)
+                        = (wholesale_volume.contract_id, wholesale_volume.version)
+                        AND (app_has_party(unit_party(c.seller)) OR app_has_party(unit_party(c.buyer)))));
+
 ALTER TABLE rolling_session ENABLE ROW LEVEL SECURITY;
 CREATE POLICY of_the_market ON rolling_session FOR SELECT TO shoudian_api
     USING (app_reads_market() OR current_setting('app.role', true) = 'customer');

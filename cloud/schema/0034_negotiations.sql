@@ -176,6 +176,9 @@ CREATE POLICY asked_by_its_party ON contract_transfer FOR INSERT TO shoudian_api
 CREATE POLICY moved_by_the_three ON contract_transfer FOR UPDATE TO shoudian_api
     USING (app_has_party(from_id) OR app_has_party(to_id) OR app_has_party(other_id))
     WITH CHECK (app_has_party(from_id) OR app_has_party(to_id) OR app_has_party(other_id));
+CREATE POLICY of_a_transfer ON wholesale_contract FOR SELECT TO shoudian_api -- who may take over sees what it is
+    USING (EXISTS (SELECT FROM contract_transfer t WHERE (t.contract_id, t.from_version)
+                   = (wholesale_contract.contract_id, wholesale_contract.version)));
 ALTER TABLE contract_transfer_event ENABLE ROW LEVEL SECURITY;
 CREATE POLICY of_the_transfer ON contract_transfer_event FOR SELECT TO shoudian_api
     USING (EXISTS (SELECT FROM contract_transfer c WHERE c.transfer_id = contract_transfer_event.transfer_id));

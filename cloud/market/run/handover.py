@@ -199,7 +199,7 @@ def _in_force(conn: Conn, contract_id: str) -> tuple[life.ContractRow, Wholesale
     row = life.find(conn, contract_id, is_locked=True)
     terms = wholesale.find(conn, contract_id, row.version)
     if row.state not in IN_FORCE or row.is_frozen or terms is None:
-        raise NotInForce("contract_not_in_force", contract=contract_id)
+        raise NotInForce("transfer_not_in_force", contract=contract_id)
     return row, terms
 
 
@@ -224,7 +224,7 @@ def _authorised(conn: Conn, session: Session, now: datetime) -> int:
 def _gate(conn: Conn, party_id: int, side: str, now: datetime) -> None:
     standing = standings.standing_of(conn, party_id, now)
     if not standing.is_admitted:
-        raise NotAdmitted("party_not_admitted")
+        raise NotAdmitted("trader_not_admitted")
     if not may_act(standing.kind, Side.SELL if side == "seller" else Side.BUY):
         raise NotAdmitted("wrong_side")
 

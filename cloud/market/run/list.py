@@ -311,7 +311,7 @@ def _gate(conn: Conn, party_id: int, side: Side, unit_id: str, now: datetime) ->
     """The hard gate of the market: who is admitted, of a kind that acts on this side, with a unit of its own."""
     standing = standings.standing_of(conn, party_id, now)
     if not standing.is_admitted:
-        raise NotAdmitted("party_not_admitted")
+        raise NotAdmitted("trader_not_admitted")
     if not may_act(standing.kind, side):
         raise WrongSide("wrong_side")
     if unit_id not in listings.units_of(conn, party_id, now):
@@ -381,7 +381,7 @@ def _mwh(kwh: int) -> str:
 
 def _own_party(actor: Actor) -> int:
     if actor.party_id is None:
-        raise NotAdmitted("party_not_admitted")
+        raise NotAdmitted("trader_not_admitted")
     return actor.party_id
 
 

@@ -374,7 +374,7 @@ def _authorised(conn: Conn, session: Session, now: datetime) -> None:
 def _gate(conn: Conn, party_id: int, side: Side, now: datetime) -> None:
     standing = standings.standing_of(conn, party_id, now)
     if not standing.is_admitted:
-        raise NotAdmitted("party_not_admitted")
+        raise NotAdmitted("trader_not_admitted")
     if not may_act(standing.kind, side):
         raise NotAdmitted("wrong_side")
 
@@ -393,5 +393,5 @@ def _text(text: str, longest: int) -> str:
 
 def _party(actor: Actor) -> int:
     if actor.party_id is None:
-        raise NotAdmitted("party_not_admitted")
+        raise NotAdmitted("trader_not_admitted")
     return actor.party_id

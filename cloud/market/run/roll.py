@@ -336,7 +336,7 @@ def _tell_resting(conn: Conn, row: RollingRow, log: LogRow, trade: TradeRow) -> 
 def _checked(row: RollingRow, standing: Standing, sent: OrderSent, now: datetime) -> tuple[int, int]:
     """Price and quantity in whole units, by the checks of every declaration. Raises OrderRefused, NotAdmitted."""
     if not standing.is_admitted:
-        raise NotAdmitted("party_not_admitted")
+        raise NotAdmitted("trader_not_admitted")
     rules = Rules(
         len(row.period_label), row.price_min_ticks, row.price_max_ticks, row.tick, row.lot_kwh, 1, Decimal(0)
     )
@@ -405,5 +405,5 @@ def _receipt_no(rolling_id: int, seq: int) -> str:
 
 def _own_party(actor: Actor) -> int:
     if actor.party_id is None:
-        raise NotAdmitted("party_not_admitted")
+        raise NotAdmitted("trader_not_admitted")
     return actor.party_id
