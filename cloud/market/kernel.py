@@ -97,9 +97,9 @@ class _Ranked:
 
 def book_of(orders: Sequence[Order]) -> Book:
     """Columns of a list of orders. Raises OverflowError above 63 bits."""
-    count = len(orders)
+    count, buy = len(orders), Side.BUY
     return Book(
-        np.fromiter((order.side is Side.BUY for order in orders), np.bool_, count),
+        np.fromiter((order.side is buy for order in orders), np.bool_, count),
         np.fromiter((order.price_ticks for order in orders), np.int64, count),
         np.fromiter((order.quantity_kwh for order in orders), np.int64, count),
         np.fromiter((order.seq for order in orders), np.int64, count),

@@ -13,6 +13,8 @@ from enum import StrEnum
 
 from cloud.market.auction import Order, Side, half_up
 
+_BUY = Side.BUY  # in a million events a lookup in the class of an enumeration tells
+
 
 class TradePrice(StrEnum):
     """Whose price a trade gets."""
@@ -40,13 +42,48 @@ class _Resting:
     open_kwh: int
 
 
+class _Queue:
+    """One side of a book: price -> orders in order of time; the best price first. What left is cleared when it is met."""
+
+    __slots__ = ("_levels", "_prices", "sign")
+
+    def __init__(self, sign: int) -> None:
+        self.sign = sign  # price x sign: the lower the better
+        self._levels: dict[int, deque[_Resting]] = {}
+        self._prices: list[int] = []  # a heap of price x sign
+
+    def first(self) -> _Resting | None:
+        """The oldest order at the best price."""
+        prices = self._prices
+        while prices:
+            best = prices[0]
+            level = self._levels[best]
+            while level:
+                if level[0].open_kwh:
+                    return level[0]
+                level.popleft()
+            del self._levels[best]
+            heapq.heappop(prices)
+        return None
+
+    def append(self, resting: _Resting) -> None:
+        """Queue an order behind the others of its price."""
+        price = resting.order.price_ticks * self.sign
+        level = self._levels.get(price)
+        if level is None:
+            self._levels[price] = deque((resting,))
+            heapq.heappush(self._prices, price)
+        else:
+            level.append(resting)
+
+
 class Book:
     """The resting orders of one product and period; one writer. Events are answered in the order they come."""
 
     def __init__(self, rule: TradePrice = TradePrice.RESTING) -> None:
         self._rule = rule
-        self._levels: dict[Side, dict[int, deque[_Resting]]] = {Side.BUY: {}, Side.SELL: {}}
-        self._best: dict[Side, list[int]] = {Side.BUY: [], Side.SELL: []}  # heaps of prices, the best first
+        self._is_resting_price = rule is TradePrice.RESTING
+        self._bids, self._asks = _Queue(-1), _Queue(1)
         self._open: dict[str, _Resting] = {}
         self._last_ticks: int | None = None
 
@@ -59,16 +96,25 @@ class Book:
             raise ValueError(f"order {order.id} is in the book already")
         trades: list[Trade] = []
         left_kwh = order.quantity_kwh
-        while left_kwh and (resting := self._meeting(order)) is not None:
+        is_buy = order.side is _BUY
+        other = self._asks if is_buy else self._bids
+        worst = order.price_ticks * other.sign
+        while left_kwh and (resting := other.first()) is not None:
+            if resting.order.price_ticks * other.sign > worst:
+                break
             if order.participant and resting.order.participant == order.participant:
                 left_kwh = 0
                 break
-            quantity_kwh = min(left_kwh, resting.open_kwh)
+            open_kwh = resting.open_kwh
+            quantity_kwh = left_kwh if left_kwh < open_kwh else open_kwh
             trades.append(self._trade(order, resting.order, quantity_kwh))
             left_kwh -= quantity_kwh
-            self._reduce(resting, resting.open_kwh - quantity_kwh)
+            resting.open_kwh = open_kwh - quantity_kwh
+            if open_kwh == quantity_kwh:
+                del self._open[resting.order.id]
         if left_kwh:
-            self._rest(order, left_kwh)
+            self._open[order.id] = resting = _Resting(order, left_kwh)
+            (self._bids if is_buy else self._asks).append(resting)
         return tuple(trades)
 
     def cancel(self, order_id: str) -> int:
@@ -98,44 +144,17 @@ class Book:
         """The orders in the book with their open quantities, in the order in which they came to rest."""
         return tuple((each.order, each.open_kwh) for each in self._open.values())
 
-    def _meeting(self, order: Order) -> _Resting | None:
-        side = Side.SELL if order.side is Side.BUY else Side.BUY
-        levels, best = self._levels[side], self._best[side]
-        while best:
-            price_ticks = best[0] if side is Side.SELL else -best[0]
-            level = levels[price_ticks]
-            while level and not level[0].open_kwh:
-                level.popleft()
-            if level:
-                met = (
-                    order.price_ticks >= price_ticks
-                    if side is Side.SELL
-                    else order.price_ticks <= price_ticks
-                )
-                return level[0] if met else None
-            del levels[price_ticks]
-            heapq.heappop(best)
-        return None
-
     def _trade(self, order: Order, resting: Order, quantity_kwh: int) -> Trade:
-        buy, sell = (order, resting) if order.side is Side.BUY else (resting, order)
+        buy, sell = (order, resting) if order.side is _BUY else (resting, order)
         price_ticks = resting.price_ticks
+        if self._is_resting_price:
+            return Trade(buy.id, sell.id, quantity_kwh, price_ticks)
         if self._rule is TradePrice.MID:
             price_ticks = half_up(buy.price_ticks + sell.price_ticks, 2)
         elif self._rule is TradePrice.MEDIAN and self._last_ticks is not None:
             price_ticks = sorted((buy.price_ticks, sell.price_ticks, self._last_ticks))[1]
         self._last_ticks = price_ticks
         return Trade(buy.id, sell.id, quantity_kwh, price_ticks)
-
-    def _rest(self, order: Order, open_kwh: int) -> None:
-        resting = _Resting(order, open_kwh)
-        self._open[order.id] = resting
-        levels = self._levels[order.side]
-        if order.price_ticks not in levels:
-            levels[order.price_ticks] = deque()
-            sign = 1 if order.side is Side.SELL else -1
-            heapq.heappush(self._best[order.side], sign * order.price_ticks)
-        levels[order.price_ticks].append(resting)
 
     def _reduce(self, resting: _Resting, open_kwh: int) -> None:
         """Set what is open; an order of nothing leaves, its place in the queue is cleared when it comes to the front."""
