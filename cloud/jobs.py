@@ -26,12 +26,14 @@ from cloud.config import CloudConfig
 from cloud.contracts.run.desk import turn as contracts
 from cloud.db import Conn, Pool, ProcessRole, Scope, open_pool, transaction
 from cloud.errors import Refused, Unavailable
-from cloud.market.run import deviate, handover, negotiate, roll, settle
+from cloud.market.run import deviate, handover, negotiate, risk, roll, settle
 from cloud.market.run import list as listing
 from cloud.metering.run import blocks
 from cloud.metering.run.validate import note_silent, validate_stale
 from cloud.metering.store import intervals, partitions, readings, timetable
+from cloud.outside.exchange import turns as exchange
 from cloud.outside.payments import errands, offered
+from cloud.outside.regulator import turns as regulator
 
 log = logging.getLogger(__name__)
 
@@ -321,5 +323,8 @@ ENTRIES = (
         "contract_reminders", timedelta(days=1), timedelta(minutes=30), _contract_reminders
     ),  # 08:30 market time
     Entry("deviations", timedelta(days=1), timedelta(hours=20), _deviations),  # 04:00 market time
+    Entry("exchange", timedelta(seconds=10), timedelta(0), exchange.look),
+    Entry("exchange_days", timedelta(hours=1), timedelta(minutes=22), exchange.reconcile),
+    Entry("regulator", timedelta(minutes=5), timedelta(minutes=3), regulator.look),
     Entry("expiry", timedelta(hours=1), timedelta(minutes=7), _expiry),
 )

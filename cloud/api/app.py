@@ -40,6 +40,7 @@ from cloud.api import (
     devices,
     entities,
     entitydesk,
+    exchange,
     hooks,
     intake,
     ledger,
@@ -50,12 +51,15 @@ from cloud.api import (
     notices,
     offers,
     payments,
+    policies,
     questions,
     receivables,
+    regulator,
     reply,
+    reports,
     review,
-    rolling,
     risk,
+    rolling,
     security,
     settlement,
     stepup,
@@ -154,6 +158,8 @@ def make_app(config: CloudConfig) -> FastAPI:
     app.include_router(credit.router)
     app.include_router(risk.router)
     app.include_router(notices.router)
+    for oversight in (exchange.router, reports.router, regulator.router, policies.router):
+        app.include_router(oversight)
     app.include_router(contracts.router)
     app.include_router(contractdesk.router)
     app.include_router(curve.router)

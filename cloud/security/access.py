@@ -98,6 +98,7 @@ class Deed(StrEnum):
     KEEP_GUARANTEE = "keep_guarantee"
     SEE_RISK = "see_risk"
     MANAGE_RISK = "manage_risk"
+    MEASURE_RISK = "measure_risk"
     SEE_GREEN = "see_green"
     TRADE_GREEN = "trade_green"
     DIRECT_GREEN = "direct_green"
@@ -221,6 +222,7 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.KEEP_GUARANTEE: _ALL,
             Deed.SEE_RISK: _ALL,
             Deed.MANAGE_RISK: _ALL,
+            Deed.MEASURE_RISK: _ALL,
             Deed.SEE_NOTICES: _ALL,
             Deed.MARK_NOTICES: _ALL,
             Deed.SEE_EXCHANGE: _ALL,
@@ -283,6 +285,7 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.TRADE_GREEN: _OWN,
             Deed.SEE_RESPONSE: _OWN,
             Deed.ANSWER_RESPONSE: _OWN,
+            Deed.SEE_POLICIES: _OWN,
         },
         Role.REGULATOR: {
             Deed.SEE_PUBLICITY: _ALL,

@@ -197,8 +197,26 @@ PROVING: Final = {
     "/security/seals/{holder_id}/{deed}",
     "/security/people/{user_id}/reset",
 }
+BY_ROLE |= {
+    "/exchange": {"staff"},
+    "/exchange/sessions/{session_id}": {"staff"},
+    "/exchange/sessions/{session_id}/host": {"staff"},
+    "/exchange/sessions/{session_id}/again": {"staff"},
+    "/exchange/reconciliations/{reconciliation_id}": {"staff"},
+    "/reports": {"staff"},
+    "/reports/build": {"staff"},
+    "/reports/{version_id}": {"staff"},
+    "/reports/{version_id}/submit": {"staff"},
+    "/reports/{version_id}/{form}": {"staff"},
+    "/regulator": {"staff"},
+    "/regulator/sessions/{session_id}": {"staff"},
+    "/policies": {"customer", "other_customer", "staff"},
+    "/policies/{policy_id}": {"customer", "other_customer", "staff"},
+    "/policies/{policy_id}/read": {"customer", "other_customer", "staff"},
+    "/policies/{policy_id}/file": {"customer", "other_customer", "staff"},
+}
 # Where a deed of the same path is for others than its page: by method, the roles that are not answered 403.
-BY_METHOD: Final = {"POST /bills/{bill_id}/questions": {"customer", "other_customer"}}
+BY_METHOD: Final = {"POST /policies": {"staff"}, "POST /bills/{bill_id}/questions": {"customer", "other_customer"}}
 # What else a form carries; and what a deed may be answered that is allowed but not possible on this object.
 FORMS: Final = {
     "/bills/{bill_id}/questions": {"question": "为什么？"},
@@ -295,6 +313,22 @@ FORMS |= {
     "/company/leave": {"reason": "停业", "contracts": "无", "last_day": "2099-01-01"},
     "/company/units": {"name": "一号单元"},
     "/entities": {"kind": "user", "name": "试验用户", "login": "shiyan", "display_name": "试验"},
+}
+FORMS |= {
+    "/exchange/sessions/{session_id}": {},
+    "/exchange/sessions/{session_id}/host": {},
+    "/exchange/sessions/{session_id}/again": {},
+    "/exchange/reconciliations/{reconciliation_id}": {},
+    "/reports/build": {"report_id": "trades-monthly", "first": "2026-08-01"},
+    "/reports/{version_id}": {},
+    "/reports/{version_id}/submit": {},
+    "/reports/{version_id}/{form}": {},
+    "/regulator/sessions/{session_id}": {},
+    "/policies": {"number": "试验〔2026〕1号", "title": "试验", "issuer": "机关", "issued": "2026-08-01"}
+    | {"effective": "2026-09-01"},
+    "/policies/{policy_id}": {},
+    "/policies/{policy_id}/read": {},
+    "/policies/{policy_id}/file": {},
 }
 QUERIES: Final = {"/ledger/statement": "?account=revenue/energy"}
 NOT_POSSIBLE: Final = {404, 409}
@@ -463,6 +497,10 @@ def _status(client: httpx.Client, method: str, path: str, site: Site) -> int:
         part_no=1,
         request_id=999_999,
         notice_id=999_999,
+        version_id=999_999,
+        reconciliation_id=999_999,
+        policy_id=999_999,
+        form="csv",
         change_id=999_999,
         unit_no=999_999,
         paper_id=999_999,
