@@ -128,11 +128,11 @@ def wish(**changed: str) -> draft.Wish:
     return draft.Wish("wholesale-bilateral", 1, values | changed, Changes())
 
 
-def drawn(world: World, *, by: Person | None = None, wished: draft.Wish | None = None) -> str:
-    """Draw up and send the usual contract; return its number."""
-    person = by or world.seller
+def drawn(world: World, at: datetime = NOW, *, wished: draft.Wish | None = None) -> str:
+    """Draw up and send the usual contract for the seller; return its number."""
+    person = world.seller
     with transaction(world.pool, world.scope(person)) as conn:
-        ask = world.ask(conn, person, NOW)
+        ask = world.ask(conn, person, at)
         contract_id = draft.start(conn, ask, wished or wish(), world.units())
         draft.send(conn, ask, contract_id, 1)
     return contract_id

@@ -24,7 +24,7 @@ from cloud.contracts.run.desk.print import printed
 from cloud.contracts.store import dealings, papers, texts
 from cloud.contracts.store.life import ContractRow
 from cloud.contracts.template import template_from, volumes_text
-from cloud.errors import Invalid
+from cloud.errors import Invalid, NotFound
 from cloud.markettime import day_of
 from cloud.security import run as security
 from cloud.security.access import Deed, Subject
@@ -43,6 +43,10 @@ PaperNo = Annotated[int, Path(ge=1, le=9999)]
 Text = Annotated[str, Form(max_length=2000)]
 Chosen = Annotated[str, Query(pattern="^([a-z][a-z0-9-]{1,48})?$")]
 OfContract = Annotated[str, Query(pattern="^[A-Za-z0-9_.-]{0,64}$")]
+
+
+class NoDeed(NotFound):
+    """There is no such deed."""
 
 
 class BadForm(Invalid):
@@ -135,7 +139,7 @@ def direct(
     request: Request,
     contract_id: ContractId,
     paper_no: PaperNo,
-    deed: Literal["send", "recall", "extend"],
+    deed: str,
     visit: Annotated[who.Visit, who.changes(Deed.DRAW_CONTRACT)],
     reason: Text = "",
     days: Annotated[str, Form(pattern="^[0-9]{0,3}$")] = "",
@@ -146,8 +150,10 @@ def direct(
         draft.send(visit.conn, ask, contract_id, paper_no)
     elif deed == "recall":
         draft.recall(visit.conn, ask, contract_id, paper_no, reason)
-    else:
+    elif deed == "extend":
         sign.extend(visit.conn, ask, contract_id, paper_no, int(days) if days else None)
+    else:
+        raise NoDeed("not_found", kind="deed")
     return RedirectResponse(f"/contracts/{contract_id}", status_code=303)
 
 
@@ -225,13 +231,15 @@ def decide(
     kind: TextKind,
     text_id: TextId,
     version: Version,
-    deed: Literal["approve", "refuse", "withdraw"],
+    deed: str,
     visit: Annotated[who.Visit, who.changes(Deed.APPROVE_CONTRACT_TEXT)],
     reason: Text = "",
     from_day: Annotated[str, Form(pattern="^([0-9]{4}-[0-9]{2}-[0-9]{2})?$")] = "",
 ) -> Response:
     """Approve, send back or stop using a version; never one's own."""
     row = texts.find(visit.conn, kind, text_id, version)
+    if deed not in studio.DEEDS:
+        raise NoDeed("not_found", kind="deed")
     studio.decide(visit.conn, visit.actor, row, (deed, _day(from_day), reason), visit.now)
     return RedirectResponse(f"/contract-texts/{kind}/{text_id}/{version}", status_code=303)
 

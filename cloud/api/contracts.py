@@ -30,6 +30,7 @@ router = APIRouter(tags=["contracts"])
 
 _BIGINT_MAX: Final = 2**63 - 1
 _PAPERS_MAX: Final = 9999
+_STEPS: Final = frozenset({"organise", "refuse", "say", "agree", "fail", "withdraw"})
 _WAITING: Final = {"signing", "cooling"}
 
 ContractId = Annotated[str, Path(pattern="^[A-Za-z0-9_.-]{1,64}$")]
@@ -235,11 +236,13 @@ def ask_for(
 def answer(
     request: Request,
     request_id: Number,
-    deed: Literal["organise", "refuse", "say", "agree", "fail", "withdraw"],
+    deed: str,
     visit: Annotated[who.Visit, who.changes(Deed.SEE_CONTRACTS)],
     note: Text = "",
 ) -> Response:
-    """Take a request a step on."""
+    """Take a request a step on: organise, refuse, say, agree, fail, withdraw."""
+    if deed not in _STEPS:
+        raise NoDeed("not_found", kind="deed")
     deal.answer(visit.conn, ask_of(request, visit), request_id, deed, note)
     return _back(dealings.find_request(visit.conn, request_id).contract_id, "requests")
 

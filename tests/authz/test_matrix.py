@@ -100,6 +100,24 @@ BY_ROLE |= {
     "/receivables/dunning": {"staff"},
     "/receivables/dunning/{notice_id}/{decision}": {"staff"},
 }
+BY_ROLE |= {
+    "/trading": {"customer", "other_customer", "staff"},
+    "/trading/sessions/{session_id}": {"customer", "other_customer", "staff"},
+    "/trading/sessions/{session_id}/check": {"customer", "other_customer"},
+    "/trading/sessions/{session_id}/orders": {"customer", "other_customer"},
+    "/trading/sessions/{session_id}/disputes": {"customer", "other_customer"},
+    "/trading/sessions/{session_id}/result": {"customer", "other_customer", "staff"},
+    "/trading/sessions/{session_id}/book": {"customer", "other_customer", "staff"},
+    "/trading/declarations/{seq}": {"customer", "other_customer", "staff"},
+    "/trading/declarations/{seq}/receipt": {"customer", "other_customer", "staff"},
+    "/trading/receipt-key": {"customer", "other_customer", "staff"},
+    "/trading/desk": {"staff"},
+    "/trading/desk/{session_id}": {"staff"},
+    "/trading/desk/{session_id}/counts": {"staff"},
+    "/trading/desk/{session_id}/{deed}": {"staff"},
+    "/trading/desk/{session_id}/runs/{run_no}": {"staff"},
+    "/trading/disputes/{dispute_id}/answer": {"staff"},
+}
 UPLOADS: Final = {"/receivables/bank-files", "/company/papers", "/company/changes"}
 # A provider proves itself by its signature, not by a session: tests/integration/test_pay_calls.py. None is configured here.
 HOOKS: Final = {"/hooks/{provider}"}
@@ -215,8 +233,35 @@ BY_ROLE |= {
     "/policies/{policy_id}/read": {"customer", "other_customer", "staff"},
     "/policies/{policy_id}/file": {"customer", "other_customer", "staff"},
 }
+BY_ROLE |= {
+    "/contracts": {"customer", "other_customer", "staff"},
+    "/contracts/archive": {"customer", "other_customer", "staff"},
+    "/contracts/seal-roots.pem": {"customer", "other_customer", "staff"},
+    "/contracts/{contract_id}": {"customer", "other_customer", "staff"},
+    "/contracts/{contract_id}/papers/{paper_no}/pdf": {"customer", "other_customer", "staff"},
+    "/contracts/{contract_id}/papers/{paper_no}/confirm": {"customer", "other_customer"},
+    "/contracts/{contract_id}/papers/{paper_no}/sign": {"customer", "other_customer"},
+    "/contracts/{contract_id}/papers/{paper_no}/decline": {"customer", "other_customer"},
+    "/contracts/{contract_id}/papers/{paper_no}/{deed}": {"customer", "other_customer", "staff"},
+    "/contracts/{contract_id}/dispute": {"customer", "other_customer"},
+    "/contracts/{contract_id}/retract": {"customer", "other_customer"},
+    "/contracts/{contract_id}/cancel": {"customer", "other_customer", "staff"},
+    "/contracts/{contract_id}/requests": {"customer", "other_customer"},
+    "/contracts/{contract_id}/milestones": {"customer", "other_customer", "staff"},
+    "/contracts/requests/{request_id}/{deed}": {"customer", "other_customer", "staff"},
+    "/contracts/disputes/{dispute_id}/decide": {"staff"},
+    "/contract-draft": {"customer", "other_customer", "staff"},
+    "/contract-draft/preview": {"customer", "other_customer", "staff"},
+    "/contract-texts": {"staff"},
+    "/contract-texts/supplied": {"staff"},
+    "/contract-texts/{kind}/{text_id}/{version}": {"staff"},
+    "/contract-texts/{kind}/{text_id}/{version}/{deed}": {"staff"},
+}
 # Where a deed of the same path is for others than its page: by method, the roles that are not answered 403.
-BY_METHOD: Final = {"POST /policies": {"staff"}, "POST /bills/{bill_id}/questions": {"customer", "other_customer"}}
+BY_METHOD: Final = {
+    "POST /policies": {"staff"},
+    "POST /bills/{bill_id}/questions": {"customer", "other_customer"},
+}
 # What else a form carries; and what a deed may be answered that is allowed but not possible on this object.
 FORMS: Final = {
     "/bills/{bill_id}/questions": {"question": "为什么？"},
@@ -329,6 +374,48 @@ FORMS |= {
     "/policies/{policy_id}": {},
     "/policies/{policy_id}/read": {},
     "/policies/{policy_id}/file": {},
+}
+FORMS |= {path: {} for path in BY_ROLE if path.startswith("/contracts/{contract_id}")}
+FORMS |= {
+    "/contracts/{contract_id}/dispute": {"reason": "不是我签的"},
+    "/contracts/requests/{request_id}/{deed}": {"note": "意见"},
+    "/contracts/disputes/{dispute_id}/decide": {"reason": "核对过"},
+    "/contract-draft": {
+        "template": "wholesale-bilateral@1",
+        "seller": "party:999999",
+        "buyer": "party:999998",
+    },
+    "/contract-draft/preview": {"template": "none@1", "seller": "party:999999", "buyer": "party:999998"},
+    "/contract-texts": {
+        "kind": "clause",
+        "body": 'id = "trial-text"\nversion = 1\ntitle = "试验"\nbody = "试验。"',
+    },
+    "/contract-texts/{kind}/{text_id}/{version}": {},
+    "/contract-texts/{kind}/{text_id}/{version}/{deed}": {"reason": "核对过"},
+}
+DECLARED: Final = {"unit": "party:1", "side": "B", "client_key": "0f8fad5b-d9cb-469f-a165-70867728950e"}
+PLANNED: Final = {
+    "session_no": "TEST-01",
+    "title": "试验场次",
+    "rule": "none@1",
+    "day": "2026-11-25",
+    "months": "2026-12",
+}
+FORMS |= {
+    "/trading/sessions/{session_id}": {},
+    "/trading/sessions/{session_id}/check": DECLARED,
+    "/trading/sessions/{session_id}/orders": DECLARED,
+    "/trading/sessions/{session_id}/disputes": {"kind": "other", "body": "说明"},
+    "/trading/sessions/{session_id}/result": {},
+    "/trading/sessions/{session_id}/book": {},
+    "/trading/declarations/{seq}": {},
+    "/trading/declarations/{seq}/receipt": {},
+    "/trading/desk": PLANNED,
+    "/trading/desk/{session_id}": {},
+    "/trading/desk/{session_id}/counts": {},
+    "/trading/desk/{session_id}/{deed}": {"reason": "说明"},
+    "/trading/desk/{session_id}/runs/{run_no}": {},
+    "/trading/disputes/{dispute_id}/answer": {"body": "答复"},
 }
 QUERIES: Final = {"/ledger/statement": "?account=revenue/energy"}
 NOT_POSSIBLE: Final = {404, 409}
@@ -485,6 +572,9 @@ def _status(client: httpx.Client, method: str, path: str, site: Site) -> int:
         question_id=999_999,
         journal_id=999_999,
         run_id=999_999,
+        seq=999_999,
+        run_no=1,
+        dispute_id=999_999,
         query_id=999_999,
         statement_id=999_999,
         correction_id=999_999,
@@ -517,6 +607,11 @@ def _status(client: httpx.Client, method: str, path: str, site: Site) -> int:
         user_id=999_999,
         decision="approve",
         version=1,
+        contract_id="NO-SUCH",
+        paper_no=1,
+        dispute_id=999_999,
+        kind="clause",
+        text_id="nothing",
     )
     form = dict(FORMS.get(path, {})) if method == "POST" else {}
     if method == "POST" and client.cookies:

@@ -1,0 +1,312 @@
+"""Nobody finishes another party's signature: not over HTTP by any route, not with stolen ids, and not by SQL of one's own.
+
+Attackers: the counterparty with its own seal and a fresh proof, the market operator's staff, a stranger with a seal of
+its own, and a colleague of the victim without the seal. The victim itself comes last, so that the door is seen to open.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import contract_world as w
+import httpx
+import market_world
+import psycopg
+import pytest
+from contract_world import Person, World
+from fastapi.routing import APIRoute
+from pages import site as serving
+from psycopg.conninfo import make_conninfo
+from test_matrix import routes_of
+
+from cloud.contracts.store import papers
+from cloud.db import Conn, open_pool, transaction
+
+ATTACKERS = ("seller", "writer", "stranger", "buyer_clerk")
+SIGNING = "/contracts/{contract_id}/papers/{paper_no}"
+
+
+@dataclass
+class Stand:
+    """A server and its world."""
+
+    base: str
+    app: Any
+    world: World
+    owner: Conn
+
+    @contextmanager
+    def client(self, person: Person, *, proven: bool) -> Iterator[httpx.Client]:
+        """Sign in over HTTP; `proven` as if password and code had just been given."""
+        headers = {"accept": "application/json"}
+        with httpx.Client(base_url=self.base, headers=headers, trust_env=False, timeout=30) as client:
+            form = {"login": person.login, "password": market_world.PASSWORD}
+            answer = client.post("/login", data=form)
+            assert answer.status_code == 200, answer.text
+            if proven:
+                self.owner.execute(
+                    "UPDATE user_session SET proven_at = now() WHERE user_id = %s", (person.user_id,)
+                )
+            yield client
+
+    def half_signed(self) -> tuple[str, int]:
+        """A contract that the seller has signed and the buyer has confirmed: one step is left. And that confirmation."""
+        now = datetime.now(UTC)  # noqa: TID251  # the server's clock is the real one
+        contract_id = w.drawn(self.world, now)
+        w.signed(self.world, self.world.seller, contract_id, now)
+        return contract_id, w.confirmed(self.world, self.world.buyer, contract_id, now + timedelta(seconds=1))
+
+    def is_untouched(self, contract_id: str) -> bool:
+        row = self.owner.execute(
+            """SELECT c.state NOT IN ('cooling', 'effective', 'executing') AND NOT EXISTS (
+                   SELECT FROM contract_signature g WHERE g.contract_id = c.contract_id AND g.order_no = 2)
+               FROM contract c WHERE c.contract_id = %s""",
+            (contract_id,),
+        ).fetchone()
+        return bool(row and row[0])
+
+
+@pytest.fixture(scope="module")
+def stand(
+    postgres_dsn: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stand]:
+    name = "shoudian_impersonation"
+    serving._run(postgres_dsn, "CREATE DATABASE {} TEMPLATE {}", name, template_database)
+    dsn = make_conninfo(postgres_dsn, dbname=name)
+    try:
+        with psycopg.connect(dsn, autocommit=True) as owner, open_pool(dsn, size_max=3) as pool:
+            folder: Path = tmp_path_factory.mktemp("vault")
+            world = w.build(owner, pool, folder)
+            with serving._serving(dsn) as (base, app):
+                app.state.vault = world.vault
+                yield Stand(base, app, world, owner)
+    finally:
+        serving._run(postgres_dsn, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+def form_token(client: httpx.Client) -> str:
+    page = client.get("/", headers={"accept": "text/html"}, follow_redirects=True).text
+    found = re.search(r'name="form_token" value="([^"]+)"', page)
+    assert found
+    return found[1]
+
+
+def payloads(stand: Stand, contract_id: str, confirmation: int) -> list[dict[str, Any]]:
+    """What an attacker who has seen everything would send: the victim's confirmation, card, parties and ids."""
+    paper = papers.find(stand.owner, contract_id, 1)
+    buyer = stand.world.buyer
+    everything = {
+        "confirmation": str(confirmation),
+        "card": paper.card_sha256,
+        "tick": [*w.TERMS, *(each["key"] for each in paper.content["warnings"])],
+        "party_id": str(buyer.party_id),
+        "party": str(buyer.party_id),
+        "user_id": str(buyer.user_id),
+        "order_no": "2",
+        "reason": "代签",
+        "note": "代签",
+        "wanted": "代签",
+        "kind": "amend",
+        "verdict": "reject",
+        "decision": "approve",
+        "contract": contract_id,
+        "template": "wholesale-bilateral@1",
+        "seller": stand.world.units()[0],
+        "buyer": stand.world.units()[1],
+        "text": "代签",
+        "days": "10",
+        "state": "effective",
+    }
+    return [everything, {"confirmation": str(confirmation + 1)}]
+
+
+def filled(path: str, contract_id: str, method_no: int) -> str:
+    known = {
+        "contract_id": contract_id,
+        "paper_no": "1",
+        "kind": "clause",
+        "text_id": "breach",
+        "version": "1",
+    }
+    known |= {"deed": ("send", "extend", "agree", "approve")[method_no % 4], "decision": "approve"}
+    return re.sub(r"{([a-z_]+)(:[a-z]+)?}", lambda found: known.get(found[1], "1"), path)
+
+
+@pytest.mark.parametrize("name", ATTACKERS)
+def test_no_route_lets_another_finish_the_signature(stand: Stand, name: str) -> None:
+    attacker: Person = getattr(stand.world, name)
+    contract_id, confirmation = stand.half_signed()
+    posts = sorted(
+        {
+            route.path
+            for route in routes_of(stand.app)
+            if isinstance(route, APIRoute)
+            and "POST" in (route.methods or ())
+            and route.path not in ("/logout", "/login")
+        },
+        key=lambda path: (
+            not path.startswith(SIGNING),
+            path,
+        ),  # what can sign comes first, while all is still open
+    )
+    answers = {}
+    with stand.client(attacker, proven=True) as client:
+        token = form_token(client)
+        for path in posts:
+            for number in range(4 if "{deed}" in path else 1):
+                for form in payloads(stand, contract_id, confirmation):
+                    asked = filled(path, contract_id, number)
+                    answers[path] = client.post(asked, data={"form_token": token, **form}).status_code
+            assert stand.is_untouched(contract_id), path
+
+    assert len(posts) > 25
+    for way in ("confirm", "sign"):
+        assert answers[f"{SIGNING}/{way}"] in (401, 403, 404, 409), way
+    assert [code for code in answers.values() if code >= 500 and code != 503] == []
+
+
+def test_the_victim_itself_can_sign_so_the_door_is_there(stand: Stand) -> None:
+    contract_id, confirmation = stand.half_signed()
+    with stand.client(stand.world.buyer, proven=True) as client:
+        form = {"form_token": form_token(client), "confirmation": str(confirmation)}
+
+        assert client.post(f"/contracts/{contract_id}/papers/1/sign", data=form).status_code == 303
+    assert not stand.is_untouched(contract_id)
+
+
+def test_a_session_that_has_not_proven_itself_signs_nothing(stand: Stand) -> None:
+    contract_id, confirmation = stand.half_signed()
+    with (
+        stand.client(stand.world.seller, proven=True),
+        stand.client(stand.world.buyer, proven=False) as client,
+    ):
+        stand.owner.execute(
+            "UPDATE user_session SET proven_at = NULL WHERE user_id = %s", (stand.world.buyer.user_id,)
+        )
+        form = {"form_token": form_token(client), "confirmation": str(confirmation)}
+
+        assert client.post(f"/contracts/{contract_id}/papers/1/sign", data=form).status_code == 401
+        stand.owner.execute(
+            "UPDATE user_session SET proven_at = now() - interval '6 minutes' WHERE user_id = %s",
+            (stand.world.buyer.user_id,),
+        )
+        assert client.post(f"/contracts/{contract_id}/papers/1/sign", data=form).status_code == 401
+    assert stand.is_untouched(contract_id)
+
+
+def test_a_confirmation_signs_once_and_one_paper_only(stand: Stand) -> None:
+    first, used = stand.half_signed()
+    second, _ = stand.half_signed()
+    with stand.client(stand.world.buyer, proven=True) as client:
+        token = form_token(client)
+        of_first = {"form_token": token, "confirmation": str(used)}
+
+        assert client.post(f"/contracts/{second}/papers/1/sign", data=of_first).status_code == 409
+        assert client.post(f"/contracts/{first}/papers/1/sign", data=of_first).status_code == 303
+        assert client.post(f"/contracts/{first}/papers/1/sign", data=of_first).status_code == 409
+    assert stand.is_untouched(second)
+
+
+def test_a_term_not_ticked_or_another_card_is_no_confirmation(stand: Stand) -> None:
+    contract_id, _ = stand.half_signed()
+    paper = papers.find(stand.owner, contract_id, 1)
+    with stand.client(stand.world.buyer, proven=True) as client:
+        token = form_token(client)
+        for card, ticks in ((paper.card_sha256, list(w.TERMS[:4])), ("0" * 64, list(w.TERMS))):
+            form = {"form_token": token, "card": card, "tick": ticks}
+            assert client.post(f"/contracts/{contract_id}/papers/1/confirm", data=form).status_code == 422
+
+
+# ---- the second wall: SQL with another's scope ---------------------------------------------------------------------
+
+CONFIRM = """INSERT INTO contract_confirmation (contract_id, paper_no, party_id, user_id, content_sha256, card_sha256,
+                                                shown, acknowledged, address, device, at)
+             SELECT contract_id, paper_no, %(party)s, %(user)s, content_sha256, card_sha256, '{}', '{}', '', '', %(at)s
+             FROM contract_paper WHERE contract_id = %(contract)s AND paper_no = 1"""
+SIGN = """INSERT INTO contract_signature (contract_id, paper_no, order_no, party_id, user_id, confirmation_id,
+              certificate_sha256, before_sha256, after_sha256, address, device, at)
+          VALUES (%(contract)s, 1, 2, %(party)s, %(user)s, %(confirmation)s, repeat('a', 64), repeat('b', 64), repeat('c', 64),
+                  '', '', %(at)s)"""
+
+
+@pytest.mark.parametrize("name", ATTACKERS)
+@pytest.mark.parametrize("statement", [CONFIRM, SIGN])
+def test_sql_in_ones_own_scope_signs_for_nobody_else(stand: Stand, name: str, statement: str) -> None:
+    attacker: Person = getattr(stand.world, name)
+    contract_id, confirmation = stand.half_signed()
+    now = datetime.now(UTC)  # noqa: TID251
+    for user_id in (stand.world.buyer.user_id, attacker.user_id):
+        facts = {"contract": contract_id, "party": stand.world.buyer.party_id, "user": user_id}
+        stand.world.ask(stand.owner, attacker, now)  # a session that has just proven itself
+        facts |= {"confirmation": confirmation, "at": now}
+        assert _is_refused(stand, attacker, statement, facts)
+    assert stand.is_untouched(contract_id)
+
+
+def _is_refused(stand: Stand, person: Person, statement: str, facts: dict[str, Any]) -> bool:
+    """Whether the database refuses, or hides the paper so that nothing is inserted."""
+    try:
+        with transaction(stand.world.pool, stand.world.scope(person)) as conn:
+            return conn.execute(statement, facts).rowcount == 0
+    except psycopg.errors.InsufficientPrivilege:
+        return True
+
+
+@pytest.mark.parametrize("name", ["seller", "writer", "buyer_clerk", "buyer"])
+def test_no_state_moves_past_a_missing_signature(stand: Stand, name: str) -> None:
+    contract_id, _ = stand.half_signed()
+    person: Person = getattr(stand.world, name)
+    for statement in (
+        "UPDATE contract_paper SET state = 'signed' WHERE contract_id = %s",
+        "UPDATE contract SET state = 'cooling', cooling_until = now() WHERE contract_id = %s",
+        "UPDATE contract SET state = 'effective', effective_at = now() WHERE contract_id = %s",
+        "DELETE FROM contract_signer WHERE contract_id = %s AND order_no = 2",
+        "UPDATE contract_signer SET party_id = 1 WHERE contract_id = %s",
+    ):
+        with pytest.raises(psycopg.Error), transaction(stand.world.pool, stand.world.scope(person)) as conn:
+            conn.execute(statement, (contract_id,))
+    assert stand.is_untouched(contract_id)
+
+
+def test_a_party_alone_cannot_enter_a_contract_as_effective(stand: Stand) -> None:
+    seller, buyer = stand.world.seller, stand.world.buyer
+    with pytest.raises(psycopg.Error), transaction(stand.world.pool, stand.world.scope(seller)) as conn:
+        conn.execute(
+            """INSERT INTO contract (contract_id, kind, source, seller_id, buyer_id, seller_unit, buyer_unit, start_day,
+                                     end_day, state, entered_at, entered_by)
+               VALUES ('FORGED', 'wholesale', 'studio', %s, %s, 'party:1', 'party:2', '2026-12-01', '2027-01-01',
+                       'effective', now(), 'x')""",
+            (seller.party_id, buyer.party_id),
+        )
+
+
+@pytest.mark.parametrize("name", ["seller", "writer", "stranger"])
+def test_the_key_of_a_seal_is_seen_by_its_own_party_alone(stand: Stand, name: str) -> None:
+    contract_id, confirmation = stand.half_signed()
+    with stand.client(stand.world.buyer, proven=True) as client:
+        form = {"form_token": form_token(client), "confirmation": str(confirmation)}
+        assert client.post(f"/contracts/{contract_id}/papers/1/sign", data=form).status_code == 303
+    query = "SELECT count(*) FROM party_seal_key WHERE party_id = %s"
+    party_id = stand.world.buyer.party_id
+
+    with transaction(stand.world.pool, stand.world.scope(getattr(stand.world, name))) as conn:
+        assert conn.execute(query, (party_id,)).fetchone() == (0,)
+    with transaction(stand.world.pool, stand.world.scope(stand.world.buyer)) as conn:
+        assert conn.execute(query, (party_id,)).fetchone() == (1,)
+
+
+def test_another_partys_contract_is_answered_like_one_that_does_not_exist(stand: Stand) -> None:
+    contract_id, _ = stand.half_signed()
+    with stand.client(stand.world.stranger, proven=True) as client:
+        for path in ("", "/papers/1/pdf"):
+            there, nowhere = (
+                client.get(f"/contracts/{contract_id}{path}"),
+                client.get(f"/contracts/NO-SUCH{path}"),
+            )
+            assert (there.status_code, there.json()) == (404, nowhere.json())
