@@ -609,7 +609,6 @@ def _status(client: httpx.Client, method: str, path: str, site: Site) -> int:
         version=1,
         contract_id="NO-SUCH",
         paper_no=1,
-        dispute_id=999_999,
         kind="clause",
         text_id="nothing",
     )
