@@ -34,12 +34,14 @@ from cloud.metering.store import intervals, partitions, readings, timetable
 from cloud.outside.exchange import turns as exchange
 from cloud.outside.payments import errands, offered
 from cloud.outside.regulator import turns as regulator
+from cloud.parties.run import watch
 
 log = logging.getLogger(__name__)
 
 TIMETABLE = Scope(ProcessRole.WORKER, actor="job:timetable")
 REVIEW = Scope(ProcessRole.WORKER, actor="job:review")
 BENCH = Scope(ProcessRole.WORKER, actor="job:bench")
+ENTITIES = Scope(ProcessRole.WORKER, actor="job:entities")
 CORRECTIONS = Scope(ProcessRole.WORKER, actor="job:corrections")
 BENCH_UNITS_MAX = 10_000  # accounts per look; the next look goes on
 GATHER_S = 0.3  # after a notification: more marks are likely on their way
@@ -234,6 +236,15 @@ def _deals(pool: Pool, config: CloudConfig, now: datetime) -> None:
         log.info("work.deals listings=%d rolling=%d rooms=%d transfers=%d", *ended)
 
 
+def _entities(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    """Publicity that ended, documents that end, deregistrations that are due."""
+    with transaction(pool, ENTITIES) as conn:
+        seen = watch.watch(conn, now)
+    log.info(
+        "work.entities suspended=%d restored=%d reminded=%d", seen.suspended, seen.restored, seen.reminded
+    )
+
+
 def _expiry(pool: Pool, config: CloudConfig, now: datetime) -> None:
     with transaction(pool, TIMETABLE) as conn:
         sessions = timetable.forget_sessions(conn, now)
@@ -326,5 +337,6 @@ ENTRIES = (
     Entry("exchange", timedelta(seconds=10), timedelta(0), exchange.look),
     Entry("exchange_days", timedelta(hours=1), timedelta(minutes=22), exchange.reconcile),
     Entry("regulator", timedelta(minutes=5), timedelta(minutes=3), regulator.look),
+    Entry("entities", timedelta(hours=1), timedelta(minutes=2), _entities),
     Entry("expiry", timedelta(hours=1), timedelta(minutes=7), _expiry),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final
 from uuid import UUID, uuid4
 
@@ -37,6 +37,8 @@ PUBLIC_DEEDS: Final = frozenset(
     {"announce", "open", "freeze", "clear", "check", "publish", "roll", "close"}
     | {"suspend", "reannounce", "reopen", "refreeze", "cancel"}
 )
+_PERIOD_END: Final = 10**6
+_DIGITS_MAX: Final = 40
 _INT_MAX: Final = 2**31 - 1
 _BIGINT_MAX: Final = 2**63 - 1
 
@@ -249,25 +251,27 @@ def declaration_from(content: Mapping[str, Any]) -> Declaration:
     if entries is not None and not isinstance(entries, list):
         raise BadForm("declaration_form", field="entries")
     try:
-        read = None if entries is None else tuple(_entry(each) for each in entries)
+        read = None if entries is None else tuple(_entries(entries))
         return Declaration(unit, Side(side), read, UUID(key), replaces)
     except ValueError as problem:
         raise BadForm("declaration_form", field="client_key, entries") from problem
 
 
-def _entry(each: object) -> Entry:
-    if isinstance(each, list) and len(each) == 3:
+def _entries(sent: list[object]) -> Iterator[Entry]:
+    for each in sent:
+        if type(each) is not list or len(each) != 3:
+            raise ValueError("an entry is [period, price, MWh]")
         period, price, mwh = each
         if (
-            type(period) is int
-            and abs(period) < 10**6
-            and isinstance(price, str)
-            and isinstance(mwh, str)
-            and len(price) <= 40
-            and len(mwh) <= 40
+            type(period) is not int
+            or type(price) is not str
+            or type(mwh) is not str
+            or abs(period) >= _PERIOD_END
+            or len(price) > _DIGITS_MAX
+            or len(mwh) > _DIGITS_MAX
         ):
-            return Entry(period, price, mwh)
-    raise ValueError("an entry is [period, price, MWh]")
+            raise ValueError("an entry is [period, price, MWh]")
+        yield Entry(period, price, mwh)
 
 
 def _json(body: bytes) -> Mapping[str, Any]:

@@ -25,6 +25,7 @@ EXAMPLE = """
   shoudian-cloud market clear cases.json --id CA-106 --json  # 文件中的一个算例 / one case of a file
   shoudian-cloud market check cases.json                     # 逐例核对 / expected against got, case by case
   shoudian-cloud market import market.toml                   # 规则、合同、价格 / rule, contracts, prices
+  shoudian-cloud market receipt receipt.json --key key.pem   # 回执验签 / verify a receipt
   shoudian-cloud market rules                                # 随程序的规则形式 / rule forms that come along
 书 / a book: [{"id": "B1", "side": "B", "p": 40000, "q": 100000, "seq": 1}, …]
   p 0.01 元/MWh 的整数 / whole 0.01 yuan/MWh; q 0.001 MWh 的整数 / whole 0.001 MWh; seq 先后 / order of time
@@ -48,6 +49,10 @@ def add_to(add: commands.Add) -> None:
         "import", _import, "录入市场文件：规则、合同、价格 / enter a market file: rule, contracts, prices"
     )
     command.add_argument("file", type=Path, metavar="FILE", help="市场文件 / market file (TOML)")
+    text = "验证申报回执的签名 / verify the signature of a declaration's receipt; exit 2 when it is not ours"
+    command = deed("receipt", _receipt, text)
+    command.add_argument("file", type=Path, metavar="RECEIPT.json")
+    command.add_argument("--key", type=Path, required=True, metavar="KEY.pem", help="交易平台公钥 / public key")
     deed("rules", _rules, "随程序的规则形式 / rule forms that come along")
 
 
@@ -269,6 +274,19 @@ def _import(arguments: argparse.Namespace) -> None:
         f"新录入 / newly entered: {counted.rules} rules, {counted.contracts} contracts, {counted.prices} prices, "
         f"{counted.days} days, {counted.quantities} quantities"
     )
+
+
+def _receipt(arguments: argparse.Namespace) -> None:
+    from decimal import Decimal
+
+    from cloud import words
+    from cloud.market.receipt import public_from, verified
+
+    found = verified(arguments.file.read_bytes(), public_from(arguments.key.read_bytes()))
+    mwh = f"{Decimal(sum(found['quantity_kwh'])).scaleb(-3):,f}"
+    facts = {"session": found["session"], "seq": found["seq"], "kind": found["kind"], "mwh": mwh}
+    for language in words.LANGUAGES:
+        print(words.say(language, "cli.receipt_right", at=found["at"], **facts))
 
 
 def _rules(arguments: argparse.Namespace) -> None:

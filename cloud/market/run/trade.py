@@ -32,7 +32,6 @@ from cloud.market.sessionfile import SessionRule, rule_from
 from cloud.market.store import orders, sessions
 from cloud.market.store.orders import BidRow, NewBid
 from cloud.market.store.sessions import SessionRow
-from cloud.parties.standing import NoParty
 from cloud.parties.standing import Standing as PartyStanding
 from cloud.parties.store import standings
 from cloud.security.access import Actor, Deed, Subject, may
@@ -204,13 +203,9 @@ def _remember(conn: Conn, parties: Sequence[int], memory: Memory, now: datetime)
         if party_id not in memory or now - memory[party_id].at > STANDING_KEPT
     ]
     accounts = orders.accounts_of(conn, old, now) if old else {}
-    for party_id in old:
-        try:
-            found = standings.standing_of(conn, party_id, now)
-        except NoParty:
-            memory.pop(party_id, None)
-            continue
-        memory[party_id] = Known(found, accounts.get(party_id, ()), now)
+    found = standings.standings_of(conn, old, now) if old else {}
+    for party_id, each in found.items():
+        memory[party_id] = Known(each, accounts.get(party_id, ()), now)
     return orders.admitted(conn, parties)
 
 
@@ -222,8 +217,8 @@ def _judged(table: _Table, arrival: Arrival) -> _Entry | Outcome:
         return NoSession("not_found", kind="trading_session")
     own = table.rows.get(party_id, ())
     first = next((each for each in own if each.client_key == sent.client_key), None)
-    packed = Packed((), (), ()) if sent.entries is None else packed_from(sent.entries)
     if first is not None:
+        packed = Packed((), (), ()) if sent.entries is None else packed_from(sent.entries)
         content = None if packed is None else content_sha256(row.session_no, sent, packed)
         if content != bytes(first.content_sha256):
             return KeyReused("client_key_reused", seq=first.seq)
@@ -287,22 +282,33 @@ def _period_name(row: SessionRow, number: int) -> str:
 
 def _reserve(conn: Conn, entries: Sequence[_Entry], memory: Memory, now: datetime) -> dict[int, Refused]:
     """Bind margins in the parties' guarantees, party by party in one order for everybody; return who lacks it."""
+    ranked = sorted(entries, key=lambda one: one.bid.party_id)
+    binding = [each for each in ranked if memory[each.bid.party_id].standing.guarantee_free_fen is not None]
+    fresh = [each for each in binding if each.old is None and each.bid.margin_fen]
+    try:
+        if fresh:
+            standings.reserve_new(conn, [_reserve_of(each) for each in fresh], now)
+    except standings.OverGuarantee:
+        fresh = []  # somebody lacks it: one by one
+    done = {id(each) for each in fresh}
     refused: dict[int, Refused] = {}
-    for each in sorted(entries, key=lambda one: one.bid.party_id):
-        binds = each.bid.margin_fen or (each.old is not None and each.old.margin_fen)
-        lodges = memory[each.bid.party_id].standing.guarantee_free_fen is not None
-        if not binds or not lodges:
+    for each in binding:
+        if id(each) in done or not (each.bid.margin_fen or each.old is not None):
             continue
         try:
             with conn.transaction():
-                if each.old is not None and each.old.client_key is not None:
+                if each.old is not None and each.old.client_key is not None and each.old.margin_fen:
                     standings.release(conn, purpose(each.bid.party_id, each.old.client_key), now)
-                key = purpose(each.bid.party_id, each.bid.client_key)
-                standings.reserve(conn, each.bid.party_id, each.bid.margin_fen, key, now)
+                party_id, fen, key = _reserve_of(each)
+                standings.reserve(conn, party_id, fen, key, now)
         except standings.OverGuarantee as over:
-            code = Code.MARGIN.value
-            refused[id(each)] = Declined("declined_margin", code=code, period="", **over.facts)
+            refused[id(each)] = Declined("declined_margin", code=Code.MARGIN.value, period="", **over.facts)
     return refused
+
+
+def _reserve_of(entry: _Entry) -> tuple[int, int, str]:
+    bid = entry.bid
+    return bid.party_id, bid.margin_fen, purpose(bid.party_id, bid.client_key)
 
 
 def purpose(party_id: int, client_key: UUID) -> str:

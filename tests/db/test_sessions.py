@@ -1,0 +1,512 @@
+"""Trading sessions on a real database: sealed books, the gate, clearing, publication, margins, tampering."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from uuid import uuid4
+
+import psycopg
+import pytest
+import trade_world as world
+
+from cloud import db
+from cloud.db import Conn, ProcessRole, Scope
+from cloud.lives import NoSuchMove, deeds
+from cloud.market.auction import AtMargin, PriceRule
+from cloud.market.run import clear, convene, trade
+from cloud.market.session import SESSION, STATES, Hours
+from cloud.market.sessionbook import Way, book_sha256
+from cloud.market.sessionfile import Method
+from cloud.market.store import clearings, orders, sessions
+from cloud.parties.store import standings
+
+WORKER = Scope(ProcessRole.WORKER, actor="test")
+AFTER = world.FREEZES + timedelta(seconds=1)
+PEAK, FLAT = 1, 2
+
+
+def as_person(conn: Conn, actor: world.Actor) -> None:
+    db.take_scope(conn, Scope(ProcessRole.API, actor.role.value, actor.party_id, f"user:{actor.user_id}"))
+
+
+def opened(dsn: str, **counts: int) -> tuple[world.People, int]:
+    with psycopg.connect(dsn) as conn:
+        who = world.people(conn, **counts)
+        session_id = world.announced(conn, who)
+        sessions.ring(conn, world.DURING)
+    return who, session_id
+
+
+def cleared_book(dsn: str) -> tuple[world.People, int]:
+    """Two plants and two users; CA-106 of the case file has its own test: here a hand-made book.
+
+    Peak: bids 100@400 and 50@390, asks 80@350 and 60@380: the last pair is 390 with 380, 140 MWh trade. Flat: nobody meets.
+    """
+    who, session_id = opened(dsn)
+    given = [
+        (who.users[0], [(PEAK, "400", "100"), (FLAT, "310", "10")]),
+        (who.users[1], [(PEAK, "390", "50")]),
+        (who.plants[0], [(PEAK, "350", "80"), (FLAT, "330", "10")]),
+        (who.plants[1], [(PEAK, "380", "60")]),
+    ]
+    with psycopg.connect(dsn) as conn:
+        db.take_scope(conn, WORKER)
+        for actor, entries in given:
+            world.kept(*world.take(conn, session_id, [(actor, world.sent(who, actor, entries))]))
+    with psycopg.connect(dsn) as conn:
+        db.take_scope(conn, WORKER)
+        assert convene.look(conn, AFTER) == 1
+    return who, session_id
+
+
+def test_the_life_is_the_same_table_in_code_and_database(database: str) -> None:
+    with psycopg.connect(database) as conn:
+        there = set(conn.execute("SELECT before, after FROM session_move").fetchall())
+
+    assert there == {(before, after) for (before, _), after in SESSION.moves.items() if before is not None}
+
+
+def test_four_eyes_announce_and_publish(database: str) -> None:
+    who, session_id = cleared_book(database)
+    with psycopg.connect(database) as conn:
+        plan = convene.Plan(
+            "TEST-02", "二", "", "jibei-monthly-auction@1", (world.DECEMBER,), world.OPENS.date()
+        )
+        other = convene.draft(conn, who.operator, plan, world.OPENS - timedelta(hours=2))
+        with pytest.raises(convene.SamePerson):
+            convene.announce(conn, who.operator, other, world.OPENS - timedelta(hours=2))
+        clear.clear(conn, who.operator, session_id, "", AFTER)
+        clear.check(conn, who.operator, session_id, (), AFTER)
+        with pytest.raises(clear.SamePerson):
+            clear.publish(conn, who.operator, session_id, AFTER)
+
+
+def test_nobody_reads_a_sealed_declaration_before_the_gate(database: str) -> None:
+    who, session_id = opened(database)
+    buyer = who.users[0]
+    with psycopg.connect(database) as conn:
+        db.take_scope(conn, WORKER)
+        world.take(conn, session_id, [(buyer, world.sent(who, buyer, [(PEAK, "400", "100")]))])
+    seen = {}
+    with psycopg.connect(database) as conn:
+        for name, actor in (("owner", buyer), ("other", who.users[1]), ("staff", who.operator)):
+            as_person(conn, actor)
+            seen[name] = len(conn.execute("SELECT seq FROM bid_event").fetchall())
+            if name == "staff":
+                counted = orders.counts(conn, session_id, world.OPENS)
+                assert (counted.events, counted.parties) == (1, 1)
+                assert conn.execute("SELECT margin_fen FROM trading_exposure").fetchall() == []
+    assert seen == {"owner": 1, "other": 0, "staff": 0}
+
+    with psycopg.connect(database) as conn:
+        as_person(conn, who.operator)
+        convene.freeze(conn, who.operator, session_id, "演练", world.DURING)
+        assert len(conn.execute("SELECT seq FROM bid_event WHERE kind = 'SUBMIT'").fetchall()) == 1
+        as_person(conn, who.users[1])
+        assert conn.execute("SELECT seq FROM bid_event").fetchall() == []
+
+
+def test_a_process_of_pages_cannot_write_into_a_book(database: str) -> None:
+    _, session_id = opened(database)
+    with psycopg.connect(database) as conn:
+        db.take_scope(conn, Scope(ProcessRole.API, "staff"))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), conn.transaction():
+            conn.execute(
+                """INSERT INTO bid_event (session_id, kind, period, price_ticks, quantity_kwh, margin_fen, content_sha256, at, actor)
+                   VALUES (%s, 'CLOSE', '{}', '{}', '{}', 0, sha256(''), now(), 'x')""",
+                (session_id,),
+            )
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), conn.transaction():
+            orders.gates(conn, [session_id], world.DURING)
+        db.take_scope(conn, Scope(ProcessRole.API, "customer", 1))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), conn.transaction():
+            orders.close(conn, session_id, "x", world.DURING)
+
+
+def test_evidence_is_only_added_to(database: str) -> None:
+    who, session_id = cleared_book(database)
+    with psycopg.connect(database) as conn:
+        clear.clear(conn, who.operator, session_id, "", AFTER)
+        for table in ("bid_event", "clearing_run", "clearing_fill", "clearing_piece", "session_event"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), conn.transaction():
+                conn.execute(f"DELETE FROM {table}")
+        with pytest.raises(psycopg.errors.CheckViolation), conn.transaction():
+            conn.execute("UPDATE trading_session SET book_sha256 = repeat('0', 64)")
+        with pytest.raises(psycopg.errors.CheckViolation), conn.transaction():
+            conn.execute("UPDATE trading_session SET freezes_at = freezes_at + interval '1 hour'")
+
+
+def test_a_retry_gets_the_first_answer_also_after_the_gate(database: str) -> None:
+    who, session_id = opened(database)
+    buyer = who.users[0]
+    declared = world.sent(who, buyer, [(PEAK, "400.00", "100")])
+    with psycopg.connect(database) as conn:
+        db.take_scope(conn, WORKER)
+        first = world.kept(*world.take(conn, session_id, [(buyer, declared)]))
+        again = world.kept(*world.take(conn, session_id, [(buyer, declared)]))
+        same = world.sent(who, buyer, [(PEAK, "400", "100.000")], key=declared.client_key)
+        otherwise = world.sent(who, buyer, [(PEAK, "401", "100")], key=declared.client_key)
+        assert world.kept(*world.take(conn, session_id, [(buyer, same)])) == first == again
+        assert isinstance(world.take(conn, session_id, [(buyer, otherwise)])[0], trade.KeyReused)
+    with psycopg.connect(database) as conn:
+        db.take_scope(conn, WORKER)
+        convene.look(conn, AFTER)
+        late = world.sent(who, buyer, [(PEAK, "400", "100")])
+        assert world.kept(*world.take(conn, session_id, [(buyer, declared)], AFTER)) == first
+        assert isinstance(world.take(conn, session_id, [(buyer, late)], AFTER)[0], trade.Closed)
+        assert conn.execute("SELECT count(*) FROM bid_event WHERE kind = 'SUBMIT'").fetchone() == (1,)
+
+
+def test_only_what_stands_is_replaced_and_a_withdrawal_ends_the_chain(database: str) -> None:
+    who, session_id = opened(database)
+    buyer = who.users[0]
+
+    def send(conn: Conn, given: list[tuple[int, str, str]] | None, replaces: int | None) -> trade.Outcome:
+        return world.take(conn, session_id, [(buyer, world.sent(who, buyer, given, replaces=replaces))])[0]
+
+    with psycopg.connect(database) as conn:
+        db.take_scope(conn, WORKER)
+        first = world.kept(send(conn, [(PEAK, "400", "100")], None))
+        assert isinstance(send(conn, [(PEAK, "401", "100")], None), trade.DeclaredMeanwhile)
+        second = world.kept(send(conn, [(PEAK, "401", "100")], first.seq))
+        assert isinstance(send(conn, [(PEAK, "402", "100")], first.seq), trade.DeclaredMeanwhile)
+        third = world.kept(send(conn, None, second.seq))
+        fourth = world.kept(send(conn, [(PEAK, "402", "90")], None))
+        assert [each.kind for each in (first, second, third, fourth)] == [
+            "SUBMIT",
+            "REPLACE",
+            "WITHDRAW",
+            "SUBMIT",
+        ]
+        convene.look(conn, AFTER)
+        row = sessions.find(conn, session_id)
+        assert row is not None
+        assert row.last_seq is not None
+        assert [bid.seq for bid in orders.book(conn, session_id, row.last_seq)] == [fourth.seq]
+
+
+def test_who_is_not_admitted_or_sells_where_it_may_not_is_refused_with_its_code(database: str) -> None:
+    who, session_id = opened(database)
+    plant, buyer = who.plants[0], who.users[0]
+    with psycopg.connect(database) as conn:
+        conn.execute("UPDATE party SET state = 'suspended' WHERE party_id = %s", (who.users[1].party_id,))
+        db.take_scope(conn, WORKER)
+        outcomes = world.take(
+            conn,
+            session_id,
+            [
+                (
+                    plant,
+                    trade.Declaration(
+                        who.units[plant.party_id or 0],
+                        trade.Side.BUY,
+                        world.entries((1, "372", "1")),
+                        uuid4(),
+                    ),
+                ),
+                (buyer, world.sent(who, buyer, [(PEAK, "446.41", "1")])),
+                (who.users[1], world.sent(who, who.users[1], [(PEAK, "372", "1")])),
+            ],
+        )
+        codes = [each.facts["code"] for each in outcomes if isinstance(each, trade.Declined)]
+        assert codes == ["NOT_ELIGIBLE", "PRICE_ABOVE_LIMIT", "NOT_ELIGIBLE"]
+        assert conn.execute("SELECT count(*) FROM bid_event").fetchone() == (0,)
+        assert orders.refusals(conn, session_id) == {"NOT_ELIGIBLE": 2, "PRICE_ABOVE_LIMIT": 1}
+
+
+def test_the_clock_closes_a_book_once_and_the_hash_is_that_of_the_published_lines(database: str) -> None:
+    _, session_id = cleared_book(database)
+    with psycopg.connect(database) as conn:
+        db.take_scope(conn, WORKER)
+        assert convene.look(conn, AFTER + timedelta(minutes=1)) == 0
+        row = sessions.find(conn, session_id)
+        assert row is not None
+        assert row.last_seq is not None
+        kept = clear._bids(orders.book(conn, session_id, row.last_seq))
+        lines = "".join(f"{seq} {content}\n" for seq, content in orders.lines(conn, session_id))
+        import hashlib
+
+        assert row.book_sha256 == book_sha256(kept) == hashlib.sha256(lines.encode()).hexdigest()
+
+
+def test_a_session_clears_checks_and_publishes_into_contracts(database: str) -> None:
+    who, session_id = cleared_book(database)
+    with psycopg.connect(database) as conn:
+        as_person(conn, who.operator)
+        clear.clear(conn, who.operator, session_id, "", AFTER)
+        first = clearings.runs_of(conn, session_id)[0]
+        peak, flat, _ = clearings.prices_of(conn, session_id, 1)
+        assert (peak.volume_kwh, peak.price_ticks) == (140_000, 38_500)
+        assert (flat.volume_kwh, flat.price_ticks) == (0, None)
+        pieces = clearings.pieces_of(conn, session_id, 1)
+        assert sum(each.quantity_kwh for each in pieces) == 140_000
+        # 80 go from the cheaper plant to the first user, 20 + 40 from the other
+        by_names = {(each.seller, each.buyer): each.quantity_kwh for each in pieces}
+        assert by_names == {
+            ("示范generator0", "示范user0"): 80_000,
+            ("示范generator1", "示范user0"): 20_000,
+            ("示范generator1", "示范user1"): 40_000,
+        }
+        cut = next(each for each in pieces if each.seller == "示范generator0")
+        clear.check(conn, who.operator, session_id, [clear.Cut(cut.piece_no, 50_000, "断面越限")], AFTER)
+        as_person(conn, who.second)
+        contracts = clear.publish(conn, who.second, session_id, AFTER)
+        assert len(contracts) == 3
+    with psycopg.connect(database) as conn:
+        rows = conn.execute(
+            """SELECT c.seller, c.buyer, v.period, v.mwh, v.price_yuan_per_mwh FROM wholesale_contract c
+               JOIN wholesale_volume v USING (contract_id, version) ORDER BY v.mwh"""
+        ).fetchall()
+        assert [(str(row[3]), str(row[4]), row[2]) for row in rows] == [
+            ("20.000", "385.00", "peak"),
+            ("40.000", "385.00", "peak"),
+            ("50.000", "385.00", "peak"),
+        ]
+        states = conn.execute(
+            "SELECT state FROM contract WHERE contract_id = ANY(%s)", (list(contracts),)
+        ).fetchall()
+        assert states == [("effective",)] * 3
+        run, again = clear.repeated(conn, session_id, 1)
+        assert run.result_sha256 == again == first.result_sha256
+        final, again = clear.repeated(conn, session_id, 2)
+        assert final.kind == "final"
+        assert final.result_sha256 == again != first.result_sha256
+        told = conn.execute("SELECT count(*) FROM notice WHERE key = 'session_published'").fetchone()
+        assert told == (4,)
+        as_person(conn, who.users[1])
+        assert [each.buyer for each in clearings.pieces_of(conn, session_id, 2)] == ["示范user1"]
+        assert clearings.pieces_of(conn, session_id, 1) == ()
+        fills = clearings.fills_of(conn, session_id, 2)
+        assert list(fills.values()) == [(40_000,)]
+
+
+def test_a_sandbox_run_is_the_same_and_another_rule_another_price_never_published(database: str) -> None:
+    who, session_id = cleared_book(database)
+    with psycopg.connect(database) as conn:
+        clear.clear(conn, who.operator, session_id, "", AFTER)
+        same = clear.sandbox(conn, who.operator, session_id, None, "复核", AFTER)
+        other = Way(Method.UNIFORM, PriceRule.SELLER, AtMargin.TIME)
+        whatif = clear.sandbox(conn, who.operator, session_id, other, "试算", AFTER)
+        first = clearings.runs_of(conn, session_id)[0]
+        assert (same.input_sha256, same.result_sha256) == (first.input_sha256, first.result_sha256)
+        assert whatif.result_sha256 != first.result_sha256
+        assert clearings.prices_of(conn, session_id, whatif.run_no)[0].price_ticks == 38_000
+        clear.check(conn, who.operator, session_id, (), AFTER)
+        clear.publish(conn, who.second, session_id, AFTER)
+        row = sessions.find(conn, session_id)
+        assert row is not None
+        assert row.final_run is not None
+        assert clearings.prices_of(conn, session_id, row.final_run)[0].price_ticks == 38_500
+
+
+def test_a_crash_between_clearing_and_publishing_leaves_nothing_half_done(database: str) -> None:
+    who, session_id = cleared_book(database)
+    with psycopg.connect(database) as conn:
+        clear.clear(conn, who.operator, session_id, "", AFTER)
+        clear.check(conn, who.operator, session_id, (), AFTER)
+    dying = psycopg.connect(database)
+    clear.publish(dying, who.second, session_id, AFTER)  # the process dies before the commit
+    pid = dying.info.backend_pid
+    with psycopg.connect(database, autocommit=True) as conn:
+        conn.execute("SELECT pg_terminate_backend(%s)", (pid,))
+    dying.close()
+    with psycopg.connect(database) as conn:
+        row = sessions.find(conn, session_id)
+        assert row is not None
+        assert row.state == "checked"
+        assert conn.execute("SELECT count(*) FROM wholesale_contract").fetchone() == (0,)
+        contracts = clear.publish(conn, who.second, session_id, AFTER)
+        with pytest.raises(NoSuchMove):
+            clear.publish(conn, who.second, session_id, AFTER)
+        assert conn.execute("SELECT count(*) FROM wholesale_contract").fetchone() == (len(contracts),)
+
+
+def test_a_book_that_somebody_changed_is_not_cleared(database: str) -> None:
+    who, session_id = cleared_book(database)
+    with psycopg.connect(database) as conn:
+        conn.execute("ALTER TABLE bid_event DISABLE TRIGGER kept")
+        conn.execute(
+            "UPDATE bid_event SET price_ticks[1] = price_ticks[1] + 1 WHERE side = 'B' AND kind = 'SUBMIT'"
+        )
+        with pytest.raises(clear.BookChanged):
+            clear.clear(conn, who.operator, session_id, "", AFTER)
+
+
+def test_a_retailers_bid_binds_its_guarantee_and_a_cancelled_session_gives_it_back(database: str) -> None:
+    who, session_id = opened(database, retailers=1)
+    seller = who.retailers[0]
+    assert seller.party_id is not None
+    now = world.DURING
+    with psycopg.connect(database) as conn:
+        row = conn.execute(
+            """INSERT INTO guarantee_instrument (party_id, form, issuer, reference, amount_fen, valid_from, expires_on,
+                   lodged_at, lodged_by) VALUES (%s, 'insurance', '示范保险', 'P1', 200000, '2026-01-01', '2027-01-01', %s, 'user:1')
+               RETURNING instrument_id""",
+            (seller.party_id, now),
+        ).fetchone()
+        assert row is not None
+        conn.execute("INSERT INTO guarantee_verdict VALUES (%s, 'accept', %s, 'user:2')", (row[0], now))
+        conn.execute(
+            """INSERT INTO guarantee_entry (party_id, kind, amount_fen, instrument_id, purpose_key, at, actor)
+               VALUES (%s, 'lodge', 200000, %s, 'l', %s, 'user:2')""",
+            (seller.party_id, row[0], now),
+        )
+    with psycopg.connect(database) as conn:
+        db.take_scope(conn, WORKER)
+        # 5 % of 100 MWh at 400 yuan is 2000 yuan: the whole guarantee, equality passes
+        one = world.kept(
+            *world.take(conn, session_id, [(seller, world.sent(who, seller, [(PEAK, "400", "100")]))])
+        )
+        assert (one.margin_fen, standings.free_fen(conn, seller.party_id, now)) == (200_000, 0)
+        more = world.sent(who, seller, [(PEAK, "400", "100.001")], replaces=one.seq)
+        refused = world.take(conn, session_id, [(seller, more)])[0]
+        assert isinstance(refused, trade.Declined)
+        assert refused.facts["code"] == "MARGIN"
+        assert standings.free_fen(conn, seller.party_id, now) == 0
+        less = world.sent(who, seller, [(PEAK, "400", "50")], replaces=one.seq)
+        world.kept(*world.take(conn, session_id, [(seller, less)]))
+        assert standings.free_fen(conn, seller.party_id, now) == 100_000
+    with psycopg.connect(database) as conn:
+        as_person(conn, who.operator)
+        convene.cancel(conn, who.operator, session_id, "系统故障", now)
+        db.take_scope(conn, WORKER)
+        assert standings.free_fen(conn, seller.party_id, now) == 200_000
+        assert conn.execute("SELECT margin_fen FROM trading_exposure").fetchall() == [(0,)]
+
+
+def test_a_suspended_session_takes_nothing_and_resumes_where_its_hours_say(database: str) -> None:
+    who, session_id = opened(database)
+    buyer = who.users[0]
+    later = world.DURING + timedelta(hours=2)
+    hours = Hours(later, later + timedelta(minutes=20), later + timedelta(minutes=30), None)
+    with psycopg.connect(database) as conn:
+        with pytest.raises(convene.ReasonMissing):
+            convene.suspend(conn, who.operator, session_id, " ", world.DURING)
+        convene.suspend(conn, who.operator, session_id, "通信中断", world.DURING)
+        db.take_scope(conn, WORKER)
+        declared = world.sent(who, buyer, [(PEAK, "400", "1")])
+        assert isinstance(world.take(conn, session_id, [(buyer, declared)])[0], trade.Closed)
+        db.take_scope(conn, Scope(ProcessRole.OWNER))
+        convene.resume(conn, who.operator, session_id, hours, "恢复", world.DURING)
+        row = sessions.find(conn, session_id)
+        assert row is not None
+        assert (row.state, row.opens_at) == ("announced", later)
+        db.take_scope(conn, WORKER)
+        with pytest.raises(trade.NotRung):
+            world.take(conn, session_id, [(buyer, declared)], later)
+        assert sessions.ring(conn, later) == (session_id,)
+        world.kept(*world.take(conn, session_id, [(buyer, declared)], later))
+
+
+def test_no_late_declaration_is_in_and_no_acknowledged_one_is_missing(database: str) -> None:
+    """Writers race with the closing of the gate; the closed book is exactly what was acknowledged."""
+    who, session_id = opened(database, plants=1, users=12)
+    said: list[int] = []
+    refused: list[str] = []
+    lock = threading.Lock()
+    begin = threading.Barrier(len(who.users) + 1)
+
+    def write(actor: world.Actor) -> None:
+        seq: int | None = None
+        with psycopg.connect(database) as conn:
+            begin.wait()
+            for number in range(60):
+                db.take_scope(conn, WORKER)
+                declared = world.sent(who, actor, [(PEAK, f"{380 + number % 50}", "1")], replaces=seq)
+                outcome = world.take(conn, session_id, [(actor, declared)])[0]
+                conn.commit()
+                with lock:
+                    if isinstance(outcome, trade.Acknowledged):
+                        seq = outcome.seq
+                        said.append(seq)
+                    else:
+                        refused.append(outcome.key)
+
+    threads = [threading.Thread(target=write, args=(actor,)) for actor in who.users]
+    for each in threads:
+        each.start()
+    begin.wait()
+    with psycopg.connect(database) as conn:
+        while len(said) < 100:
+            threading.Event().wait(0.005)
+        as_person(conn, who.operator)
+        convene.freeze(conn, who.operator, session_id, "提前截止演练", world.DURING)
+    for each in threads:
+        each.join(30)
+
+    with psycopg.connect(database) as conn:
+        row = sessions.find(conn, session_id)
+        assert row is not None
+        assert row.last_seq is not None
+        kept = [seq for (seq,) in conn.execute("SELECT seq FROM bid_event WHERE kind <> 'CLOSE'").fetchall()]
+        assert sorted(kept) == sorted(said)
+        assert max(kept) < row.last_seq
+        assert refused, "the race was over before the gate closed"
+        assert set(refused) == {"gate_closed"}
+        assert row.book_sha256 == book_sha256(clear._bids(orders.book(conn, session_id, row.last_seq)))
+
+
+def test_who_reads_by_number_misses_no_event_of_many_writers(database: str) -> None:
+    who, session_id = opened(database, plants=1, users=6)
+    seen: list[int] = []
+    done = threading.Event()
+
+    def follow() -> None:
+        with psycopg.connect(database, autocommit=True) as conn:
+            while True:
+                is_last = done.is_set()
+                seen.extend(
+                    each.seq for each in orders.events_after(conn, session_id, seen[-1] if seen else 0)
+                )
+                if is_last:
+                    return
+
+    def write(actor: world.Actor) -> None:
+        seq: int | None = None
+        with psycopg.connect(database) as conn:
+            for number in range(25):
+                db.take_scope(conn, WORKER)
+                declared = world.sent(who, actor, [(PEAK, f"{380 + number}", "1")], replaces=seq)
+                seq = world.kept(world.take(conn, session_id, [(actor, declared)])[0]).seq
+                conn.commit()
+
+    reader = threading.Thread(target=follow)
+    writers = [threading.Thread(target=write, args=(actor,)) for actor in who.users]
+    for each in (reader, *writers):
+        each.start()
+    for each in writers:
+        each.join(40)
+    done.set()
+    reader.join(10)
+
+    with psycopg.connect(database) as conn:
+        assert seen == [seq for (seq,) in conn.execute("SELECT seq FROM bid_event ORDER BY seq").fetchall()]
+
+
+def test_ninety_six_periods_of_three_segments_clear_each_by_itself(database: str) -> None:
+    with psycopg.connect(database) as conn:
+        who = world.people(conn)
+        session_id = world.announced(conn, who, rule="jibei-curve-96@1", number="TEST-96")
+        sessions.ring(conn, world.DURING)
+        db.take_scope(conn, WORKER)
+        for actor, base, step in ((who.users[0], 420, -10), (who.plants[0], 330, 10)):
+            given = [
+                (period, f"{base + step * segment}", f"{period}.500")
+                for period in range(1, 97)
+                for segment in range(3)
+            ]
+            acknowledged = world.kept(*world.take(conn, session_id, [(actor, world.sent(who, actor, given))]))
+            assert len(acknowledged.period) == 288
+        convene.look(conn, AFTER)
+        db.take_scope(conn, Scope(ProcessRole.OWNER))
+        clear.clear(conn, who.operator, session_id, "", AFTER)
+        prices = clearings.prices_of(conn, session_id, 1)
+        # every offer is below every bid: all of 3 x (p + 0.5) MWh trades at the mean of 400 and 350
+        assert [(each.volume_kwh, each.price_ticks) for each in prices] == [
+            (3 * (period * 1000 + 500), 37_500) for period in range(1, 97)
+        ]
+
+
+def test_every_state_can_be_left_or_is_an_end() -> None:
+    assert {state for state in STATES if not deeds(SESSION, state)} == {"dropped", "closed", "cancelled"}

@@ -1,0 +1,118 @@
+"""A session with participants: what the tests of trading start from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID, uuid4
+
+import market_world
+
+from cloud.db import Conn
+from cloud.market.auction import Side
+from cloud.market.declaration import Declaration, Entry
+from cloud.market.receipt import Acknowledged
+from cloud.market.run import convene, trade
+from cloud.market.session import Hours
+from cloud.security.access import Actor, Role
+
+OPENS = datetime(2026, 11, 20, 1, tzinfo=UTC)
+FREEZES = OPENS + timedelta(minutes=20)
+HOURS = Hours(OPENS, FREEZES, FREEZES + timedelta(minutes=10), None)
+DURING = OPENS + timedelta(minutes=5)
+DECEMBER = date(2026, 12, 1)
+
+
+@dataclass(frozen=True)
+class People:
+    """Two of the staff, and participants by kind."""
+
+    operator: Actor
+    second: Actor
+    plants: tuple[Actor, ...]
+    users: tuple[Actor, ...]
+    retailers: tuple[Actor, ...]
+    units: dict[int, str]
+
+
+def people(conn: Conn, plants: int = 2, users: int = 2, retailers: int = 0) -> People:
+    """Admitted parties with a person each; users have an account that buys directly."""
+    units: dict[int, str] = {}
+
+    def party(kind: str, number: int) -> Actor:
+        party_id = market_world.admitted_party(conn, kind, f"示范{kind}{number}")
+        login = f"{kind}{number}"
+        user_id = market_world.person(conn, party_id, login)
+        units[party_id] = f"party:{party_id}"
+        if kind == "user":
+            units[party_id] = f"{1300000000100 + number}"
+            conn.execute(
+                "INSERT INTO account (account_id, party_id, name, address) VALUES (%s, %s, '示范园区', '示范园区')",
+                (units[party_id], party_id),
+            )
+            conn.execute(
+                """INSERT INTO account_terms (account_id, effective, category, purchase, structure, voltage)
+                   VALUES (%s, '[2020-01-01 00:00+08,)', 'commercial', 'direct', 'single_part', '1-10kV')""",
+                (units[party_id],),
+            )
+        return Actor(user_id, login, login, Role.CUSTOMER, party_id, "zh")
+
+    def staff(login: str) -> Actor:
+        return Actor(market_world.operator(conn, login), login, login, Role.STAFF, None, "zh")
+
+    return People(
+        staff("operator"),
+        staff("second"),
+        tuple(party("generator", number) for number in range(plants)),
+        tuple(party("user", number) for number in range(users)),
+        tuple(party("retailer", number) for number in range(retailers)),
+        units,
+    )
+
+
+def announced(
+    conn: Conn,
+    who: People,
+    rule: str = "jibei-monthly-auction@1",
+    hours: Hours = HOURS,
+    number: str = "TEST-01",
+) -> int:
+    """A session drawn up by one and announced by another, an hour before it opens."""
+    before = hours.opens_at - timedelta(hours=1)
+    plan = convene.Plan(number, "十二月集中竞价", "公告正文", rule, (DECEMBER,), date(2026, 11, 20), hours)
+    session_id = convene.draft(conn, who.operator, plan, before)
+    convene.announce(conn, who.second, session_id, before)
+    return session_id
+
+
+def entries(*each: tuple[int, str, str]) -> tuple[Entry, ...]:
+    return tuple(Entry(*one) for one in each)
+
+
+def sent(
+    who: People,
+    actor: Actor,
+    given: Sequence[tuple[int, str, str]] | None,
+    *,
+    key: UUID | None = None,
+    replaces: int | None = None,
+) -> Declaration:
+    """A declaration of the actor's own unit; a plant sells, the others buy."""
+    assert actor.party_id is not None
+    side = Side.SELL if actor in who.plants else Side.BUY
+    unit = who.units[actor.party_id]
+    return Declaration(unit, side, None if given is None else entries(*given), key or uuid4(), replaces)
+
+
+def take(
+    conn: Conn, session_id: int, arrivals: Sequence[tuple[Actor, Declaration]], now: datetime = DURING
+) -> tuple[trade.Outcome, ...]:
+    """The intake's own call, in the caller's transaction."""
+    found = [trade.Arrival(actor, session_id, each) for actor, each in arrivals]
+    return trade.take_in(conn, found, {}, now)
+
+
+def kept(outcome: trade.Outcome) -> Acknowledged:
+    assert isinstance(outcome, Acknowledged), outcome
+    return outcome
