@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -123,6 +123,18 @@ class Programme:
     def is_in_force(self, day: date) -> bool:
         """Whether events of a day may use this version."""
         return self.effective_from <= day and (self.effective_to is None or day < self.effective_to)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A move of an event or a result."""
+
+    deed: str
+    before: str
+    after: str
+    at: datetime
+    actor: str
+    reason: str
 
 
 def programme_from(name: str, text: str) -> Programme:

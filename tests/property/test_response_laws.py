@@ -243,7 +243,7 @@ def test_a_derivation_gives_its_amount(points: list[tuple[int, int]]) -> None:
         ('cap_yuan_per_kwh = "1.5"', 'cap_yuan_per_kwh = "0"'),
         ('cap_yuan_per_kwh = "1.5"', "cap_yuan_per_kwh = 1.5"),
         ('high_ratio = "1.2"\n\n[penalty]', 'high_ratio = "0.7"\n\n[penalty]'),
-        ("days = 5", "days = 11"),
+        ("\ndays = 5", "\ndays = 11"),
         ("answer_minutes = 60", "answer_minutes = 120"),
         ('type = "day-ahead"', 'type = "sometimes"'),
         ('ranking = "highest"', 'ranking = "highest"\nsurprise = 1'),

@@ -1,0 +1,431 @@
+"""SQL: programmes, enrolments, events, answers, and frozen baselines of demand response."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from fractions import Fraction
+
+import psycopg
+from psycopg.rows import class_row
+
+from cloud.db import Conn
+from cloud.errors import Conflict, NotFound, NotNow
+from cloud.market.baseline import Baseline
+from cloud.market.programme import Programme, Step, programme_from
+
+ROWS_MAX = 500
+_LOCK = 47  # an event, exclusive for a transaction
+
+
+class NoProgramme(NotFound):
+    """No programme of that name is entered, or none of its versions is in force on the day."""
+
+
+class NoEvent(NotFound):
+    """There is no such event, or this transaction does not see it."""
+
+
+class NoEnrolment(NotFound):
+    """There is no such enrolment, or this transaction does not see it."""
+
+
+class EnrolledAlready(Conflict):
+    """An account is in one programme at a time."""
+
+
+class ProgrammeChanged(Conflict):
+    """That version is entered already and says something else."""
+
+
+class AnsweredTooLate(NotNow):
+    """The time to answer is over, or the bid is more than the resource has."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentRow:
+    """A resource in a programme on the days `[first_day, end_day)`; end None: until it is ended."""
+
+    enrolment_id: int
+    programme_id: str
+    account_id: str
+    account_name: str
+    party_id: int
+    party_name: str
+    aggregator_id: int | None
+    aggregator_name: str | None
+    first_day: date
+    end_day: date | None
+    capacity_kw: int
+    resource: str
+    agreement: str
+
+    @property
+    def payee_id(self) -> int:
+        """Who answers, objects and is paid: the aggregator if there is one."""
+        return self.party_id if self.aggregator_id is None else self.aggregator_id
+
+
+@dataclass(frozen=True, slots=True)
+class NewEnrolment:
+    """An enrolment to be made."""
+
+    programme_id: str
+    account_id: str
+    party_id: int
+    aggregator_id: int | None
+    first_day: date
+    end_day: date | None
+    capacity_kw: int
+    resource: str
+    agreement: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """An event: the slots `[first_slot, end_slot)` of a day."""
+
+    event_id: int
+    programme_id: str
+    version: int
+    day: date
+    first_slot: int
+    end_slot: int
+    starts_at: datetime
+    ends_at: datetime
+    answer_by: datetime
+    target_kw: int
+    price_yuan_per_kwh: Decimal
+    reason: str
+    state: str
+
+    @property
+    def slots(self) -> tuple[int, int]:
+        """The event's quarter-hours."""
+        return self.first_slot, self.end_slot
+
+
+@dataclass(frozen=True, slots=True)
+class PartRow:
+    """A participant of an event: invitation, latest answer, frozen baseline."""
+
+    enrolment_id: int
+    estimate_fen: int
+    invited_at: datetime
+    choice: str | None
+    bid_kw: int | None
+    answered_at: datetime | None
+    days: list[date] | None
+    kw: list[str] | None
+    evidence: list[str] | None
+    problem: str | None
+    frozen_at: datetime | None
+
+    @property
+    def baseline(self) -> Baseline | None:
+        """The frozen baseline; None: not frozen yet, or there were too few days."""
+        if not self.kw:
+            return None
+        return Baseline(tuple(self.days or ()), tuple(map(Fraction, self.kw)), tuple(self.evidence or ()))
+
+
+_ENROLMENT = """SELECT n.enrolment_id, n.programme_id, n.account_id, a.name AS account_name, n.party_id,
+    p.name AS party_name, n.aggregator_id, g.name AS aggregator_name, lower(n.effective) AS first_day,
+    upper(n.effective) AS end_day, n.capacity_kw, n.resource, n.agreement
+    FROM response_enrolment n LEFT JOIN LATERAL (SELECT name FROM account WHERE account_id = n.account_id) acc ON true
+    CROSS JOIN LATERAL (SELECT coalesce(acc.name, n.account_id) AS name) a
+    JOIN party p ON p.party_id = n.party_id LEFT JOIN party g ON g.party_id = n.aggregator_id"""
+_EVENT = """SELECT event_id, programme_id, version, day, first_slot, end_slot, starts_at, ends_at, answer_by, target_kw,
+    price_yuan_per_kwh, reason, state FROM response_event"""
+
+
+# ---- programmes and enrolments ---------------------------------------------------------------------------
+
+
+def put_programme(conn: Conn, programme: Programme, body: str, made: tuple[datetime, str]) -> bool:
+    """Enter a version of a programme; False when it is entered already. Raises ProgrammeChanged."""
+    row = conn.execute(
+        "SELECT sha256 FROM response_programme WHERE programme_id = %s AND version = %s",
+        (programme.id, programme.version),
+    ).fetchone()
+    if row is not None:
+        if row[0] != programme.sha256:
+            raise ProgrammeChanged("response_programme_changed", programme=programme.origin)
+        return False
+    conn.execute(
+        """INSERT INTO response_programme (programme_id, version, title, type, direction, sha256, body, entered_at, entered_by)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)""",
+        (
+            *(programme.id, programme.version, programme.title, programme.type, programme.direction),
+            *(programme.sha256, body, *made),
+        ),
+    )
+    return True
+
+
+def programmes(conn: Conn) -> tuple[Programme, ...]:
+    """The latest version of each programme."""
+    rows = conn.execute(
+        """SELECT DISTINCT ON (programme_id) programme_id, body FROM response_programme
+           ORDER BY programme_id, version DESC"""
+    )
+    return tuple(programme_from(str(name), str(body)) for name, body in rows)
+
+
+def programme(conn: Conn, programme_id: str, version: int) -> Programme:
+    """One version of a programme. Raises NoProgramme."""
+    row = conn.execute(
+        "SELECT body FROM response_programme WHERE programme_id = %s AND version = %s",
+        (programme_id, version),
+    ).fetchone()
+    if row is None:
+        raise NoProgramme("not_found", kind="response_programme")
+    return programme_from(programme_id, str(row[0]))
+
+
+def programme_on(conn: Conn, programme_id: str, day: date) -> Programme:
+    """The latest version of a programme that is in force on a day. Raises NoProgramme."""
+    rows = conn.execute(
+        "SELECT body FROM response_programme WHERE programme_id = %s ORDER BY version DESC", (programme_id,)
+    )
+    for (body,) in rows.fetchall():
+        found = programme_from(programme_id, str(body))
+        if found.is_in_force(day):
+            return found
+    raise NoProgramme("response_no_programme", programme=programme_id, day=day.isoformat())
+
+
+def insert_enrolment(conn: Conn, new: NewEnrolment, made: tuple[datetime, str]) -> int:
+    """Enrol an account. Raises EnrolledAlready."""
+    try:
+        row = conn.execute(
+            """INSERT INTO response_enrolment (programme_id, account_id, party_id, aggregator_id, effective, capacity_kw,
+                   resource, agreement, made_at, made_by)
+               VALUES (%s, %s, %s, %s, daterange(%s, %s), %s, %s, %s, %s, %s) RETURNING enrolment_id""",
+            (
+                *(
+                    new.programme_id,
+                    new.account_id,
+                    new.party_id,
+                    new.aggregator_id,
+                    new.first_day,
+                    new.end_day,
+                ),
+                *(new.capacity_kw, new.resource, new.agreement, *made),
+            ),
+        ).fetchone()
+    except psycopg.errors.ExclusionViolation as problem:
+        raise EnrolledAlready("response_enrolled_already", account=new.account_id) from problem
+    assert row is not None
+    return int(row[0])
+
+
+def end_enrolment(conn: Conn, enrolment_id: int, end: date) -> None:
+    """Let an enrolment end on a day (that day no more)."""
+    conn.execute(
+        """UPDATE response_enrolment SET effective = daterange(lower(effective), %s)
+           WHERE enrolment_id = %s AND (upper(effective) IS NULL OR upper(effective) > %s)""",
+        (end, enrolment_id, end),
+    )
+
+
+def enrolments(conn: Conn, party_id: int | None = None) -> tuple[EnrolmentRow, ...]:
+    """Enrolments that this transaction sees: of a party (its own, or as aggregator) or all."""
+    with conn.cursor(row_factory=class_row(EnrolmentRow)) as cursor:
+        return tuple(
+            cursor.execute(
+                f"""{_ENROLMENT} WHERE %(party)s::bigint IS NULL OR %(party)s IN (n.party_id, n.aggregator_id)
+                    ORDER BY n.programme_id, n.enrolment_id LIMIT %(most)s""",
+                {"party": party_id, "most": ROWS_MAX},
+            )
+        )
+
+
+def enrolment(conn: Conn, enrolment_id: int) -> EnrolmentRow:
+    """One enrolment. Raises NoEnrolment."""
+    with conn.cursor(row_factory=class_row(EnrolmentRow)) as cursor:
+        found = cursor.execute(f"{_ENROLMENT} WHERE n.enrolment_id = %s", (enrolment_id,)).fetchone()
+    if found is None:
+        raise NoEnrolment("not_found", kind="response_enrolment")
+    return found
+
+
+def enrolled_on(conn: Conn, programme_id: str, day: date) -> tuple[EnrolmentRow, ...]:
+    """The resources of a programme on a day."""
+    with conn.cursor(row_factory=class_row(EnrolmentRow)) as cursor:
+        return tuple(
+            cursor.execute(
+                f"{_ENROLMENT} WHERE n.programme_id = %s AND n.effective @> %s::date ORDER BY n.enrolment_id",
+                (programme_id, day),
+            )
+        )
+
+
+# ---- events ----------------------------------------------------------------------------------------------
+
+
+def insert_event(conn: Conn, new: EventRow, made: tuple[datetime, str]) -> int:
+    """Plan an event; its number and state are the database's."""
+    row = conn.execute(
+        """INSERT INTO response_event (programme_id, version, day, first_slot, end_slot, starts_at, ends_at, answer_by,
+               target_kw, price_yuan_per_kwh, reason, made_at, made_by)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING event_id""",
+        (
+            *(
+                new.programme_id,
+                new.version,
+                new.day,
+                new.first_slot,
+                new.end_slot,
+                new.starts_at,
+                new.ends_at,
+            ),
+            *(new.answer_by, new.target_kw, new.price_yuan_per_kwh, new.reason, *made),
+        ),
+    ).fetchone()
+    assert row is not None
+    event_id = int(row[0])
+    _add_step(conn, event_id, Step("plan", "", "planned", *made, new.reason))
+    return event_id
+
+
+def lock_event(conn: Conn, event_id: int) -> None:
+    """Let nobody else move this event until the transaction's end."""
+    conn.execute("SELECT pg_advisory_xact_lock(%s, %s::integer)", (_LOCK, event_id % 2**31))
+
+
+def event(conn: Conn, event_id: int) -> EventRow:
+    """One event. Raises NoEvent."""
+    with conn.cursor(row_factory=class_row(EventRow)) as cursor:
+        found = cursor.execute(f"{_EVENT} WHERE event_id = %s", (event_id,)).fetchone()
+    if found is None:
+        raise NoEvent("not_found", kind="response_event")
+    return found
+
+
+def events(conn: Conn) -> tuple[EventRow, ...]:
+    """The events that this transaction sees, latest first."""
+    with conn.cursor(row_factory=class_row(EventRow)) as cursor:
+        return tuple(cursor.execute(f"{_EVENT} ORDER BY starts_at DESC, event_id DESC LIMIT 200"))
+
+
+def due_events(conn: Conn, now: datetime) -> tuple[EventRow, ...]:
+    """Events that the clock moves: those that begin, end, or wait to be assessed or confirmed by silence."""
+    with conn.cursor(row_factory=class_row(EventRow)) as cursor:
+        return tuple(
+            cursor.execute(
+                f"""{_EVENT} WHERE (state = 'notified' AND starts_at <= %(now)s)
+                        OR (state = 'active' AND ends_at <= %(now)s) OR state IN ('ended', 'assessed')
+                    ORDER BY event_id""",
+                {"now": now},
+            )
+        )
+
+
+def move_event(conn: Conn, event_id: int, step: Step) -> None:
+    """Write an event's move."""
+    conn.execute("UPDATE response_event SET state = %s WHERE event_id = %s", (step.after, event_id))
+    _add_step(conn, event_id, step)
+
+
+def _add_step(conn: Conn, key: int, step: Step) -> None:
+    conn.execute(
+        """INSERT INTO response_event_step (event_id, deed, before, after, at, actor, reason)
+            VALUES (%s, %s, %s, %s, %s, %s, %s)""",
+        (key, step.deed, step.before, step.after, step.at, step.actor, step.reason),
+    )
+
+
+def steps(conn: Conn, event_id: int) -> tuple[Step, ...]:
+    """The moves of an event in order."""
+    rows = conn.execute(
+        """SELECT deed, before, after, at, actor, reason FROM response_event_step WHERE event_id = %s
+           ORDER BY step_id""",
+        (event_id,),
+    )
+    return tuple(Step(*row) for row in rows)
+
+
+def invite(conn: Conn, event_id: int, enrolment_id: int, estimate_fen: int, at: datetime) -> None:
+    """Invite a resource once."""
+    conn.execute(
+        """INSERT INTO response_invitation (event_id, enrolment_id, estimate_fen, invited_at) VALUES (%s, %s, %s, %s)
+           ON CONFLICT DO NOTHING""",
+        (event_id, enrolment_id, estimate_fen, at),
+    )
+
+
+def parts(conn: Conn, event_id: int) -> tuple[PartRow, ...]:
+    """The participants of an event that this transaction sees."""
+    with conn.cursor(row_factory=class_row(PartRow)) as cursor:
+        return tuple(
+            cursor.execute(
+                """SELECT i.enrolment_id, i.estimate_fen, i.invited_at, a.choice, a.bid_kw, a.at AS answered_at, b.days,
+                          b.kw, b.evidence, b.problem, b.frozen_at
+                   FROM response_invitation i
+                   LEFT JOIN LATERAL (SELECT choice, bid_kw, at FROM response_answer a
+                                      WHERE (a.event_id, a.enrolment_id) = (i.event_id, i.enrolment_id)
+                                      ORDER BY answer_id DESC LIMIT 1) a ON true
+                   LEFT JOIN response_baseline b USING (event_id, enrolment_id)
+                   WHERE i.event_id = %s ORDER BY i.enrolment_id""",
+                (event_id,),
+            )
+        )
+
+
+def part(conn: Conn, event_id: int, enrolment_id: int) -> PartRow:
+    """One participant of an event. Raises NoEvent."""
+    found = next((each for each in parts(conn, event_id) if each.enrolment_id == enrolment_id), None)
+    if found is None:
+        raise NoEvent("not_found", kind="response_event")
+    return found
+
+
+def insert_answer(
+    conn: Conn, event_id: int, enrolment_id: int, bid_kw: int, made: tuple[datetime, str]
+) -> None:
+    """Answer an invitation: kW, or 0 to stay out. Raises AnsweredTooLate."""
+    try:
+        conn.execute(
+            """INSERT INTO response_answer (event_id, enrolment_id, choice, bid_kw, at, actor)
+               VALUES (%s, %s, %s, %s, %s, %s)""",
+            (event_id, enrolment_id, "in" if bid_kw else "out", bid_kw, *made),
+        )
+    except psycopg.errors.CheckViolation as problem:
+        raise AnsweredTooLate("response_answer_refused") from problem
+
+
+def freeze(
+    conn: Conn, event_id: int, enrolment_id: int, found: Baseline | None, problem: str, at: datetime
+) -> None:
+    """Keep a baseline before the event, once; or why there is none."""
+    conn.execute(
+        """INSERT INTO response_baseline (event_id, enrolment_id, days, kw, evidence, problem, frozen_at)
+           VALUES (%s, %s, %s::date[], %s::text[], %s::text[], %s, %s) ON CONFLICT DO NOTHING""",
+        (
+            *(event_id, enrolment_id, list(found.days) if found else []),
+            [f"{kw.numerator}/{kw.denominator}" for kw in found.kw] if found else [],
+            *(list(found.evidence) if found else [], problem, at),
+        ),
+    )
+
+
+def called_days(conn: Conn, account_id: str) -> frozenset[date]:
+    """The days on which an account took part in an event, or was to: no baseline is made of them."""
+    rows = conn.execute(
+        """SELECT DISTINCT e.day FROM response_event e JOIN response_invitation i USING (event_id)
+           JOIN response_enrolment n USING (enrolment_id)
+           JOIN LATERAL (SELECT choice FROM response_answer a
+                         WHERE (a.event_id, a.enrolment_id) = (i.event_id, i.enrolment_id)
+                         ORDER BY answer_id DESC LIMIT 1) a ON a.choice = 'in'
+           WHERE n.account_id = %s AND e.state <> 'cancelled'""",
+        (account_id,),
+    )
+    return frozenset(row[0] for row in rows)
+
+
+def account_party(conn: Conn, account_id: str) -> int | None:
+    """Whose account it is; None: there is none, or this transaction does not see it."""
+    row = conn.execute("SELECT party_id FROM account WHERE account_id = %s", (account_id,)).fetchone()
+    return None if row is None else int(row[0])
