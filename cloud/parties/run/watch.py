@@ -6,12 +6,14 @@ which it may not trade has expired is suspended, and lets itself be restored by 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
 from cloud import markettime, notices
+from cloud.daytypes import NoCalendar
 from cloud.db import Conn
 from cloud.notices import Notice
 from cloud.parties import checklist as checklists
@@ -22,6 +24,8 @@ from cloud.parties.party import EFFECTIVE, Kind
 from cloud.parties.store import entities, reviews
 from cloud.parties.store.entities import PartyRow, ProfileRow
 from cloud.parties.store.reviews import PublicityRow
+
+log = logging.getLogger(__name__)
 
 ACTOR: Final = "job:entities"
 EXPIRED: Final = "过期 expired: "
@@ -42,10 +46,12 @@ def watch(conn: Conn, at: datetime) -> Seen:
     """Do what is due now."""
     today = markettime.day_of(at)
     ended = [_end_publicity(conn, each, at) for each in reviews.ended_publicity(conn, today)]
-    publicised = reviews.unpublicised_leaves(conn)
-    for party_id in publicised:
-        _publicise_leave(conn, party_id, at)
     looked = [_look_at(conn, party_id, at) for party_id in entities.with_dated_papers(conn)]
+    for party_id in reviews.unpublicised_leaves(conn):
+        try:
+            _publicise_leave(conn, party_id, at)
+        except NoCalendar as unknown:  # its working days are not known yet; the next look tries again
+            log.warning("entities.leave.waits party=%d %s", party_id, unknown)
     return Seen(
         ended.count("take_effect"),
         ended.count("strike_off"),
