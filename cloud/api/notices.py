@@ -112,8 +112,7 @@ def _allowed(visit: who.Visit) -> Reader:
 
 
 def _topic_name(language: str, topic: str) -> str:
-    key = f"notice_topic.{topic}"
-    return words.say(language, key) if words.known(key) else topic
+    return words.say(language, f"notice_topic.{topic}") if words.known(f"notice_topic.{topic}") else topic
 
 
 def _view(language: str, row: NoticeRow) -> NoticeView:

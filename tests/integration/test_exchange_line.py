@@ -109,7 +109,7 @@ def test_two_processes_and_a_death_between_acceptance_and_note_change_nothing(pl
 
 def test_only_one_process_talks_at_a_time(place: World) -> None:
     from cloud import db
-    from cloud.market.store import exchange as store
+    from cloud.market.store import exchangeline as store
 
     with db.transaction(place.pool, errands.SCOPE) as conn:
         assert store.hold_line(conn, "simulated", "another", place.clock.now + errands.HOLD, place.clock.now)

@@ -13,7 +13,7 @@ from cloud.market import exchange, exchangefile
 from cloud.market.auction import Side
 from cloud.market.exchange import Declaration, PeriodResult, Result
 from cloud.market.matching import Share, pieces
-from cloud.market.store import exchange as store
+from cloud.market.store import hosting as store
 
 ACTOR: Final = "job:exchange"
 

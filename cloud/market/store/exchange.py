@@ -80,32 +80,6 @@ class SaidRow:
 
 
 @dataclass(frozen=True, slots=True)
-class RunRow:
-    """What a platform's result becomes in our books: a PRE run, to be checked and published like one of our own."""
-
-    price_rule: str
-    at_margin: str
-    first_seq: int
-    last_seq: int
-    orders: int
-    input_sha256: str
-    result_sha256: str
-    made_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class LineRow:
-    """How the platform has been lately."""
-
-    platform: str
-    failures: int
-    quiet_until: datetime
-    ok_at: datetime | None
-    failed_at: datetime | None
-    problem: str
-
-
-@dataclass(frozen=True, slots=True)
 class HostedRow:
     """A session that a platform hosts, with the messages by state."""
 
@@ -386,79 +360,6 @@ def sessions_of_day(conn: Conn, platform: str, start: datetime, end: datetime) -
     return {int(session_id): str(number) for session_id, number in rows}
 
 
-def next_run_no(conn: Conn, session_id: int) -> int | None:
-    """The number of a session's next clearing run, under its lock; None unless its closed book waits for one."""
-    row = conn.execute(
-        "SELECT state FROM trading_session WHERE session_id = %s FOR UPDATE", (session_id,)
-    ).fetchone()
-    if row is None or row[0] != "frozen":
-        return None
-    found = conn.execute(
-        "SELECT coalesce(max(run_no), 0) + 1 FROM clearing_run WHERE session_id = %s", (session_id,)
-    ).fetchone()
-    assert found is not None
-    return int(found[0])
-
-
-def insert_run(conn: Conn, run: tuple[int, int], row: RunRow, reason: str, who: tuple[str, datetime]) -> None:
-    """Keep the head of a run `(session_id, run_no)`."""
-    conn.execute(
-        """INSERT INTO clearing_run (session_id, run_no, kind, price_rule, at_margin, method, first_seq, last_seq, orders,
-               input_sha256, result_sha256, rule_sha256, code_version, reason, at, actor)
-           SELECT %s, %s, 'pre', %s, %s, 'uniform', %s, %s, %s, %s, %s, s.rule_sha256, %s, %s, %s, %s
-           FROM trading_session s WHERE s.session_id = %s""",
-        (
-            *run,
-            *(row.price_rule, row.at_margin, row.first_seq, row.last_seq, row.orders),
-            *(row.input_sha256, row.result_sha256, row.made_by, reason, who[1], who[0], run[0]),
-        ),
-    )
-
-
-def insert_prices(conn: Conn, run: tuple[int, int], rows: Sequence[tuple[int | None, ...]]) -> None:
-    """Keep a run's periods: number, volume, price, last bid and ask, low, high, declared bids and asks."""
-    with conn.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO clearing_price VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            [(*run, *row) for row in rows],
-        )
-
-
-def insert_fills(conn: Conn, run: tuple[int, int], rows: Sequence[tuple[int, list[int]]]) -> None:
-    """Keep what each declaration got, entry by entry: its number and the quantities."""
-    with conn.cursor() as cursor:
-        cursor.executemany(
-            """INSERT INTO clearing_fill (session_id, run_no, seq, party_id, quantity_kwh)
-               SELECT %s, %s, b.seq, b.party_id, %s FROM bid_event b WHERE b.seq = %s""",
-            [(*run, quantities, seq) for seq, quantities in rows],
-        )
-
-
-def insert_pieces(conn: Conn, run: tuple[int, int], rows: Sequence[tuple[int, int, int, int, int]]) -> None:
-    """Keep who sells to whom: period, seller's and buyer's declaration, quantity, price."""
-    with conn.cursor() as cursor:
-        cursor.executemany(
-            """INSERT INTO clearing_piece (session_id, run_no, piece_no, period, sell_seq, buy_seq, seller_id, buyer_id,
-                   quantity_kwh, price_ticks)
-               SELECT %s, %s, %s, %s, s.seq, b.seq, s.party_id, b.party_id, %s, %s FROM bid_event s, bid_event b
-               WHERE s.seq = %s AND b.seq = %s""",
-            [
-                (*run, number, period, quantity, price, sell_seq, buy_seq)
-                for number, (period, sell_seq, buy_seq, quantity, price) in enumerate(rows, start=1)
-            ],
-        )
-
-
-def has_cleared(conn: Conn, session_id: int, run_no: int, who: tuple[str, datetime]) -> None:
-    """Move a session on to its PRE result, and say so in its log."""
-    conn.execute("UPDATE trading_session SET state = 'cleared' WHERE session_id = %s", (session_id,))
-    conn.execute(
-        """INSERT INTO session_event (session_id, deed, state, at, actor, facts)
-           VALUES (%s, 'clear', 'cleared', %s, %s, jsonb_build_object('run', %s::integer))""",
-        (session_id, who[1], who[0], run_no),
-    )
-
-
 # ---- reconciliations -------------------------------------------------------------------------------------
 
 
@@ -509,6 +410,16 @@ def reconciliations(conn: Conn, platform: str, most: int = 60) -> tuple[Reconcil
         )
 
 
+def find_reconciliation(conn: Conn, reconciliation_id: int) -> ReconciliationRow | None:
+    """One comparison."""
+    with conn.cursor(row_factory=class_row(ReconciliationRow)) as cursor:
+        return cursor.execute(
+            """SELECT reconciliation_id, day, document, declarations, results, differences, at, actor
+               FROM exchange_reconciliation WHERE reconciliation_id = %s""",
+            (reconciliation_id,),
+        ).fetchone()
+
+
 def differences_of(conn: Conn, reconciliation_id: int) -> tuple[Difference, ...]:
     """What a comparison found."""
     rows = conn.execute(
@@ -527,58 +438,3 @@ def compared_days(conn: Conn, platform: str, since: date) -> frozenset[date]:
         (platform, since),
     )
     return frozenset(day for day, count in rows if count == 0)
-
-
-# ---- the line --------------------------------------------------------------------------------------------
-
-
-def hold_line(conn: Conn, platform: str, holder: str, until: datetime, now: datetime) -> bool:
-    """Take the line for oneself until then; False while another has it, or while it is left alone after failures."""
-    conn.execute("INSERT INTO exchange_line (platform) VALUES (%s) ON CONFLICT DO NOTHING", (platform,))
-    cursor = conn.execute(
-        """UPDATE exchange_line SET held_by = %(holder)s, held_until = %(until)s
-           WHERE platform = %(platform)s AND quiet_until <= %(now)s AND (held_until <= %(now)s OR held_by = %(holder)s)""",
-        {"platform": platform, "holder": holder, "until": until, "now": now},
-    )
-    return cursor.rowcount == 1
-
-
-def drop_line(conn: Conn, platform: str, holder: str, now: datetime) -> None:
-    """Leave the line to others."""
-    conn.execute(
-        "UPDATE exchange_line SET held_until = %s WHERE platform = %s AND held_by = %s",
-        (now, platform, holder),
-    )
-
-
-def line_ok(conn: Conn, platform: str, now: datetime) -> None:
-    """The platform answered."""
-    conn.execute(
-        "UPDATE exchange_line SET failures = 0, ok_at = %s, quiet_until = 'epoch' WHERE platform = %s",
-        (now, platform),
-    )
-
-
-def line_failed(conn: Conn, platform: str, problem: str, now: datetime) -> int:
-    """The platform did not answer, or not credibly; tell how often in a row."""
-    row = conn.execute(
-        """UPDATE exchange_line SET failures = failures + 1, failed_at = %s, problem = %s WHERE platform = %s
-           RETURNING failures""",
-        (now, problem[:300], platform),
-    ).fetchone()
-    return 0 if row is None else int(row[0])
-
-
-def leave_alone(conn: Conn, platform: str, until: datetime) -> None:
-    """Open the circuit: nobody calls the platform until then."""
-    conn.execute("UPDATE exchange_line SET quiet_until = %s WHERE platform = %s", (until, platform))
-
-
-def line(conn: Conn, platform: str) -> LineRow | None:
-    """How the platform has been lately."""
-    with conn.cursor(row_factory=class_row(LineRow)) as cursor:
-        return cursor.execute(
-            """SELECT platform, failures, quiet_until, ok_at, failed_at, problem FROM exchange_line
-               WHERE platform = %s""",
-            (platform,),
-        ).fetchone()

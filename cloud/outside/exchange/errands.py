@@ -32,6 +32,7 @@ from cloud.market.exchange import (
     Result,
 )
 from cloud.market.store import exchange as store
+from cloud.market.store import exchangeline as lines
 from cloud.markettime import day_of, slot_start
 from cloud.notices import Notice
 from cloud.outside.exchange.port import Exchange
@@ -78,7 +79,7 @@ def look(room: Room, platform: Exchange, now: datetime, *, hosts_all: bool = Fal
                 store.host(conn, session_id, platform.platform, now, SCOPE.actor)
         queued = queue(conn, platform.platform, now)
     with db.transaction(room.pool, SCOPE) as conn:
-        if not store.hold_line(conn, platform.platform, room.holder, now + HOLD, now):
+        if not lines.hold_line(conn, platform.platform, room.holder, now + HOLD, now):
             return Looked(queued)
     answered = results = 0
     try:
@@ -89,7 +90,7 @@ def look(room: Room, platform: Exchange, now: datetime, *, hosts_all: bool = Fal
         return Looked(queued, answered, results, is_away=True)
     finally:
         with db.transaction(room.pool, SCOPE) as conn:
-            store.drop_line(conn, platform.platform, room.holder, now)
+            lines.drop_line(conn, platform.platform, room.holder, now)
     return Looked(queued, answered, results)
 
 
@@ -147,7 +148,7 @@ def send_due(room: Room, platform: Exchange, now: datetime) -> int:
         with db.transaction(room.pool, SCOPE) as conn:
             state = step(MESSAGE, "SENT", deed)
             store.answered(conn, row.message_id, state, (document, answer.code, answer.receipt_no), now)
-            store.line_ok(conn, platform.platform, now)
+            lines.line_ok(conn, platform.platform, now)
             if not answer.is_accepted:
                 _tell(
                     conn,
@@ -173,7 +174,7 @@ def fetch_results(room: Room, platform: Exchange, now: datetime) -> int:
             _keep(room, platform.platform, "untrue", untrue.body or b" ", now)
             raise
         with db.transaction(room.pool, SCOPE) as conn:
-            store.line_ok(conn, platform.platform, now)
+            lines.line_ok(conn, platform.platform, now)
         if reply is not None:
             document = _keep(room, platform.platform, "result", reply.body, now)
             taken += take_result(room, (session_id, session_no), document, reply.body, now)
@@ -328,9 +329,9 @@ def _keep(room: Room, platform: str, kind: str, body: bytes, now: datetime) -> s
 def _failed(room: Room, platform: Exchange, problem: Unavailable, now: datetime) -> None:
     log.warning("exchange.away platform=%s problem=%s", platform.platform, problem)
     with db.transaction(room.pool, SCOPE) as conn:
-        failures = store.line_failed(conn, platform.platform, str(problem), now)
+        failures = lines.line_failed(conn, platform.platform, str(problem), now)
         if failures >= QUIET_AFTER:
-            store.leave_alone(conn, platform.platform, now + exchange.wait_after(failures - QUIET_AFTER + 1))
+            lines.leave_alone(conn, platform.platform, now + exchange.wait_after(failures - QUIET_AFTER + 1))
         if isinstance(problem, Untrue):
             _tell(
                 conn,
