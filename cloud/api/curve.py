@@ -35,6 +35,9 @@ router = APIRouter(tags=["trading"])
 
 BETWEEN: Final = timedelta(seconds=1)
 KEEP_ALIVE_S: Final = 15.0
+LOOKS_APART_MAX: Final = (
+    5  # seconds without news after which a stream looks again: who asks, and the session's phase
+)
 SESSIONS_MAX: Final = 64
 STREAMS_MAX: Final = 500
 Period = Annotated[int, Query(ge=1, le=1152)]
@@ -114,6 +117,13 @@ class Curves:
                         break
                 kept.read_at = now
             return kept.curve.snapshot(period, rule.price_rule)
+
+    def has_news(self, session_id: int, period: int, seq: int, now: datetime) -> bool:
+        """Whether a reader who has seen `seq` should look: there is more, or nobody has looked for a second."""
+        kept = self._kept.get(session_id)
+        if kept is None or kept.read_at is None:
+            return False
+        return now - kept.read_at >= BETWEEN or kept.curve.changed_at(period) != seq
 
     def _of(self, session_id: int) -> _Kept:
         with self._lock:
@@ -274,29 +284,32 @@ def _streaming(request: Request, session_id: int, period: int, visit: who.Visit)
 async def _stream(request: Request, session_id: int, period: int, language: str) -> AsyncIterator[bytes]:
     curves: Curves = request.app.state.curves
     curves.streams += 1
-    shown, quiet_s = "", 0.0
+    shown, seq, quiet, unlooked = "", 0, 0, LOOKS_APART_MAX
     try:
         while not request.app.state.hub.is_over:
-            try:
-                tag, text = await run_in_threadpool(_drawn, request, session_id, period, language)
-            except NotFound:
-                yield format_sse_event(event="over", data_str="-")
-                return
-            except Unavailable:
-                tag, text = shown, ""
-            if text and tag != shown:
-                shown, quiet_s = tag, 0.0
+            tag, text = shown, ""
+            if unlooked >= LOOKS_APART_MAX or curves.has_news(session_id, period, seq, who.clock()):
+                unlooked = 0
+                try:
+                    tag, seq, text = await run_in_threadpool(_drawn, request, session_id, period, language)
+                except NotFound:
+                    yield format_sse_event(event="over", data_str="-")
+                    return
+                except Unavailable:
+                    tag = shown
+            if tag != shown:
+                shown, quiet = tag, 0
                 yield format_sse_event(event="curve", data_str=text)
-            elif quiet_s >= KEEP_ALIVE_S:
-                quiet_s = 0.0
+            elif quiet >= KEEP_ALIVE_S:
+                quiet = 0
                 yield KEEPALIVE_COMMENT
             await asyncio.sleep(BETWEEN.total_seconds())
-            quiet_s += BETWEEN.total_seconds()
+            quiet, unlooked = quiet + 1, unlooked + 1
     finally:
         curves.streams -= 1
 
 
-def _drawn(request: Request, session_id: int, period: int, language: str) -> tuple[str, str]:
+def _drawn(request: Request, session_id: int, period: int, language: str) -> tuple[str, int, str]:
     """The drawing as it is now, for the person's session as it is now. Raises NotFound when that is over."""
     now = who.clock()
     with db.transaction(request.app.state.pool, who.nobody()) as conn:
@@ -304,4 +317,4 @@ def _drawn(request: Request, session_id: int, period: int, language: str) -> tup
         visit = who.Visit(conn, session, language, now, Deed.SEE_TRADING)
         view = view_of(visit, request.app.state.curves, session_id, period)
     text = reply.fragment(language, "curve/_curve.html", view=view, drawing=drawing_of(view))
-    return _tag(view, visit), text
+    return _tag(view, visit), view.seq, text
