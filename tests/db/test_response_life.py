@@ -55,6 +55,7 @@ def metered(pool: db.Pool, account_id: str, event_kw: int | None, revision: int 
 def looked(pool: db.Pool, at: datetime) -> str:
     with db.transaction(pool, WORKER) as conn:
         respond.look(conn, at)
+    with db.transaction(pool, WORKER) as conn:  # an event follows its statements at commit
         (event,) = store.events(conn)
     return event.state
 
