@@ -64,9 +64,10 @@ def confirmation_of(conn: Conn, row: ContractRow) -> PaperRow:
 def last_together(
     conn: Conn, row: ContractRow, paper: PaperRow
 ) -> tuple[str, tuple[difference.ClauseChange, ...]]:
-    """Compare a paper with the last one that both parties signed from the same template: its number and the changes."""
+    """Compare a paper with the last one that both signed before it from the same template: its number and the changes."""
     for other in life.of_parties(conn, row.seller_id):
-        if other.contract_id == row.contract_id or other.parties != row.parties or other.signed_at is None:
+        is_before = other.signed_at is not None and other.signed_at < paper.drawn_at
+        if other.contract_id == row.contract_id or other.parties != row.parties or not is_before:
             continue
         for before in reversed(papers.of_contract(conn, other.contract_id)):
             if before.state == "signed" and before.template_id == paper.template_id:
