@@ -53,7 +53,8 @@ CREATE TABLE contract_transfer (
     reason         text NOT NULL CHECK (length(reason) BETWEEN 1 AND 1000),
     terms_sha256   text NOT NULL CHECK (length(terms_sha256) = 64), -- what all three agree to
     state          text NOT NULL DEFAULT 'proposed',
-    new_contract_id text NOT NULL,
+    new_contract_id text NOT NULL GENERATED ALWAYS AS
+        ('TRF-' || lpad(transfer_id::text, greatest(6, length(transfer_id::text)), '0')) STORED,
     expires_at     timestamptz NOT NULL,
     asked_at       timestamptz NOT NULL,
     asked_by       text NOT NULL,
@@ -106,7 +107,7 @@ BEGIN
 END $$;
 CREATE TRIGGER moves BEFORE UPDATE ON negotiation FOR EACH ROW EXECUTE FUNCTION keep_negotiation();
 CREATE FUNCTION keep_transfer() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE loose text[] := ARRAY['state', 'to_unit'];
+DECLARE loose text[] := ARRAY['state', 'to_unit', 'new_contract_id']; -- generated: not there yet in a BEFORE trigger
 BEGIN
     IF to_jsonb(NEW) - loose IS DISTINCT FROM to_jsonb(OLD) - loose
        OR (NEW.to_unit <> OLD.to_unit AND NEW.state <> 'taken_over')

@@ -114,6 +114,7 @@ def take_over(conn: Conn, session: Session, transfer_id: int, seen: tuple[str, s
     sha256, unit_id = seen
     if party_id != row.to_id:
         raise NotYourTurn("not_your_turn", deed="take_over")
+    step(TRANSFER, row.state, "take_over")
     _check_seen(row, sha256)
     _gate(conn, party_id, row.side, now)
     if unit_id not in listings.units_of(conn, party_id, now):
@@ -136,6 +137,7 @@ def consent(conn: Conn, session: Session, transfer_id: int, sha256: str, now: da
     row = _open(conn, actor, transfer_id, now)
     if party_id != row.other_id:
         raise NotYourTurn("not_your_turn", deed="consent")
+    step(TRANSFER, row.state, "consent")
     _check_seen(row, sha256)
     contract, terms = _in_force(conn, row.contract_id)
     if terms.version != row.from_version or terms_sha256(terms, row.side, row.kwh, row.to_id) != sha256:

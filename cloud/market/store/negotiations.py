@@ -272,22 +272,18 @@ def agreed_volumes(
 
 
 def insert_transfer(conn: Conn, new: NewTransfer, at: datetime, by: str) -> int:
-    """Keep a proposed transfer and return its number; the new contract's number is made of it."""
-    number = conn.execute(
-        "SELECT nextval(pg_get_serial_sequence('contract_transfer', 'transfer_id'))"
-    ).fetchone()
-    assert number is not None
-    conn.execute(
-        """INSERT INTO contract_transfer (transfer_id, contract_id, from_version, side, from_id, to_id, other_id, kwh, reason,
-                                          terms_sha256, new_contract_id, expires_at, asked_at, asked_by)
-           OVERRIDING SYSTEM VALUE
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s::bigint[], %s, %s, %s, %s, %s, %s)""",
+    """Keep a proposed transfer and return its number; the database makes the new contract's number of it."""
+    row = conn.execute(
+        """INSERT INTO contract_transfer (contract_id, from_version, side, from_id, to_id, other_id, kwh, reason,
+                                          terms_sha256, expires_at, asked_at, asked_by)
+           VALUES (%s, %s, %s, %s, %s, %s, %s::bigint[], %s, %s, %s, %s, %s) RETURNING transfer_id""",
         (
-            *(number[0], new.contract_id, new.from_version, new.side, *new.parties, list(new.kwh)),
-            *(new.reason, new.terms_sha256, f"TRF-{number[0]:06d}", new.expires_at, at, by),
+            *(new.contract_id, new.from_version, new.side, *new.parties, list(new.kwh)),
+            *(new.reason, new.terms_sha256, new.expires_at, at, by),
         ),
-    )
-    return int(number[0])
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def lock_transfer(conn: Conn, transfer_id: int) -> None:
