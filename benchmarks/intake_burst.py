@@ -40,7 +40,7 @@ from demo.postgres import embedded_postgres
 
 PARTICIPANTS, PROCESSES, PERIODS, SEGMENTS = 3000, 2, 24, 3
 SPREAD_S = 1.0
-ANSWER_S, START_S = 60.0, 60.0
+ANSWER_S, START_S = 60.0, 180.0
 TARGET_S, AIM_S = 3.0, 1.0
 KINDS = ("user", "retailer", "generator")
 RULES = {3: "jibei-monthly-auction-1", 24: "jibei-multiday-24-1", 96: "jibei-curve-96-1"}

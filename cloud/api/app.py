@@ -41,6 +41,7 @@ from cloud.api import (
     entities,
     entitydesk,
     exchange,
+    green,
     hooks,
     intake,
     ledger,
@@ -141,6 +142,7 @@ def make_app(config: CloudConfig) -> FastAPI:
     app.state.intake = intake.Intake()
     app.state.receipt_signer = intake.signer(config.receipt_key_file)
     app.state.vault = open_vault(config.files)
+    app.include_router(trading.gate)
     for router in (security.router, metering.router, billing.router, devices.router, live.router):
         app.include_router(router)
     app.include_router(review.router)
@@ -160,6 +162,7 @@ def make_app(config: CloudConfig) -> FastAPI:
     app.include_router(notices.router)
     for oversight in (exchange.router, reports.router, regulator.router, policies.router):
         app.include_router(oversight)
+    app.include_router(green.router)
     app.include_router(contracts.router)
     app.include_router(contractdesk.router)
     app.include_router(curve.router)

@@ -11,19 +11,19 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
 
 from cloud import db
 from cloud.api import who
 from cloud.db import Pool, ProcessRole, Scope
-from cloud.errors import Refused, Unavailable
+from cloud.errors import NotFound, Refused, Unavailable
 from cloud.market.declaration import Declaration
 from cloud.market.receipt import Acknowledged, Signer, key_id, signer_from
 from cloud.market.run import trade
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 BATCH_MAX: Final = 200
 WAITING_MAX: Final = 20_000
+DIGITS_MAX: Final = 9
 INTAKE: Final = Scope(ProcessRole.WORKER, actor="api:intake")
 
 
@@ -58,7 +59,10 @@ class Waiting:
     deed: Deed
     session_id: int
     sent: Declaration
-    answer: Future[Acknowledged]
+    answer: asyncio.Future[Acknowledged]
+
+
+_Answer = tuple[Waiting, Acknowledged | Exception]
 
 
 class Intake:
@@ -69,6 +73,7 @@ class Intake:
         self._memory: dict[int, trade.Known] = {}
         self._pool: Pool | None = None
         self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def open(self, pool: Pool) -> None:
         """Begin to work."""
@@ -85,12 +90,13 @@ class Intake:
 
     async def take(self, caller: Caller, deed: Deed, session_id: int, sent: Declaration) -> Acknowledged:
         """Have a declaration entered and say what stands, after it is committed. Raises what is wrong with it."""
-        answer: Future[Acknowledged] = Future()
+        self._loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Acknowledged] = self._loop.create_future()
         try:
             self._waiting.put_nowait(Waiting(caller, deed, session_id, sent, answer))
         except queue.Full as full:
             raise TooBusy("intake_busy") from full
-        return await asyncio.wrap_future(answer)
+        return await answer
 
     def _run(self) -> None:
         is_open = True
@@ -98,7 +104,10 @@ class Intake:
         while is_open or aside:
             batch, is_open = self._gather(aside, is_open)
             if batch:
-                aside = self._settle(batch)
+                answers: list[_Answer] = []
+                aside = self._settle(batch, answers)
+                if self._loop is not None:
+                    self._loop.call_soon_threadsafe(_tell, answers)  # one wake-up for all of them
 
     def _gather(self, aside: Sequence[Waiting], is_open: bool) -> tuple[list[Waiting], bool]:
         batch = list(aside)
@@ -112,26 +121,23 @@ class Intake:
             batch.append(one)
         return batch, is_open
 
-    def _settle(self, batch: Sequence[Waiting]) -> list[Waiting]:
+    def _settle(self, batch: Sequence[Waiting], answers: list[_Answer]) -> list[Waiting]:
         """Answer a batch; return who must wait for the next one. One bad apple spoils nobody else's."""
         try:
-            return self._together(batch)
+            told, later = self._together(batch)
         except Exception as problem:
-            if len(batch) == 1:
-                _fail(batch[0], problem)
-                return []
-        later: list[Waiting] = []
-        for one in batch:
-            if not one.answer.done():
-                later.extend(self._settle([one]))
+            if len(batch) > 1:
+                return [each for one in batch for each in self._settle([one], answers)]
+            told, later = [(batch[0], problem)], []
+        answers.extend(told)
         return later
 
-    def _together(self, batch: Sequence[Waiting]) -> list[Waiting]:
+    def _together(self, batch: Sequence[Waiting]) -> tuple[list[_Answer], list[Waiting]]:
         assert self._pool is not None
         now = who.clock()
         with db.transaction(self._pool, who.nobody()) as conn:
             known = security.find_sessions(conn, [one.caller.token for one in batch], now)
-            proved, later = _proved(batch, known)
+            proved, answers, later = _proved(batch, known)
             arrivals = [arrival for _, arrival in proved]
             db.take_scope(conn, INTAKE)
             try:
@@ -141,43 +147,46 @@ class Intake:
         if outcomes is None:
             with db.transaction(self._pool, INTAKE) as conn:
                 sessions.ring(conn, now)
-            return [one for one, _ in proved] + later
-        for (one, _), outcome in zip(proved, outcomes, strict=True):
-            if isinstance(outcome, Refused):
-                one.answer.set_exception(outcome)
-            else:
-                one.answer.set_result(outcome)
-        return later
+            return answers, [one for one, _ in proved] + later
+        answers += [(one, outcome) for (one, _), outcome in zip(proved, outcomes, strict=True)]
+        return answers, later
 
 
 def _proved(
     batch: Sequence[Waiting], known: dict[str, security.Session]
-) -> tuple[list[tuple[Waiting, trade.Arrival]], list[Waiting]]:
-    """Who may send; of a party's declarations the first now, the others with the next batch."""
+) -> tuple[list[tuple[Waiting, trade.Arrival]], list[_Answer], list[Waiting]]:
+    """Who may send, and who may not; of a party's declarations the first now, the others with the next batch."""
     proved: list[tuple[Waiting, trade.Arrival]] = []
+    failed: list[_Answer] = []
     later: list[Waiting] = []
     parties: set[int] = set()
     for one in batch:
         session = known.get(one.caller.token)
         if session is None:
-            _fail(one, security.NoSession("no_session"))
+            failed.append((one, security.NoSession("no_session")))
         elif not security.same(session.csrf_token, one.caller.form_token):
-            _fail(one, who.ForeignForm("foreign_form"))
+            failed.append((one, who.ForeignForm("foreign_form")))
         elif not may(session.actor, one.deed, None) or session.actor.party_id is None:
-            _fail(one, NotForRole("not_for_role", deed=one.deed.value))
+            failed.append((one, NotForRole("not_for_role", deed=one.deed.value)))
         elif session.actor.party_id in parties:
             later.append(one)
         else:
             parties.add(session.actor.party_id)
             proved.append((one, trade.Arrival(session.actor, one.session_id, one.sent)))
-    return proved, later
+    return proved, failed, later
 
 
-def _fail(one: Waiting, problem: Exception) -> None:
-    if not isinstance(problem, Refused):
-        log.warning("intake.failed session=%d problem=%r", one.session_id, problem)
-    if not one.answer.done():
-        one.answer.set_exception(problem)
+def _tell(answers: Sequence[_Answer]) -> None:
+    """Hand the answers over, in the requests' own thread; who has gone away meanwhile is not there to be told."""
+    for one, answer in answers:
+        if not isinstance(answer, Acknowledged | Refused):
+            log.warning("intake.failed session=%d problem=%r", one.session_id, answer)
+        if one.answer.done():
+            continue
+        if isinstance(answer, Acknowledged):
+            one.answer.set_result(answer)
+        else:
+            one.answer.set_exception(answer)
 
 
 class _Sends:
@@ -201,6 +210,28 @@ def signer(file: Path | None) -> Signer:
     log.warning("intake.receipts.trial_key set=SHOUDIAN_RECEIPT_KEY_FILE")
     key = Ed25519PrivateKey.generate()
     return Signer(key, key_id(key.public_key()))
+
+
+class IntakeRoute(APIRoute):
+    """A route whose handler gets the request as it is: a gate's burst pays for nothing that it does not use.
+
+    Its dependencies are still declared and called by hand, so that the route says its deed like every other.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The endpoint, called with the request and with what its one dependency gives."""
+        (proof,) = self.dependant.dependencies
+        ask, endpoint = proof.call, self.endpoint
+        assert ask is not None
+
+        async def handle(request: Request) -> Response:
+            asked = str(request.path_params["session_id"])
+            if not (asked.isascii() and asked.isdecimal() and len(asked) <= DIGITS_MAX):
+                raise NotFound("not_found", kind="trading_session")
+            found: Response = await endpoint(request, int(asked), await ask(request))
+            return found
+
+        return handle
 
 
 def sends(deed: Deed) -> Any:
