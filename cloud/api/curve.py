@@ -24,6 +24,7 @@ from cloud.api import curvechart, reply, who
 from cloud.errors import NotFound, Unavailable
 from cloud.market import curve
 from cloud.market.auction import Side
+from cloud.market.run import doubt
 from cloud.market.session import AFTER_PUBLICATION, clock_of, phase
 from cloud.market.sessionfile import rule_from
 from cloud.market.steps import Step
@@ -64,6 +65,18 @@ class OwnView(reply.View):
     marginal_kwh: int
 
 
+class DoubtView(reply.View):
+    """What looks like a slip in an own declaration; `factor` is how many times the usual, as "1000" or "1/10"."""
+
+    kind: str
+    side: str
+    unit_id: str
+    period: int | None
+    declared_kwh: int
+    usual_kwh: int
+    factor: str | None
+
+
 class CurveView(reply.View):
     """One period of a session as it stands; prices in 0.01 yuan/MWh. Without a trade there is no price."""
 
@@ -84,6 +97,7 @@ class CurveView(reply.View):
     low_ticks: int | None
     high_ticks: int | None
     own: list[OwnView]
+    doubts: list[DoubtView]
 
 
 @dataclass(slots=True)
@@ -218,6 +232,7 @@ def view_of(visit: who.Visit, curves: Curves, session_id: int, period: int) -> C
         low_ticks=low,
         high_ticks=high,
         own=own,
+        doubts=_doubts(visit, session, period),
     )
 
 
@@ -255,6 +270,25 @@ def _own(visit: who.Visit, session_id: int, period: int, shot: curve.Snapshot | 
     return found
 
 
+def _doubts(visit: who.Visit, session: sessions.SessionRow, period: int) -> list[DoubtView]:
+    """Doubts about the own declarations, of this period or the whole."""
+    party_id = visit.actor.party_id
+    found = () if party_id is None else doubt.own_doubts(visit.conn, session, party_id)
+    return [
+        DoubtView(
+            kind=each.doubt.kind.value,
+            side=each.side,
+            unit_id=each.unit_id,
+            period=each.doubt.period,
+            declared_kwh=each.doubt.declared_kwh,
+            usual_kwh=each.doubt.usual_kwh,
+            factor=None if each.doubt.factor is None else str(each.doubt.factor),
+        )
+        for each in found
+        if each.doubt.period in (None, period)
+    ]
+
+
 def _steps(steps: tuple[Step, ...]) -> list[StepView]:
     return [
         StepView(price_ticks=each.price_ticks, start_kwh=each.start_kwh, end_kwh=each.end_kwh)
@@ -266,7 +300,7 @@ def _tag(view: CurveView, visit: who.Visit) -> str:
     """What the answer depends on: the last change, the phase, who looks and in which language."""
     party = visit.actor.party_id or 0
     own = sum(kwh for each in view.own for _, kwh in each.levels)
-    return f'W/"{view.session_id}-{view.period}-{view.seq}-{view.phase}-{party}-{own}-{visit.language}"'
+    return f'W/"{view.session_id}-{view.period}-{view.seq}-{view.phase}-{party}-{own}-{len(view.doubts)}-{visit.language}"'
 
 
 def _streaming(request: Request, session_id: int, period: int, visit: who.Visit) -> StreamingResponse:

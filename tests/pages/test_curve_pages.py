@@ -31,6 +31,7 @@ class Book:
     dsn: str
     shown: int
     hidden: int
+    past: tuple[int, int]
 
     def append(self, session_id: int, *bids: Bid, replaces: int | None = None) -> list[int]:
         with (
@@ -66,7 +67,9 @@ def book(site: Site) -> Book:
         db.open_pool(dsn, size_max=1) as pool,
         db.transaction(pool, db.Scope(db.ProcessRole.OWNER)) as conn,
     ):
-        for number, rule in enumerate(("jibei-multiday-24@1", "jibei-curve-96@1")):
+        for number, rule in enumerate(
+            ("jibei-multiday-24@1", "jibei-curve-96@1", "jibei-multiday-24@1", "jibei-multiday-24@1")
+        ):
             hours = Hours(
                 NOW - timedelta(minutes=1), NOW + timedelta(hours=1), NOW + timedelta(hours=2), None
             )
@@ -77,7 +80,7 @@ def book(site: Site) -> Book:
             convene.announce(conn, people[1], session_id, before)
             found.append(session_id)
         convene.look(conn, NOW)
-    made = Book(dsn, *found)
+    made = Book(dsn, found[0], found[1], (found[2], found[3]))
     made.append(
         made.shown,
         (YUNLING, "B", [(1, 40000, 10_000), (1, 39000, 20_000), (2, 38000, 5_000)]),
@@ -134,6 +137,22 @@ def test_a_session_that_hides_its_curve_shows_nothing_but_the_own(site: Site, bo
             drawn = client.get(f"/trading/sessions/{book.hidden}/curve.svg").text
             assert "<path" not in drawn
         assert seen(owner, book.hidden)["own"] != []
+
+
+def test_a_slip_of_the_unit_is_told_to_its_owner_alone(site: Site, book: Book) -> None:
+    for session_id, kwh in ((book.past[0], 9_000), (book.past[1], 8_000), (book.shown, 8_500_000)):
+        book.append(session_id, (LINJIA, "B", [(9, 37000, kwh)]))
+
+    with site.client("linjia") as owner, site.client("yunling") as other:
+        (doubt,) = [
+            each for each in seen(owner, book.shown, 9)["doubts"] if each["declared_kwh"] == 8_500_000
+        ]  # type: ignore[attr-defined]
+        assert (doubt["kind"], doubt["factor"], doubt["usual_kwh"]) == ("factor", "1000", 8_000)
+        assert seen(other, book.shown, 9)["doubts"] == []
+        page = owner.get(
+            f"/trading/sessions/{book.shown}/curve?period=9", headers={"accept": "text/html"}
+        ).text
+        assert "请核对单位" in page
 
 
 def test_what_is_not_there_is_not_found(site: Site, book: Book) -> None:
