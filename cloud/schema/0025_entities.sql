@@ -81,7 +81,7 @@ CREATE TABLE party_submission (
     promised       text NOT NULL,                                   -- the words of the commitment that was given
     due            date NOT NULL,                                   -- 5 working days
     submitted_at   timestamptz NOT NULL,
-    submitted_by   text NOT NULL CHECK (submitted_by ~ '^user:[0-9]+$'),
+    submitted_by   text NOT NULL,
     FOREIGN KEY (party_id, revision) REFERENCES party_form
 );
 CREATE INDEX party_submission_of ON party_submission (party_id, submission_id);

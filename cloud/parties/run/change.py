@@ -87,7 +87,9 @@ def ask(conn: Conn, party: PartyRow, wish: Wish, act: tuple[datetime, str]) -> i
     change_id = reviews.add_change(conn, new, wish.papers, at, actor)
     facts = {"party": party.name, "due": new.due.isoformat()}
     notices.post(
-        conn, Notice(None, "change_asked", facts, f"/entity-changes/{change_id}", f"change:{change_id}"), at
+        conn,
+        Notice(None, "entity.change_asked", facts, f"/entity-changes/{change_id}", f"change:{change_id}"),
+        at,
     )
     return change_id
 
@@ -134,7 +136,7 @@ def decide(conn: Conn, change: ChangeRow, verdict: tuple[bool, str], act: tuple[
         facts = {"party": party.name, "due": kept.due.isoformat()}
         path = f"/entity-changes/{change.change_id}"
         notices.post(
-            conn, Notice(None, "second_review", facts, path, f"second-change:{change.change_id}"), at
+            conn, Notice(None, "entity.second_review", facts, path, f"second-change:{change.change_id}"), at
         )
         return kept.state
     state = step(CHANGE, kept.state, word)
@@ -143,7 +145,9 @@ def decide(conn: Conn, change: ChangeRow, verdict: tuple[bool, str], act: tuple[
         _put_in_force(conn, party, kept, act)
     told = {"party": party.name, "reason": reason[:300]}
     notices.post(
-        conn, Notice(party.party_id, f"change_{state}", told, "/company", f"decided:{change.change_id}"), at
+        conn,
+        Notice(party.party_id, f"entity.change_{state}", told, "/company", f"decided:{change.change_id}"),
+        at,
     )
     return state
 

@@ -42,7 +42,7 @@ def ask(
     leave_id = reviews.add_leave(conn, (party.party_id, reason, contracts, last_day), at, actor)
     facts = {"party": party.name, "day": last_day.isoformat()}
     path = f"/entities/{party.party_id}"
-    notices.post(conn, Notice(None, "leave_asked", facts, path, f"leave:{leave_id}"), at)
+    notices.post(conn, Notice(None, "entity.leave_asked", facts, path, f"leave:{leave_id}"), at)
     return leave_id
 
 

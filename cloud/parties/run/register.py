@@ -147,7 +147,7 @@ def add_paper(conn: Conn, party: PartyRow, text: PaperText, act: tuple[datetime,
     if party.state in REGISTERED:
         facts = {"party": party.name, "item": label(text.item)}
         path = f"/entities/{party.party_id}"
-        notices.post(conn, Notice(None, "paper_renewed", facts, path, f"paper:{paper_id}"), at)
+        notices.post(conn, Notice(None, "entity.paper_renewed", facts, path, f"paper:{paper_id}"), at)
     return paper_id
 
 
@@ -186,7 +186,9 @@ def submit(conn: Conn, party: PartyRow, is_promised: bool, act: tuple[datetime, 
     submission_id = reviews.add_submission(conn, new, [row.paper_id for row in speaking], at, actor)
     facts = {"party": party.name, "due": due.isoformat()}
     path = f"/entity-review/{party.party_id}"
-    notices.post(conn, Notice(None, "application_sent", facts, path, f"submission:{submission_id}"), at)
+    notices.post(
+        conn, Notice(None, "entity.application_sent", facts, path, f"submission:{submission_id}"), at
+    )
     return submission_id
 
 

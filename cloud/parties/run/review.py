@@ -112,18 +112,20 @@ def decide(conn: Conn, party: PartyRow, verdict: Verdict, reason: str, act: tupl
     if deed is None:
         facts = {"party": party.name, "due": case.submission.due.isoformat()}
         key = f"second:{case.submission.submission_id}"
-        notices.post(conn, Notice(None, "second_review", facts, f"/entity-review/{party.party_id}", key), at)
+        notices.post(
+            conn, Notice(None, "entity.second_review", facts, f"/entity-review/{party.party_id}", key), at
+        )
         return moving
     moved = entities.move(conn, moving, deed, (at, reviewer, told if deed == "return" else ""))
     if deed == "publicise":
         days = registration.month_publicity(markettime.day_of(at), case.checklist.publicity_months)
         source = f"submission:{case.submission.submission_id}"
         reviews.add_publicity(conn, (party.party_id, "registration", source), days, at, reviewer)
-        _tell(conn, case, "party_publicised", {"until": days.ends.isoformat()}, at)
+        _tell(conn, case, "entity.party_publicised", {"until": days.ends.isoformat()}, at)
     elif deed == "admit":
         enter(conn, case, (at, reviewer))
     else:
-        _tell(conn, case, "party_returned", {"reason": told[:300]}, at)
+        _tell(conn, case, "entity.party_returned", {"reason": told[:300]}, at)
     return moved
 
 
@@ -140,7 +142,7 @@ def enter(conn: Conn, case: Case, act: tuple[datetime, str]) -> None:
         case.facts.get("name", case.party.name),
         case.facts.get("subkind", case.party.subkind),
     )
-    _tell(conn, case, "party_effective", {}, at)
+    _tell(conn, case, "entity.party_effective", {}, at)
 
 
 def object_to(
@@ -166,7 +168,7 @@ def object_to(
     told = {"party": party.name, "objector": objector.strip()}
     path = f"/entities/{party.party_id}"
     key = f"objection:{publicity.publicity_id}:{actor}:{at.isoformat()}"
-    notices.post(conn, Notice(None, "objection_raised", told, path, key), at)
+    notices.post(conn, Notice(None, "entity.objection_raised", told, path, key), at)
 
 
 def answer_objection(
@@ -198,7 +200,9 @@ def answer_objection(
     facts = {"party": party.name, "reason": reason.strip()[:300]}
     path = "/company"
     notices.post(
-        conn, Notice(party.party_id, "objection_upheld", facts, path, f"upheld:{objection.objection_id}"), at
+        conn,
+        Notice(party.party_id, "entity.objection_upheld", facts, path, f"upheld:{objection.objection_id}"),
+        at,
     )
 
 
@@ -220,7 +224,7 @@ def _by_staff(conn: Conn, party: PartyRow, deed: str, reason: str, act: tuple[da
     moved = entities.move(conn, party, deed, (at, actor, plain))
     facts = {"party": party.name, "reason": plain[:300]}
     key = f"{deed}:{party.party_id}:{at.isoformat()}"
-    notices.post(conn, Notice(party.party_id, f"party_{deed}", facts, "/company", key), at)
+    notices.post(conn, Notice(party.party_id, f"entity.party_{deed}", facts, "/company", key), at)
     return moved
 
 

@@ -69,7 +69,7 @@ def _end_publicity(conn: Conn, publicity: PublicityRow, at: datetime) -> str:
         facts = {"party": party.name}
         path = f"/entities/{party.party_id}"
         key = f"objection-open:{publicity.publicity_id}"
-        notices.post(conn, Notice(None, "objection_open", facts, path, key), at)
+        notices.post(conn, Notice(None, "entity.objection_open", facts, path, key), at)
         return ""
     if publicity.about == "registration" and party.state == "publicised":
         return _take_effect(conn, party, at)
@@ -91,7 +91,11 @@ def _take_effect(conn: Conn, party: PartyRow, at: datetime) -> str:
         conn, party.party_id, form.facts.get("name", party.name), form.facts.get("subkind", party.subkind)
     )
     told = Notice(
-        party.party_id, "party_effective", {"party": party.name}, "/company", f"party_effective:{source}"
+        party.party_id,
+        "entity.party_effective",
+        {"party": party.name},
+        "/company",
+        f"party_effective:{source}",
     )
     notices.post(conn, told, at)
     return "take_effect"
@@ -106,7 +110,7 @@ def _strike_off(conn: Conn, party: PartyRow, at: datetime) -> str:
     entities.move(conn, party, "strike_off", (at, ACTOR, leave.reason))
     reviews.end_leave(conn, leave.leave_id, "done", registration.kept_until(today, wanted.history_years))
     told = Notice(
-        party.party_id, "party_struck_off", {"party": party.name}, "/company", f"off:{leave.leave_id}"
+        party.party_id, "entity.party_struck_off", {"party": party.name}, "/company", f"off:{leave.leave_id}"
     )
     notices.post(conn, told, at)
     return "strike_off"
@@ -141,7 +145,9 @@ def _look_at(conn: Conn, party_id: int, at: datetime) -> tuple[str, int]:
     if not stopping and party.state == "suspended" and _was_suspended_here(conn, party_id):
         entities.move(conn, party, "restore", (at, ACTOR, "已更新 renewed"))
         key = f"restored:{party_id}:{today.isoformat()}"
-        notices.post(conn, Notice(party_id, "party_restored", {"party": party.name}, "/company", key), at)
+        notices.post(
+            conn, Notice(party_id, "entity.party_restored", {"party": party.name}, "/company", key), at
+        )
         return "restore", told
     return "", told
 
@@ -159,7 +165,7 @@ def _remind(conn: Conn, party: PartyRow, reminder: Reminder, at: datetime) -> in
         "day": last_day.isoformat(),
         "days": str(reminder.days),
     }
-    key = "paper_expired" if reminder.days == 0 else "paper_expiring"
+    key = "entity.paper_expired" if reminder.days == 0 else "entity.paper_expiring"
     once = f"{key}:{party.party_id}:{reminder.item}:{reminder.valid_until}:{reminder.days}"
     told = notices.post(conn, Notice(party.party_id, key, facts, "/company", once), at)
     if reminder.days == min(7, reminder.days):
@@ -173,4 +179,4 @@ def _tell_suspended(conn: Conn, party: PartyRow, stopping: Sequence[Reminder], a
     facts = {"party": party.name, "reason": labels([each.item for each in stopping])}
     for whose, path in ((party.party_id, "/company"), (None, f"/entities/{party.party_id}")):
         once = f"suspended:{whose}:{party.party_id}:{first}:{at.isoformat()}"
-        notices.post(conn, Notice(whose, "party_suspend", facts, path, once), at)
+        notices.post(conn, Notice(whose, "entity.party_suspend", facts, path, once), at)
