@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import market_world
 import psycopg
 import pytest
+import risk_world
 
 from cloud import db
 from cloud.contracts.store import wholesale
 from cloud.contracts.terms import ContractKind, Shape, Volume, WholesaleTerms
 from cloud.lives import NoSuchMove
 from cloud.market.run import risk as desk
-from cloud.market.store import entered, risks
-from cloud.market.store.entered import Entry, MarketRow
+from cloud.market.store import risks
 from cloud.security.access import Actor, NotYours, Role
 
 NOW = datetime(2026, 9, 10, 2, tzinfo=UTC)
 TODAY = date(2026, 9, 10)
-ACCOUNT = "1302000300011"
-QUARTER_WH = 250_000  # 1 MWh an hour
-DAYS = 60
+DAYS = risk_world.DAYS
 
 
 @pytest.fixture
@@ -34,40 +32,11 @@ def conn(database: str) -> Iterator[db.Conn]:
 
 @pytest.fixture
 def retailer(conn: db.Conn) -> int:
-    """60 measured days of 1 MWh an hour at spot prices of 350, 360, … 440 in turn; 600 MWh of September are bought at 400."""
-    party_id = market_world.admitted_party(conn, "retailer", "示范售电")
-    conn.execute("INSERT INTO account VALUES (%s, %s, '示范用户', '园区')", (ACCOUNT, party_id))
-    conn.execute(
-        """INSERT INTO account_terms (account_id, effective, category, purchase, structure, voltage)
-           VALUES (%s, tstzrange('2026-01-01', null), 'commercial', 'direct', 'single_part', '1-10kV')""",
-        (ACCOUNT,),
-    )
-    conn.execute("INSERT INTO supply_point VALUES ('SP1', %s, '总表')", (ACCOUNT,))
-    entered.put_market(conn, MarketRow("demo", "示范市场"), Entry("test", NOW))
-    days = [TODAY - timedelta(days=ago) for ago in range(1, DAYS + 1)]
-    for day in days:
-        zero, load, good = [0] * 96, [QUARTER_WH] * 96, [1] * 96
-        conn.execute(
-            """INSERT INTO interval_day (supply_point_id, day, revision, import_wh, export_wh, import_varh, export_varh, quality,
-                                         made_at, made_by) VALUES ('SP1', %s, 1, %s, %s, %s, %s, %s, %s, 'vee:1')""",
-            (day, load, zero, zero, zero, good, NOW),
-        )
-        price = [350 + 10 * (day.toordinal() % 10)] * 24
-        conn.execute(
-            """INSERT INTO market_price_day (market_id, kind, day, yuan_per_mwh, source, entered_at, entered_by)
-               VALUES ('demo', 'real_time', %s, %s::numeric[], 'test', %s, 'test')""",
-            (day, price, NOW),
-        )
-    buy(conn, party_id, "C1", ContractKind.BILATERAL, "600")
-    return party_id
+    return risk_world.retailer(conn, NOW)
 
 
 def buy(conn: db.Conn, party_id: int, contract_id: str, kind: ContractKind, mwh: str) -> None:
-    volume = Volume(date(2026, 9, 1), "month", Decimal(mwh), Decimal(400), Decimal(0))
-    terms = WholesaleTerms(
-        contract_id, 1, kind, "grid", f"party:{party_id}", date(2026, 8, 1), "合同", Shape.FLAT, (), (volume,)
-    )
-    wholesale.put(conn, terms, "test", NOW)
+    risk_world.buy(conn, party_id, contract_id, kind, mwh, date(2026, 9, 1))
 
 
 def measured(conn: db.Conn, party_id: int) -> risks.MeasurementRow:

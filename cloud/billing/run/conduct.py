@@ -83,7 +83,7 @@ def traded(conn: Conn, now: datetime) -> Mapping[int, Traded]:
 
 def _payment(row: tuple[int, str, date, int, date | None], today: date) -> Fact | None:
     party_id, item, due, open_fen, paid_on = row
-    document = f"{item} 应于 {due:%Y-%m-%d} 前缴清"
+    document = f"{item} ≤ {due:%Y-%m-%d}"
     if open_fen > 0:
         if today <= due:
             return None
@@ -100,7 +100,7 @@ def _deviation(row: tuple[int, str, date, int, Decimal]) -> Fact:
     party_id, unit, month, quantity_kwh, contract_mwh = row
     missed = abs(int(contract_mwh * 1000) - quantity_kwh)
     at = slot_start(month_after(month), 0)
-    document = f"{unit} {month:%Y-%m} 结算单：实际 {quantity_kwh} kWh，合同 {contract_mwh} MWh"
+    document = f"{unit} {month:%Y-%m}: {quantity_kwh} kWh / {contract_mwh} MWh"
     return Fact(
         party_id,
         Conduct.DEVIATION,
@@ -113,7 +113,7 @@ def _deviation(row: tuple[int, str, date, int, Decimal]) -> Fact:
 
 def _quality(row: tuple[int, int, int], month: date) -> Fact:
     party_id, slots, measured = row
-    document = f"{month:%Y-%m} {measured}/{slots} 个时段为实测"
+    document = f"{month:%Y-%m}: {measured} / {slots}"
     at = slot_start(month_after(month), 0)
     key = f"quality:{party_id}:{month:%Y-%m}"
     return Fact(party_id, Conduct.DATA_QUALITY, at, measured * PPM // slots, key, document)
