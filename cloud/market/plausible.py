@@ -12,7 +12,6 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 
-from cloud.market.auction import Side
 from cloud.market.orders import DIGITS_MAX, TICK_PLACES, Rules, parsed, units
 
 PAST_MAX: Final = 12  # declarations back
@@ -89,13 +88,6 @@ def meant(rules: Rules, price: str) -> Meant | None:
         if low <= other <= high and other % rules.step_ticks == 0:
             return Meant(unit, int(other))
     return None
-
-
-def hardly_trades(side: Side, price_ticks: int, last_prices: Sequence[int]) -> bool:
-    """Whether a price is beyond every price the market cleared at in the sessions looked back at."""
-    if len(last_prices) < PAST_MIN:
-        return False
-    return price_ticks < min(last_prices) if side is Side.BUY else price_ticks > max(last_prices)
 
 
 def _doubt(period: int | None, kwh: int, usual_kwh: int) -> Doubt | None:

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.market.auction import Side
 from cloud.market.orders import Rules
-from cloud.market.plausible import Doubt, Kind, Meant, doubts, hardly_trades, meant
+from cloud.market.plausible import Doubt, Kind, Meant, doubts, meant
 
 USUAL = [{1: 12_000, 2: 15_000}, {1: 11_000, 2: 16_000}, {1: 12_500, 2: 14_000}]
 RULES = Rules(period_count=24, price_min_ticks=29760, price_max_ticks=44640, margin_rate_pct=Decimal(5))
@@ -72,12 +71,3 @@ def test_who_has_no_history_is_told_nothing() -> None:
 )
 def test_a_price_in_another_unit_is_understood(price: str, expected: Meant | None) -> None:
     assert meant(RULES, price) == expected
-
-
-def test_a_price_beyond_all_that_ever_cleared_will_hardly_trade() -> None:
-    cleared = [37000, 37500, 36800]
-
-    assert hardly_trades(Side.BUY, 36700, cleared)
-    assert not hardly_trades(Side.BUY, 36800, cleared)
-    assert hardly_trades(Side.SELL, 37501, cleared)
-    assert not hardly_trades(Side.SELL, 37501, cleared[:1])
