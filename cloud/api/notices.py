@@ -54,9 +54,9 @@ class InboxView(reply.View):
 
 @dataclass(frozen=True, slots=True)
 class InboxDrawing:
-    """The topics' names in the visitor's language."""
+    """Which topics have a name in words; others are shown by their key."""
 
-    names: dict[str, str]
+    named: frozenset[str]
 
 
 @router.get("/notices", response_model=InboxView)
@@ -78,7 +78,7 @@ def inbox(
         notices=tuple(_view(visit.language, row) for row in rows),
         older_before=rows[-1].notice_id if len(rows) == notices.PAGE_ROWS_MAX else None,
     )
-    drawing = InboxDrawing({topic: _topic_name(visit.language, topic) for topic in view.topics})
+    drawing = InboxDrawing(frozenset(each for each in view.topics if words.known(f"notice_topic.{each}")))
     return reply.answer(request, visit, "notices/inbox.html", view, drawing=drawing)
 
 
@@ -109,10 +109,6 @@ def _allowed(visit: who.Visit) -> Reader:
     subject = Subject("inbox", str(actor.user_id), actor.party_id)
     security.allow(visit.conn, actor, visit.deed, subject, visit.now)
     return Reader(actor.user_id, actor.party_id)
-
-
-def _topic_name(language: str, topic: str) -> str:
-    return words.say(language, f"notice_topic.{topic}") if words.known(f"notice_topic.{topic}") else topic
 
 
 def _view(language: str, row: NoticeRow) -> NoticeView:

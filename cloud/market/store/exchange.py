@@ -289,11 +289,11 @@ def hosted(conn: Conn, platform: str = "") -> tuple[HostedRow, ...]:
         return tuple(
             cursor.execute(
                 """SELECT e.session_id, s.session_no, s.state, e.platform,
-                          count(m.*) FILTER (WHERE m.state = 'NEW') AS new,
-                          count(m.*) FILTER (WHERE m.state = 'SENT') AS sent,
-                          count(m.*) FILTER (WHERE m.state = 'ACKED') AS acked,
-                          count(m.*) FILTER (WHERE m.state = 'REJECTED') AS rejected,
-                          count(m.*) FILTER (WHERE m.state = 'RECONCILED') AS reconciled,
+                          count(m.message_id) FILTER (WHERE m.state = 'NEW') AS new,
+                          count(m.message_id) FILTER (WHERE m.state = 'SENT') AS sent,
+                          count(m.message_id) FILTER (WHERE m.state = 'ACKED') AS acked,
+                          count(m.message_id) FILTER (WHERE m.state = 'REJECTED') AS rejected,
+                          count(m.message_id) FILTER (WHERE m.state = 'RECONCILED') AS reconciled,
                           (SELECT max(version) FROM exchange_result r
                            WHERE r.session_id = e.session_id AND r.verdict = 'taken') AS result_version
                    FROM exchange_session e JOIN trading_session s USING (session_id)
