@@ -417,7 +417,96 @@ FORMS |= {
     "/trading/desk/{session_id}/runs/{run_no}": {},
     "/trading/disputes/{dispute_id}/answer": {"body": "答复"},
 }
-QUERIES: Final = {"/ledger/statement": "?account=revenue/energy"}
+BY_ROLE |= {
+    "/listings": {"customer", "other_customer", "staff"},
+    "/listings/csv": {"customer", "other_customer", "staff"},
+    "/listings/new": {"customer", "other_customer"},
+    "/listings/{listing_id}": {"customer", "other_customer", "staff"},
+    "/listings/{listing_id}/now": {"customer", "other_customer", "staff"},
+    "/listings/{listing_id}/takes": {"customer", "other_customer"},
+    "/listings/{listing_id}/withdraw": {"customer", "other_customer"},
+    "/listings/{listing_id}/reduce": {"customer", "other_customer"},
+    "/rolling": {"customer", "other_customer", "staff"},
+    "/rolling/{rolling_id}": {"customer", "other_customer", "staff"},
+    "/rolling/{rolling_id}/now": {"customer", "other_customer", "staff"},
+    "/rolling/{rolling_id}/orders": {"customer", "other_customer"},
+    "/rolling/{rolling_id}/orders/{order_seq}/cancel": {"customer", "other_customer"},
+    "/rolling/{rolling_id}/orders/{order_seq}/replace": {"customer", "other_customer"},
+    "/rolling/{rolling_id}/call-off": {"staff"},
+    "/negotiations": {"customer", "other_customer", "staff"},
+    "/negotiations/{negotiation_id}": {"customer", "other_customer", "staff"},
+    "/negotiations/{negotiation_id}/now": {"customer", "other_customer", "staff"},
+    "/negotiations/{negotiation_id}/evidence": {"customer", "other_customer", "staff"},
+    "/negotiations/{negotiation_id}/evidence.json": {"customer", "other_customer", "staff"},
+    "/negotiations/{negotiation_id}/files/{document_id}": {"customer", "other_customer", "staff"},
+    "/negotiations/{negotiation_id}/join": {"customer", "other_customer"},
+    "/negotiations/{negotiation_id}/offers": {"customer", "other_customer"},
+    "/negotiations/{negotiation_id}/accept": {"customer", "other_customer"},
+    "/negotiations/{negotiation_id}/messages": {"customer", "other_customer"},
+    "/negotiations/{negotiation_id}/files": {"customer", "other_customer"},
+    "/negotiations/{negotiation_id}/reopen": {"customer", "other_customer"},
+    "/negotiations/{negotiation_id}/refuse-change": {"staff"},
+    "/negotiations/{negotiation_id}/{deed}": {"customer", "other_customer"},
+    "/transfers": {"customer", "other_customer", "staff"},
+    "/transfers/new": {"customer", "other_customer"},
+    "/transfers/{transfer_id}": {"customer", "other_customer", "staff"},
+    "/transfers/{transfer_id}/take-over": {"customer", "other_customer"},
+    "/transfers/{transfer_id}/consent": {"customer", "other_customer"},
+    "/transfers/{transfer_id}/{deed}": {"customer", "other_customer"},
+}
+UPLOADS |= {"/negotiations/{negotiation_id}/files"}
+BY_METHOD |= {
+    "POST /listings": {"customer", "other_customer"},
+    "POST /rolling": {"staff"},
+    "POST /negotiations": {"customer", "other_customer"},
+    "POST /transfers": {"customer", "other_customer"},
+}
+_OFFERED: Final = {"month": "2030-01", "period": "month", "mwh": "1", "price": "380"}
+_HASH: Final = {"sha256": "0" * 64}
+FORMS |= {
+    "/listings/{listing_id}": {},
+    "/listings/{listing_id}/now": {},
+    "/listings/{listing_id}/takes": {"mwh": "1"},
+    "/listings/{listing_id}/withdraw": {},
+    "/listings/{listing_id}/reduce": {"mwh": "1"},
+    "/rolling/{rolling_id}": {},
+    "/rolling/{rolling_id}/now": {},
+    "/rolling/{rolling_id}/orders": {"side": "B", "price": "380", "mwh": "1"},
+    "/rolling/{rolling_id}/orders/{order_seq}/cancel": {},
+    "/rolling/{rolling_id}/orders/{order_seq}/replace": {"price": "380", "mwh": "1"},
+    "/rolling/{rolling_id}/call-off": {},
+    "/negotiations/{negotiation_id}": {},
+    "/negotiations/{negotiation_id}/now": {},
+    "/negotiations/{negotiation_id}/evidence": {},
+    "/negotiations/{negotiation_id}/evidence.json": {},
+    "/negotiations/{negotiation_id}/files": {},
+    "/negotiations/{negotiation_id}/files/{document_id}": {},
+    "/negotiations/{negotiation_id}/join": {},
+    "/negotiations/{negotiation_id}/offers": _OFFERED,
+    "/negotiations/{negotiation_id}/accept": _HASH | {"version": "1"},
+    "/negotiations/{negotiation_id}/messages": {"text": "你好"},
+    "/negotiations/{negotiation_id}/reopen": {"reason": "继续", "until": "2030-01-01T09:00"},
+    "/negotiations/{negotiation_id}/refuse-change": {"reason": "太晚"},
+    "/negotiations/{negotiation_id}/{deed}": {"reason": "说明"},
+    "/transfers/new": {},
+    "/transfers/{transfer_id}": {},
+    "/transfers/{transfer_id}/take-over": _HASH,
+    "/transfers/{transfer_id}/consent": _HASH,
+    "/transfers/{transfer_id}/{deed}": {"reason": "说明"},
+}
+# Of the small world nobody is admitted, and no offer is made: the deed is allowed, what it asks for is not.
+UNMADE: Final = {
+    "POST /listings": {"side": "B", "ends": "2030-01-01T09:00"} | _OFFERED,
+    "POST /rolling": {
+        "title": "试验场次",
+        "month": "2030-01",
+        "opens": "2030-01-01T09:00",
+        "closes": "2030-01-01T11:00",
+    },
+    "POST /negotiations": {"title": "试验", "side": "B", "invited": "2", "until": "2020-01-01T09:00"},
+    "POST /transfers": {"contract": "NOTHING", "to": "2", "mwh": "1", "reason": "说明"},
+}
+QUERIES: Final = {"/ledger/statement": "?account=revenue/energy", "/transfers/new": "?contract=NOTHING"}
 NOT_POSSIBLE: Final = {404, 409}
 GOOD: Final = {200, 201, 204, 303}
 
@@ -558,6 +647,8 @@ def _expected(method: str, path: str, name: str) -> set[int]:
         possible |= {401}
     if path in UPLOADS | UNREADABLE:
         possible |= {422}  # without its file
+    if f"{method} {path}" in UNMADE:
+        possible |= {403, 404, 409, 422}
     return possible if name in BY_ROLE[path] else {403}
 
 
@@ -597,6 +688,12 @@ def _status(client: httpx.Client, method: str, path: str, site: Site) -> int:
         publicity_id=999_999,
         objection_id=999_999,
         session_id=999_999,
+        listing_id=999_999,
+        document_id=999_999,
+        rolling_id=999_999,
+        order_seq=999_999,
+        negotiation_id=999_999,
+        transfer_id=999_999,
         holder_id=999_999,
         plan_id=999_999,
         verdict="reject",
@@ -612,7 +709,7 @@ def _status(client: httpx.Client, method: str, path: str, site: Site) -> int:
         kind="clause",
         text_id="nothing",
     )
-    form = dict(FORMS.get(path, {})) if method == "POST" else {}
+    form = dict(FORMS.get(path, UNMADE.get(f"{method} {path}", {}))) if method == "POST" else {}
     if method == "POST" and client.cookies:
         form["form_token"] = _form_token(client)
     with client.stream(method, asked + QUERIES.get(path, ""), data=form or None) as answer:
