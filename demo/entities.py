@@ -26,7 +26,29 @@ from cloud.parties.store.entities import PartyRow
 
 REGISTERED_AT: Final = datetime(2026, 5, 6, 2, tzinfo=UTC)
 EFFECTIVE_AT: Final = datetime(2026, 6, 8, 2, tzinfo=UTC)
-PDF: Final = b"%PDF-1.4\n% demonstration document\n1 0 obj\n<< /Type /Catalog /Pages 2 0 R >>\nendobj\n2 0 obj\n<< /Type /Pages /Count 0 /Kids [] >>\nendobj\ntrailer\n<< /Root 1 0 R >>\n%%EOF\n"
+PDF: Final = b"""%PDF-1.4
+1 0 obj
+<< /Type /Catalog /Pages 2 0 R >>
+endobj
+2 0 obj
+<< /Type /Pages /Count 1 /Kids [3 0 R] >>
+endobj
+3 0 obj
+<< /Type /Page /Parent 2 0 R /MediaBox [0 0 420 595] /Contents 4 0 R /Resources << /Font << /F 5 0 R >> >> >>
+endobj
+4 0 obj
+<< /Length 61 >>
+stream
+BT /F 20 Tf 60 480 Td (DEMONSTRATION DOCUMENT) Tj ET
+endstream
+endobj
+5 0 obj
+<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>
+endobj
+trailer
+<< /Root 1 0 R >>
+%%EOF
+"""
 _TEXTS: Final = {
     "legal_representative": "示范法人", "address": "示范园区 1 号", "supply_address": "示范园区 1 号",
     "contact_person": "市场部", "contact_phone": "0310-1000000", "unit_type": "300MW 亚临界", "industry": "制造业",

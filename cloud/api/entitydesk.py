@@ -33,6 +33,11 @@ _FIELDS_MAX: Final = 300
 _KINDS: Final = tuple(each.value for each in Kind)
 _STATES: Final = tuple(dict.fromkeys(PARTY.moves.values()))
 _DAYS: Final = 180
+# As every page's (app.HEADERS), and a document in a frame of its own: /papers/{paper_id}/view.
+_WITH_VIEWER: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; frame-src 'self'"
+)
 
 Number = Annotated[int, Path(ge=1, le=_BIGINT_MAX)]
 Text = Annotated[str, Form(max_length=2000)]
@@ -161,7 +166,11 @@ def case(
 ) -> Response:
     """An application: the documents beside the checklist."""
     party = views.party_for(visit, party_id)
-    return reply.answer(request, visit, "entities/case.html", views.case_view(visit, party, paper or None))
+    response = reply.answer(
+        request, visit, "entities/case.html", views.case_view(visit, party, paper or None)
+    )
+    response.headers["Content-Security-Policy"] = _WITH_VIEWER
+    return response
 
 
 @router.post("/entity-review/{party_id}/findings", response_class=RedirectResponse)

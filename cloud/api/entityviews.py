@@ -168,7 +168,13 @@ def entity(visit: who.Visit, party: PartyRow) -> EntityView:
     wanted = checklists.in_force(Kind(party.kind), today)
     form = entities.form_of(conn, party.party_id)
     profile = entities.profile_at(conn, party.party_id, now)
-    facts = profile.facts if profile and party.state not in EDITABLE else form.facts if form else {}
+    facts = (
+        profile.facts
+        if profile and party.state not in EDITABLE
+        else form.facts
+        if form
+        else {"name": party.name}
+    )
     papers = entities.papers(conn, party.party_id)
     is_draft = party.state in EDITABLE
     gaps = register.readiness(conn, party, now).gaps if is_draft else ()
@@ -391,7 +397,9 @@ def timeline(visit: who.Visit, party: PartyRow) -> tuple[dict[str, Any], ...]:
         }
         for row in reviews.changes(visit.conn, party.party_id)
     ]
-    return tuple(sorted([*moves, *papers, *asked], key=lambda each: each["at"], reverse=True))
+    rows = list(enumerate([*reversed(papers), *reversed(asked), *moves]))
+    newest = sorted(rows, key=lambda each: (each[1]["at"], each[0]), reverse=True)
+    return tuple(row for _, row in newest)
 
 
 def _earliest_leave(today: date, wanted: Checklist) -> date | None:
