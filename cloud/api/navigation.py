@@ -46,11 +46,52 @@ STAFF: Final = (
     Link("receivables", "/receivables", Deed.SEE_RECEIVABLES, "money", here=("/receivables",)),
     Link("corrections", "/corrections", Deed.SEE_CORRECTIONS, "money", here=("/corrections",)),
     Link("ledger", "/ledger", Deed.SEE_LEDGER, "money", here=("/ledger",)),
-    Link("settlement", "/settlement", Deed.SEE_SETTLEMENT, here=("/settlement", "/statements")),
-    Link("tariffs", "/tariffs", Deed.SEE_TARIFFS, here=("/tariffs",)),
+    Link("settlement", "/settlement", Deed.SEE_SETTLEMENT, "money", here=("/settlement", "/statements")),
+    Link("tariffs", "/tariffs", Deed.SEE_TARIFFS, "money", here=("/tariffs",)),
+    Link("sessions", "/trading/desk", Deed.DIRECT_TRADING, "market", here=("/trading",)),
+    Link("rolling", "/rolling", Deed.SEE_ROLLING, "market", here=("/rolling",)),
+    Link("listings", "/listings", Deed.SEE_LISTINGS, "market", here=("/listings",)),
+    Link("negotiations", "/negotiations", Deed.SEE_NEGOTIATIONS, "market", here=("/negotiations",)),
+    Link("contracts", "/contracts", Deed.SEE_CONTRACTS, "market", here=("/contracts", "/contract-draft")),
+    Link("contract_texts", "/contract-texts", Deed.SEE_CONTRACT_TEXTS, "market", here=("/contract-texts",)),
+    Link("transfers", "/transfers", Deed.SEE_NEGOTIATIONS, "market", here=("/transfers",)),
+    Link("green", "/green", Deed.SEE_GREEN, "market", here=("/green",)),
+    Link("entities", "/entities", Deed.SEE_ENTITIES, "parties", here=("/entities",)),
+    Link("entity_review", "/entity-review", Deed.SEE_ENTITIES, "parties", here=("/entity-review",)),
+    Link("qualifications", "/qualifications", Deed.SEE_ENTITIES, "parties", here=("/qualifications",)),
+    Link("publicity", "/publicity", Deed.SEE_PUBLICITY, "parties", here=("/publicity",)),
+    Link("credit", "/credit", Deed.SEE_CREDIT, "parties", here=("/credit",)),
+    Link("risk", "/risk", Deed.SEE_RISK, "parties", here=("/risk",)),
+    Link("exchange", "/exchange", Deed.SEE_EXCHANGE, "oversight", here=("/exchange",)),
+    Link("reports", "/reports", Deed.SEE_REPORTS, "oversight", here=("/reports",)),
+    Link("regulator", "/regulator", Deed.SEE_REGULATOR, "oversight", here=("/regulator",)),
+    Link("policies", "/policies", Deed.SEE_POLICIES, "oversight", here=("/policies",)),
     Link("field", "/field", Deed.SEE_FIELD),
 )
 TECHNICIAN: Final = (Link("field", "/field", Deed.SEE_FIELD, here=("/gateways",)),)
+REGULATOR: Final = (
+    Link("regulator", "/regulator", Deed.SEE_REGULATOR, here=("/regulator",)),
+    Link("policies", "/policies", Deed.SEE_POLICIES, here=("/policies",)),
+    Link("publicity", "/publicity", Deed.SEE_PUBLICITY, here=("/publicity",)),
+)
+MARKET: Final = (  # of a party that may trade
+    Link("trading", "/trading", Deed.SEE_TRADING, "market", here=("/trading",)),
+    Link("rolling", "/rolling", Deed.SEE_ROLLING, "market", here=("/rolling",)),
+    Link("listings", "/listings", Deed.SEE_LISTINGS, "market", here=("/listings",)),
+    Link("negotiations", "/negotiations", Deed.SEE_NEGOTIATIONS, "market", here=("/negotiations",)),
+    Link("contracts", "/contracts", Deed.SEE_CONTRACTS, "market", here=("/contracts", "/contract-draft")),
+    Link("transfers", "/transfers", Deed.SEE_NEGOTIATIONS, "market", here=("/transfers",)),
+    Link("green", "/green", Deed.SEE_GREEN, "market", here=("/green",)),
+    Link("risk", "/risk", Deed.SEE_RISK, "market", here=("/risk",)),
+    Link("policies", "/policies", Deed.SEE_POLICIES, "market", here=("/policies",)),
+)
+OWN: Final = (  # the menu under a person's name
+    Link("notices", "/notices", Deed.SEE_NOTICES),
+    Link("company", "/company", Deed.SEE_COMPANY),
+    Link("own_credit", "/credit", Deed.SEE_CREDIT),
+    Link("statements", "/statements", Deed.ANSWER_STATEMENT),
+    Link("security", "/security", Deed.SEE_OWN_SECURITY),
+)
 
 
 def _customer(base: str) -> tuple[Link, ...]:
@@ -65,13 +106,16 @@ def _customer(base: str) -> tuple[Link, ...]:
     )
 
 
+_BY_ROLE: Final = {Role.STAFF: STAFF, Role.TECHNICIAN: TECHNICIAN, Role.REGULATOR: REGULATOR}
+
+
 def menus_for(actor: Actor | None, account_id: str | None) -> tuple[Menu, ...]:
     """List the header's menus for a person; a link that stands in no group is a menu of its own."""
     if actor is None:
         return ()
-    links: tuple[Link, ...] = STAFF if actor.role is Role.STAFF else TECHNICIAN
+    links: tuple[Link, ...] = _BY_ROLE.get(actor.role, ())
     if actor.role is Role.CUSTOMER:
-        links = _customer(f"/accounts/{account_id}") if account_id else ()
+        links = (*(_customer(f"/accounts/{account_id}") if account_id else ()), *MARKET)
     menus: list[Menu] = []
     for link in links:
         if not may(actor, link.deed, None):
@@ -81,3 +125,13 @@ def menus_for(actor: Actor | None, account_id: str | None) -> tuple[Menu, ...]:
         else:
             menus.append(Menu(link.group, (link,)))
     return tuple(menus)
+
+
+def own_links(actor: Actor | None) -> tuple[Link, ...]:
+    """List what stands under a person's name."""
+    if actor is None:
+        return ()
+    is_customer = actor.role is Role.CUSTOMER
+    return tuple(
+        link for link in OWN if may(actor, link.deed, None) and (is_customer or link.key != "own_credit")
+    )

@@ -88,6 +88,7 @@ def page(
     assert isinstance(actor, Actor | None)
     assert isinstance(account_id, str | None)
     everything["menus"] = navigation.menus_for(actor, account_id)
+    everything["own_links"] = navigation.own_links(actor)
     return HTMLResponse(fragment(language, template, **everything), status)
 
 
