@@ -57,19 +57,21 @@ def _verify(arguments: argparse.Namespace) -> int:
         at = "—" if each.signed_at is None else f"{market_local(each.signed_at):%Y-%m-%d %H:%M:%S}"
         holds = each.is_intact and each.covers_all and each.is_valid_at
         verdict = (
-            "contract_untrusted"
+            "contract_broken"
+            if not holds
+            else "contract_untrusted"
             if each.is_trusted is False
             else "contract_holds"
-            if holds
-            else "contract_broken"
         )
-        _say(
-            "contract_signature",
-            place=place,
-            signer=each.signer,
-            at=at,
-            verdict=words.say("zh", f"cli.{verdict}"),
-        )
+        for language in words.LANGUAGES:
+            told = words.say(language, f"cli.{verdict}")
+            print(
+                words.say(
+                    language, "cli.contract_signature", place=place, signer=each.signer, at=at, verdict=told
+                )
+            )
+    if not roots:
+        _say("contract_no_roots")
     if checked.empty:
         _say("contract_empty", places=", ".join(checked.empty))
     _say("contract_whole" if checked.is_whole() else "contract_not_whole")
