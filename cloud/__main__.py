@@ -13,11 +13,39 @@ from datetime import timedelta
 from pathlib import Path
 
 from cloud import commands, words
-from cloud.commands import bills, bulk, contract, exchange, ledger, market, packages, party, pay, report, settle, tariff
+from cloud.commands import (
+    bills,
+    bulk,
+    contract,
+    exchange,
+    green,
+    ledger,
+    market,
+    packages,
+    party,
+    pay,
+    report,
+    settle,
+    tariff,
+)
 from cloud.errors import NotFound, Refused, Unavailable
 
 READY_WAIT_S = 60.0
-TOPICS = (bills, bulk, tariff, packages, ledger, pay, party, market, contract, settle, exchange, report)
+TOPICS = (
+    bills,
+    bulk,
+    tariff,
+    packages,
+    ledger,
+    pay,
+    party,
+    market,
+    contract,
+    settle,
+    exchange,
+    report,
+    green,
+)
 EXAMPLE = """
 例 / example (PostgreSQL 与 MQTT 代理在本机 / on this machine):
   export SHOUDIAN_DSN="host=127.0.0.1 dbname=shoudian user=shoudian"

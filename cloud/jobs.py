@@ -18,7 +18,7 @@ from datetime import UTC, date, datetime, timedelta
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from cloud import markettime
-from cloud.billing.run import bench, collect, conduct, correct, issue, review
+from cloud.billing.run import bench, collect, conduct, correct, issue, review, reward
 from cloud.billing.run import bill as billing
 from cloud.billing.store import marketside
 from cloud.billing.store import review as review_store
@@ -26,22 +26,26 @@ from cloud.config import CloudConfig
 from cloud.contracts.run.desk import turn as contracts
 from cloud.db import Conn, Pool, ProcessRole, Scope, open_pool, transaction
 from cloud.errors import Refused, Unavailable
-from cloud.market.run import deviate, handover, negotiate, risk, roll, settle
+from cloud.market.run import deviate, green, handover, negotiate, respond, risk, roll, settle
 from cloud.market.run import list as listing
+from cloud.market.store import greenfacts
 from cloud.metering.run import blocks
 from cloud.metering.run.validate import note_silent, validate_stale
 from cloud.metering.store import intervals, partitions, readings, timetable
 from cloud.outside.exchange import turns as exchange
 from cloud.outside.payments import errands, offered
 from cloud.outside.regulator import turns as regulator
-from cloud.parties.run import watch
+from cloud.parties.run import pledge, rate, watch
 
 log = logging.getLogger(__name__)
 
 TIMETABLE = Scope(ProcessRole.WORKER, actor="job:timetable")
 REVIEW = Scope(ProcessRole.WORKER, actor="job:review")
+CREDIT = Scope(ProcessRole.WORKER, actor="job:credit")
 BENCH = Scope(ProcessRole.WORKER, actor="job:bench")
 ENTITIES = Scope(ProcessRole.WORKER, actor="job:entities")
+GREEN = Scope(ProcessRole.WORKER, actor="job:green")
+RESPONSE = Scope(ProcessRole.WORKER, actor="job:response")
 CORRECTIONS = Scope(ProcessRole.WORKER, actor="job:corrections")
 BENCH_UNITS_MAX = 10_000  # accounts per look; the next look goes on
 GATHER_S = 0.3  # after a notification: more marks are likely on their way
@@ -297,12 +301,36 @@ def _collection(pool: Pool, config: CloudConfig, now: datetime) -> None:
 
 
 def _credit(pool: Pool, config: CloudConfig, now: datetime) -> None:
-    done = conduct.assess_all(pool, now)
-    log.info("credit.assessed facts=%d graded=%d reminders=%d", done.facts, done.graded, done.reminders)
+    with transaction(pool, CREDIT) as conn:
+        seen, traded = conduct.gather(conn, now), conduct.traded(conn, now)
+        noted, graded = rate.look(conn, seen, traded, (CREDIT.actor, now))
+        told = pledge.remind(conn, now)
+    log.info("credit.assessed facts=%d graded=%d reminders=%d", noted, graded, told)
 
 
 def _risk(pool: Pool, config: CloudConfig, now: datetime) -> None:
     log.info("risk.measured parties=%d", risk.look(pool, now))
+
+
+def _green(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    """Issue last month's certificates, hand over those of settled contracts, end sales, let old ones go."""
+    last = markettime.month_after(markettime.month_of(markettime.day_of(now)), -1)
+    with transaction(pool, GREEN) as conn:
+        issued = green.issue_month(conn, last, None, now)
+        for month in reversed(greenfacts.settled_months(conn)):
+            green.allot_month(conn, month, None, now)
+        lapsed, expired = green.lapse(conn, now), green.expire(conn, now)
+    log.info("green.looked issued=%d lapsed=%d expired=%d", len(issued), lapsed, expired)
+
+
+def _response(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    """Start, end and assess events; book what settled participants are owed, once each."""
+    with transaction(pool, RESPONSE) as conn:
+        moves = respond.look(conn, now)
+    with transaction(pool, RESPONSE) as conn:
+        booked = reward.book_settled(conn, now)
+    if moves or booked:
+        log.info("response.looked moves=%d booked=%d", moves, booked)
 
 
 def _statements(pool: Pool, config: CloudConfig, now: datetime) -> None:
@@ -338,5 +366,7 @@ ENTRIES = (
     Entry("exchange_days", timedelta(hours=1), timedelta(minutes=22), exchange.reconcile),
     Entry("regulator", timedelta(minutes=5), timedelta(minutes=3), regulator.look),
     Entry("entities", timedelta(hours=1), timedelta(minutes=2), _entities),
+    Entry("green", timedelta(hours=1), timedelta(minutes=17), _green),
+    Entry("response", timedelta(minutes=1), timedelta(0), _response),
     Entry("expiry", timedelta(hours=1), timedelta(minutes=7), _expiry),
 )

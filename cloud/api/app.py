@@ -58,6 +58,7 @@ from cloud.api import (
     regulator,
     reply,
     reports,
+    response,
     review,
     risk,
     rolling,
@@ -163,6 +164,7 @@ def make_app(config: CloudConfig) -> FastAPI:
     for oversight in (exchange.router, reports.router, regulator.router, policies.router):
         app.include_router(oversight)
     app.include_router(green.router)
+    app.include_router(response.router)
     app.include_router(contracts.router)
     app.include_router(contractdesk.router)
     app.include_router(curve.router)

@@ -21,7 +21,7 @@ import typst
 from cloud.errors import Invalid
 from cloud.paper.fonts import FAMILY, font_folders
 
-TEMPLATES = ("bill", "receipt", "contract", "stamp", "record")
+TEMPLATES = ("bill", "receipt", "contract", "stamp", "record", "proof")
 # PDF/A-3a: archival, tagged, attachments allowed. PDF/UA-1: readable aloud.
 STANDARDS = ("a-3a", "ua-1")
 ATTACHMENT_BYTES_MAX = 8_000_000

@@ -29,7 +29,7 @@ ROLES: Final = {
 }
 
 # Answers by path and who asks. "own": the customer yunling, whose object it is. Everybody else is refused as said.
-EVERYBODY: Final = {"/healthz", "/openapi.json", "/docs", "/login"}
+EVERYBODY: Final = {"/healthz", "/openapi.json", "/docs", "/login", "/green/check/{proof_no}"}
 OWNED: Final = {
     "/accounts/{account_id}/live",
     "/accounts/{account_id}/live/now",
@@ -205,6 +205,27 @@ BY_ROLE |= {
     "/risk/parties/{party_id}/measure": {"staff"},
     "/risk/parties/{party_id}/plans": {"customer", "other_customer", "staff"},
     "/risk/plans/{plan_id}/{deed}": {"customer", "other_customer", "staff"},
+}
+BY_ROLE |= {
+    "/green": {"customer", "other_customer", "staff"},
+    "/green/sales": {"customer", "other_customer"},
+    "/green/sales/{sale_id}/take": {"customer", "other_customer"},
+    "/green/sales/{sale_id}/withdraw": {"customer", "other_customer"},
+    "/green/uses": {"customer", "other_customer"},
+    "/green/uses/{entry_id}/pdf": {"customer", "other_customer", "staff"},
+    "/green/plants": {"staff"},
+    "/green/months/{month}/{deed}": {"staff"},
+    "/response": {"customer", "other_customer", "staff"},
+    "/response/programmes": {"staff"},
+    "/response/enrolments": {"customer", "other_customer", "staff"},
+    "/response/enrolments/{enrolment_id}/leave": {"customer", "other_customer", "staff"},
+    "/response/events": {"staff"},
+    "/response/events/{event_id}": {"customer", "other_customer", "staff"},
+    "/response/events/{event_id}/csv": {"customer", "other_customer", "staff"},
+    "/response/events/{event_id}/answer": {"customer", "other_customer"},
+    "/response/events/{event_id}/{deed}": {"staff"},
+    "/response/results/{result_id}/decide": {"staff"},
+    "/response/results/{result_id}/{deed}": {"customer", "other_customer"},
 }
 # What is asked of the person beyond the session: password and code, fresh (RFC 9470 answers 401).
 PROVING: Final = {
@@ -505,6 +526,28 @@ UNMADE: Final = {
     },
     "POST /negotiations": {"title": "试验", "side": "B", "invited": "2", "until": "2020-01-01T09:00"},
     "POST /transfers": {"contract": "NOTHING", "to": "2", "mwh": "1", "reason": "说明"},
+}
+FORMS |= {
+    "/green/sales": {"mwh": "1", "price": "4.14", "key": "m"},
+    "/green/sales/{sale_id}/take": {"mwh": "1", "key": "m"},
+    "/green/sales/{sale_id}/withdraw": {},
+    "/green/uses": {"mwh": "1", "used_by": "示范", "purpose": "示范", "key": "m"}
+    | {"first_month": "2026-08", "last_month": "2026-08"},
+    "/green/uses/{entry_id}/pdf": {},
+    "/green/plants": {"unit": "party:1", "name": "示范风场", "document": "示范", "tradable": "yes"},
+    "/green/months/{month}/{deed}": {},
+    "/response/programmes": {"packaged": "jibei-peak-demo-1.toml"},
+    "/response/enrolments": {"programme": "x", "account": world.WORKSHOP, "first_day": "2099-01-05"}
+    | {"capacity_kw": "100", "resource": "空调", "agreement": "示范"},
+    "/response/enrolments/{enrolment_id}/leave": {},
+    "/response/events": {"programme": "x", "day": "2099-01-05", "start": "14:00", "end": "16:00"}
+    | {"target_kw": "1", "price": "1", "reason": "示范"},
+    "/response/events/{event_id}": {},
+    "/response/events/{event_id}/csv": {},
+    "/response/events/{event_id}/answer": {"enrolment": "1", "bid_kw": "1"},
+    "/response/events/{event_id}/{deed}": {"reason": "示范"},
+    "/response/results/{result_id}/decide": {"reason": "示范"},
+    "/response/results/{result_id}/{deed}": {"reason": "示范"},
 }
 QUERIES: Final = {"/ledger/statement": "?account=revenue/energy", "/transfers/new": "?contract=NOTHING"}
 NOT_POSSIBLE: Final = {404, 409}

@@ -12,6 +12,7 @@ import response_world as world
 from response_world import ACCOUNTS, CALLED_AT, END, EVENT_DAY, FIRST, STAFF, STAFF_SCOPE, WORKER
 
 from cloud import db, markettime
+from cloud.billing.run import reward
 from cloud.errors import NotFound, NotNow, Refused
 from cloud.lives import NoSuchMove
 from cloud.market.programme import EVENT, RESULT
@@ -82,7 +83,17 @@ def test_an_event_from_call_to_payment(pool: db.Pool) -> None:
     with db.transaction(pool, WORKER) as conn:
         owed = {row.payee_id: row.total_fen for row in results.settled(conn)}
         states.append(store.event(conn, event_id).state)
+        booked = [reward.book_settled(conn, ENDS + timedelta(days=3)) for _ in range(2)]
+        rows = conn.execute(
+            "SELECT account_code, sum(amount_fen)::bigint FROM posting GROUP BY 1 ORDER BY 1"
+        ).fetchall()
 
+    assert booked == [2, 0]
+    assert dict(rows) == {
+        f"payable/party/{first.party_id}": -91200,
+        f"payable/party/{vpp.party_id}": 15600,
+        "settlement/demand_response": 75600,
+    }
     assert states == ["notified", "active", "ended", "assessed", "confirmed", "settled"]
     assert (one.response_kwh, one.eligible_kwh) == (760, 760)
     assert (two.response_kwh, two.eligible_kwh) == (40, 0)

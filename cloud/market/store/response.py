@@ -429,3 +429,11 @@ def account_party(conn: Conn, account_id: str) -> int | None:
     """Whose account it is; None: there is none, or this transaction does not see it."""
     row = conn.execute("SELECT party_id FROM account WHERE account_id = %s", (account_id,)).fetchone()
     return None if row is None else int(row[0])
+
+
+def accounts_of(conn: Conn, party_id: int) -> tuple[str, ...]:
+    """The accounts of a party."""
+    rows = conn.execute(
+        "SELECT account_id FROM account WHERE party_id = %s ORDER BY 1 LIMIT 200", (party_id,)
+    )
+    return tuple(str(row[0]) for row in rows)
