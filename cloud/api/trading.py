@@ -375,9 +375,7 @@ def _timeline(visit: who.Visit, row: SessionRow, own: Sequence[orders.BidRow]) -
     ]
     if visit.actor.party_id is not None:
         steps += [
-            views.EventView(
-                deed="contract", at=each.at, actor="", reason=each.what, path=each.path, key=each.key
-            )
+            views.EventView(deed="contract", at=each.at, actor="", reason="", path=each.path, key=each.key)
             for each in tracks.contract_steps(visit.conn, row.session_id)
         ]
     return tuple(sorted(steps, key=lambda each: each.at))
@@ -421,9 +419,11 @@ def _form(
     if rule.grades and known.standing.grade not in rule.grades:
         return None, "grade"
     typed: dict[str, str] = {}
+    if not replaces and len(units) == len(sides) == 1:  # what stands is what a person comes to change
+        replaces = trade.standing_seq(visit.conn, row.session_id, party_id)
     old = None if not replaces else orders.find(visit.conn, replaces)
     if old is not None and old.session_id == row.session_id and old.kind != "WITHDRAW":
-        typed = _typed(Packed(tuple(old.period), tuple(old.price_ticks), tuple(old.quantity_kwh)))
+        typed = views.typed(Packed(tuple(old.period), tuple(old.price_ticks), tuple(old.quantity_kwh)))
         segments = max([segments, *(int(name.partition("_")[2]) for name in typed)])
     form = views.FormView(
         units=units,
@@ -441,16 +441,6 @@ def _form(
         periods=tuple((each.number, f"{each.month:%Y-%m}", each.label) for each in row.periods),
     )
     return form, ""
-
-
-def _typed(packed: Packed) -> dict[str, str]:
-    found: dict[str, str] = {}
-    counts: dict[int, int] = {}
-    for period, ticks, kwh in zip(packed.period, packed.price_ticks, packed.quantity_kwh, strict=True):
-        counts[period] = counts.get(period, 0) + 1
-        found[f"p{period}_{counts[period]}"] = views.yuan(ticks)
-        found[f"q{period}_{counts[period]}"] = views.mwh(kwh)
-    return found
 
 
 def _checked_form(
@@ -476,7 +466,7 @@ def _checked_form(
             "side": sent.side.value,
             "client_key": str(sent.client_key),
             "replaces": sent.replaces,
-            "typed": {} if packed is None else _typed(packed),
+            "typed": {} if packed is None else views.typed(packed),
             "problem": problem,
             "total_mwh": "" if packed is None else views.mwh(sum(packed.quantity_kwh)),
             "warnings": tuple(

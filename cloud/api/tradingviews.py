@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from cloud.api.reply import View
+from cloud.market.declaration import Packed
 from cloud.market.session import clock_of, phase
 from cloud.market.sessionbook import PeriodResult
 from cloud.market.sessionfile import SessionRule
@@ -420,6 +421,17 @@ def entries_of(receipt: Mapping[str, Any], row: SessionRow) -> tuple[tuple[str, 
             receipt["periods"], receipt["price_ticks"], receipt["quantity_kwh"], strict=True
         )
     )
+
+
+def typed(packed: Packed) -> dict[str, str]:
+    """A declaration as the form's fields."""
+    found: dict[str, str] = {}
+    counts: dict[int, int] = {}
+    for period, ticks, kwh in zip(packed.period, packed.price_ticks, packed.quantity_kwh, strict=True):
+        counts[period] = counts.get(period, 0) + 1
+        found[f"p{period}_{counts[period]}"] = yuan(ticks)
+        found[f"q{period}_{counts[period]}"] = mwh(kwh)
+    return found
 
 
 def yuan(ticks: int) -> str:

@@ -157,6 +157,13 @@ def units_of(known: Known) -> tuple[str, ...]:
     return (f"{PARTY_UNIT}{known.standing.party_id}",)
 
 
+def standing_seq(conn: Conn, session_id: int, party_id: int) -> int:
+    """The number of the party's latest declaration that stands in the session; 0: none does."""
+    sent = orders.of_party(conn, session_id, party_id)
+    gone = {bid.replaces for bid in sent}
+    return max((bid.seq for bid in sent if bid.seq not in gone and bid.kind != "WITHDRAW"), default=0)
+
+
 def shape_problem(row: SessionRow, sent: Declaration) -> str:
     """The code by which a declaration would be refused for what it says, whoever sends it; empty: none."""
     if sent.entries is None:
