@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, Form, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from cloud import markettime
+from cloud.api import entitycases as cases
 from cloud.api import entityviews as views
 from cloud.api import reply, who
 from cloud.errors import Invalid, NotFound
@@ -157,7 +158,7 @@ def queue(request: Request, visit: Annotated[who.Visit, who.visits(Deed.SEE_ENTI
     return reply.answer(request, visit, "entities/queue.html", view)
 
 
-@router.get("/entity-review/{party_id}", response_model=views.CaseView)
+@router.get("/entity-review/{party_id}", response_model=cases.CaseView)
 def case(
     request: Request,
     party_id: Number,
@@ -167,7 +168,7 @@ def case(
     """An application: the documents beside the checklist."""
     party = views.party_for(visit, party_id)
     response = reply.answer(
-        request, visit, "entities/case.html", views.case_view(visit, party, paper or None)
+        request, visit, "entities/case.html", cases.case_view(visit, party, paper or None)
     )
     response.headers["Content-Security-Policy"] = _WITH_VIEWER
     return response
@@ -191,14 +192,14 @@ def find(
     return _back(f"/entity-review/{party_id}")
 
 
-@router.get("/entity-changes/{change_id}", response_model=views.ChangeView)
+@router.get("/entity-changes/{change_id}", response_model=cases.ChangeView)
 def show_change(
     request: Request, change_id: Number, visit: Annotated[who.Visit, who.visits(Deed.SEE_ENTITIES)]
 ) -> Response:
     """A reported change beside what is in force."""
     found = _change(visit, change_id)
     party = views.party_for(visit, found.party_id)
-    return reply.answer(request, visit, "entities/change.html", views.change_view(visit, found, party))
+    return reply.answer(request, visit, "entities/change.html", cases.change_view(visit, found, party))
 
 
 @router.post("/entity-changes/{change_id}/verdict", response_class=RedirectResponse)
@@ -215,7 +216,7 @@ def decide_change(
     return _back(f"/entity-changes/{change_id}")
 
 
-@router.get("/qualifications", response_model=views.CalendarView)
+@router.get("/qualifications", response_model=cases.CalendarView)
 def qualifications(
     request: Request,
     visit: Annotated[who.Visit, who.visits(Deed.SEE_ENTITIES)],
@@ -223,14 +224,14 @@ def qualifications(
 ) -> Response:
     """Which documents end when."""
     _allow_all(visit, "entities")
-    return reply.answer(request, visit, "entities/calendar.html", views.calendar_view(visit, days))
+    return reply.answer(request, visit, "entities/calendar.html", cases.calendar_view(visit, days))
 
 
-@router.get("/publicity", response_model=views.PublicityView)
+@router.get("/publicity", response_model=cases.PublicityView)
 def publicity(request: Request, visit: Annotated[who.Visit, who.visits(Deed.SEE_PUBLICITY)]) -> Response:
     """What is publicised, for everybody who is signed in."""
     _allow_all(visit, "publicity")
-    return reply.answer(request, visit, "entities/publicity.html", views.publicity_view(visit))
+    return reply.answer(request, visit, "entities/publicity.html", cases.publicity_view(visit))
 
 
 @router.post("/publicity/{publicity_id}/objections", response_class=RedirectResponse)

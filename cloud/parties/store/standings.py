@@ -15,6 +15,7 @@ from psycopg.errors import CheckViolation
 from cloud import markettime
 from cloud.db import Conn
 from cloud.errors import Conflict, NotNow
+from cloud.parties.party import EFFECTIVE, UNREGISTERED, may_trade
 from cloud.parties.standing import Grade, NoParty, Standing, standing
 
 LODGING_KINDS: Final = frozenset({"retailer"})  # 售电公司管理办法: who must lodge a guarantee
@@ -30,10 +31,12 @@ class AnotherAmount(Conflict):
 
 def standing_of(conn: Conn, party_id: int, at: datetime) -> Standing:
     """Where the party stands at that instant. Raises NoParty."""
-    row = conn.execute("SELECT kind, state FROM party WHERE party_id = %s", (party_id,)).fetchone()
+    row = conn.execute("SELECT kind, subkind, state FROM party WHERE party_id = %s", (party_id,)).fetchone()
     if row is None:
         raise NoParty("not_found", kind="party")
-    kind, state = row
+    kind, subkind, state = row
+    if state == EFFECTIVE and not may_trade(kind, subkind, state):
+        state = UNREGISTERED  # of a class that is in no market: households, farms
     return standing(
         party_id,
         kind,
