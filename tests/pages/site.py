@@ -9,6 +9,7 @@ import itertools
 import os
 import re
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,6 +103,7 @@ class _serving:
         self.server.should_exit = True
         self.thread.join(timeout=api.SHUTDOWN_S + 5)
         self.socket.close()
+        self.files.cleanup()
         assert not self.thread.is_alive(), "the server did not stop"
 
 

@@ -199,3 +199,17 @@ def test_a_price_that_a_buyer_never_offered_is_refused() -> None:
         period = replace(result.periods[0], price_ticks=price)
         with pytest.raises(BadResult):
             checked(replace(result, periods=(period,)), declared)
+
+
+def test_nobody_gets_more_than_was_declared_even_where_it_balances() -> None:
+    buyer = Declaration("S-1:1", Kind.SUBMIT, "S-1", "party:1", Side.BUY, (Entry(1, 300, 10),), None, AT)
+    seller = Declaration("S-1:2", Kind.SUBMIT, "S-1", "party:2", Side.SELL, (Entry(1, 200, 10),), None, AT)
+    result = cleared([buyer, seller])
+    more = replace(
+        result,
+        periods=(replace(result.periods[0], volume_kwh=11),),
+        fills={own.key: (11,) for own in (buyer, seller)},
+    )
+
+    with pytest.raises(BadResult):
+        checked(more, {own.key: own for own in (buyer, seller)})
