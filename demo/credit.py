@@ -10,7 +10,7 @@ from cloud.billing.run import conduct
 from cloud.market.run import risk
 from cloud.market.store import risks
 from cloud.parties.conduct import Conduct, Fact
-from cloud.parties.run import pledge
+from cloud.parties.run import pledge, rate
 from cloud.parties.store import conduct as facts
 from cloud.parties.store import guarantees
 from cloud.security.access import Actor, Role
@@ -28,12 +28,13 @@ def set_up(conn: Conn, now: datetime) -> str:
             _audited(conn, party_id, now)
             if len(two) == 2 and not guarantees.of_party(conn, party_id):
                 _lodge(conn, two, party_id, now)
-        done = conduct.assess(conn, "demo", now)
+        _, graded = rate.look(conn, conduct.gather(conn, now), conduct.traded(conn, now), ("demo", now))
+        pledge.remind(conn, now)
         for party_id in found:
             if risks.last_measurement(conn, party_id) is None:
                 risk.measure(conn, party_id, ("demo", now))
                 _respond(conn, two[0] if two else None, party_id, now)
-    return f"{done.graded} 个主体有评级，{len(found)} 家售电公司已测算 / graded, measured"
+    return f"{graded} 个主体有评级，{len(found)} 家售电公司已测算 / graded, measured"
 
 
 def _staff(conn: Conn) -> tuple[Actor, ...]:

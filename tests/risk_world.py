@@ -7,12 +7,14 @@ from decimal import Decimal
 
 import market_world
 
+from cloud.billing.run import conduct
 from cloud.contracts.store import wholesale
 from cloud.contracts.terms import ContractKind, Shape, Volume, WholesaleTerms
 from cloud.db import Conn
 from cloud.market.store import entered
 from cloud.market.store.entered import Entry, MarketRow
 from cloud.markettime import day_of, month_of
+from cloud.parties.run import rate
 
 ACCOUNT = "1302000300011"
 QUARTER_WH = 250_000  # 1 MWh an hour
@@ -46,6 +48,11 @@ def retailer(conn: Conn, now: datetime) -> int:
         )
     buy(conn, party_id, "C1", ContractKind.BILATERAL, "600", month_of(day_of(now)))
     return party_id
+
+
+def assess(conn: Conn, now: datetime) -> int:
+    """What the daily look does; how many parties are graded."""
+    return rate.look(conn, conduct.gather(conn, now), conduct.traded(conn, now), ("test", now))[1]
 
 
 def buy(conn: Conn, party_id: int, contract_id: str, kind: ContractKind, mwh: str, month: date) -> None:

@@ -10,11 +10,12 @@ from importlib import resources
 import market_world
 import psycopg
 import pytest
+import risk_world
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloud import db
-from cloud.billing.run import conduct as looks
+from cloud import db, jobs
+from cloud.config import load_config
 from cloud.errors import Refused
 from cloud.parties.conduct import Conduct, Fact
 from cloud.parties.run import pledge, rate
@@ -196,7 +197,7 @@ def test_a_score_keeps_its_evidence_and_drives_the_standing(conn: db.Conn, retai
     note(conn, retailer, Conduct.VIOLATION, 10, 0)
     note(conn, retailer, Conduct.PAID_ON_TIME, 20, 0)
 
-    looks.assess(conn, "job:credit", NOW)
+    risk_world.assess(conn, NOW)
 
     (kept,) = credits.scores(conn, retailer)
     assert {each["key"]: len(each["facts"]) for each in kept.factors} == {
@@ -238,7 +239,7 @@ def test_a_model_is_simulated_and_put_in_force_by_a_second_person(
     conn: db.Conn, two: tuple[Actor, Actor], retailer: int
 ) -> None:
     note(conn, retailer, Conduct.DEVIATION, 10, 150_000)
-    looks.assess(conn, "job:credit", NOW)
+    risk_world.assess(conn, NOW)
     before = credits.scores(conn, retailer)[0]
     stricter = BODY.replace('id = "shoudian-2026"', 'id = "stricter"').replace(
         'below = 200000, points = "50"', 'below = 200000, points = "0"'
@@ -255,7 +256,7 @@ def test_a_model_is_simulated_and_put_in_force_by_a_second_person(
         rate.decide_rule(conn, two[0], entry_id, "activate", NOW)
     rate.decide_rule(conn, two[1], entry_id, "activate", NOW)
     assert rate.active_rules(conn).model.model_id == "stricter"
-    looks.assess(conn, "job:credit", NOW + timedelta(hours=1))
+    risk_world.assess(conn, NOW + timedelta(hours=1))
     assert credits.scores(conn, retailer)[0].model == "stricter@1"
     customer = Actor(1, "c", "c", Role.CUSTOMER, retailer, "zh")
     with pytest.raises(NotForRole):
@@ -278,7 +279,7 @@ def test_another_party_sees_nothing_of_it(
 ) -> None:
     lodged(conn, two, retailer, 100_00)
     note(conn, retailer, Conduct.VIOLATION, 10, 0)
-    looks.assess(conn, "job:credit", NOW)
+    risk_world.assess(conn, NOW)
     other = market_world.admitted_party(conn, "retailer", "另一家售电")
     tables = (
         "conduct_fact",
@@ -306,6 +307,9 @@ def test_another_party_sees_nothing_of_it(
 
 def test_the_daily_look_runs_as_the_worker(database: str, conn: db.Conn, retailer: int) -> None:
     note(conn, retailer, Conduct.PAID_ON_TIME, 20, 0)
+    entry = next(each for each in jobs.ENTRIES if each.name == "credit")
+    config = load_config({"SHOUDIAN_DSN": database})
     with db.open_pool(database, size_max=1) as pool:
-        assert looks.assess_all(pool, NOW) == looks.Assessed(0, 1, 0)
-        assert looks.assess_all(pool, NOW + timedelta(days=1)).graded == 1
+        for days in (0, 1):
+            entry.look(pool, config, NOW + timedelta(days=days))
+    assert len(credits.scores(conn, retailer)) == 2

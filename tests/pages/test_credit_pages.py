@@ -16,7 +16,6 @@ import stepup_world
 from pages import world
 from pages.site import Site
 
-from cloud.billing.run import conduct as looks
 from cloud.market.run import risk as desk
 from cloud.parties.conduct import Conduct, Fact
 from cloud.parties.store import conduct
@@ -42,7 +41,7 @@ def market(site: Site) -> dict[str, int]:
             "staff2": market_world.operator(conn, "staff2"),
         }
         with conn.transaction():
-            looks.assess(conn, "test", NOW)
+            risk_world.assess(conn, NOW)
             desk.measure(conn, retailer, ("test", NOW))
     return ids
 

@@ -1,49 +1,22 @@
-"""Shell: look at bills, statements and measured days, note what they say of parties, and assess them. Safe to repeat."""
+"""Shell: read from bills, statements and measured days what they say of parties, and how much each trades. Keeps nothing."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from cloud import db
 from cloud.billing.store import conduct as seen
-from cloud.db import Conn, Pool, ProcessRole, Scope
+from cloud.db import Conn
 from cloud.markettime import day_of, month_after, slot_start
 from cloud.parties.conduct import Conduct, Fact
 from cloud.parties.guarantee import Volumes
 from cloud.parties.guaranteefile import Traded
-from cloud.parties.run import pledge, rate
-from cloud.parties.store import conduct, credits
 
-SCOPE: Final = Scope(ProcessRole.WORKER, actor="job:credit")
 LOOK_BACK: Final = timedelta(days=400)
 PPM: Final = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Assessed:
-    """What a day's look did."""
-
-    facts: int
-    graded: int
-    reminders: int
-
-
-def assess_all(pool: Pool, now: datetime) -> Assessed:
-    """Note new facts, score every party, work out guarantees, and remind of what expires."""
-    with db.transaction(pool, SCOPE) as conn:
-        return assess(conn, SCOPE.actor, now)
-
-
-def assess(conn: Conn, by: str, now: datetime) -> Assessed:
-    """The same in a transaction of the caller's."""
-    facts = conduct.note(conn, gather(conn, now), by, now)
-    graded = rate.assess(conn, credits.parties(conn), traded(conn, now), (by, now))
-    return Assessed(facts, graded, pledge.remind(conn, now))
 
 
 def gather(conn: Conn, now: datetime) -> tuple[Fact, ...]:

@@ -12,6 +12,7 @@ from cloud import notices
 from cloud.db import Conn
 from cloud.errors import Invalid, NotFound
 from cloud.notices import Notice
+from cloud.parties.conduct import Fact
 from cloud.parties.credit import FactorScore, Model, Score, limit_kwh, score
 from cloud.parties.creditfile import model_from
 from cloud.parties.guarantee import Volumes
@@ -51,6 +52,12 @@ def active_rules(conn: Conn) -> Rules:
     """Read the model and the rule in force."""
     credit, guarantee = credits.active_body(conn, "credit"), credits.active_body(conn, "guarantee")
     return Rules(model_from(credit), sha256_of(credit), rule_from(guarantee), sha256_of(guarantee))
+
+
+def look(conn: Conn, facts: Sequence[Fact], traded: Mapping[int, Traded], act: Act) -> tuple[int, int]:
+    """Note what is new of parties' conduct and assess all of them; say how many facts were new and how many are graded."""
+    noted = conduct.note(conn, facts, *act)
+    return noted, assess(conn, credits.parties(conn), traded, act)
 
 
 def assess(conn: Conn, parties: Sequence[PartyRow], traded: Mapping[int, Traded], act: Act) -> int:
