@@ -77,8 +77,10 @@ class _serving:
     """uvicorn in a thread on a free port; at the end it must stop by itself, open streams included."""
 
     def __init__(self, dsn: str) -> None:
+        self.files = tempfile.TemporaryDirectory(prefix="shoudian-files-")
         settings = {
             "SHOUDIAN_DSN": dsn,
+            "SHOUDIAN_FILES_FOLDER": self.files.name,
             "SHOUDIAN_HTTP_SECURE_COOKIES": "0",
             "SHOUDIAN_SEALING_KEY": "5e" * 32,
         }
