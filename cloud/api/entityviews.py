@@ -155,18 +155,8 @@ def entity(visit: who.Visit, party: PartyRow) -> EntityView:
         leave=_leave(visit, party),
         earliest_leave=_earliest_leave(today, wanted),
         publicity=_publicity_of(visit, party),
-        units=tuple(
-            {"unit_no": each.unit_no, "name": each.name} for each in units.of_party(conn, party.party_id)
-        ),
-        points=tuple(
-            {
-                "supply_point_id": each.supply_point_id,
-                "account_id": each.account_id,
-                "name": each.name,
-                "unit_no": each.unit_no,
-            }
-            for each in units.points(conn, party.party_id, now)
-        ),
+        units=_units(visit, party),
+        points=_points(visit, party),
         relations=tuple(
             {
                 "user": each.user_name,
@@ -240,6 +230,23 @@ def timeline(visit: who.Visit, party: PartyRow) -> tuple[dict[str, Any], ...]:
     rows = list(enumerate([*reversed(papers), *reversed(asked), *moves]))
     newest = sorted(rows, key=lambda each: (each[1]["at"], each[0]), reverse=True)
     return tuple(row for _, row in newest)
+
+
+def _units(visit: who.Visit, party: PartyRow) -> tuple[dict[str, Any], ...]:
+    found = units.of_party(visit.conn, party.party_id)
+    return tuple({"unit_no": each.unit_no, "name": each.name} for each in found)
+
+
+def _points(visit: who.Visit, party: PartyRow) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {
+            "supply_point_id": each.supply_point_id,
+            "account_id": each.account_id,
+            "name": each.name,
+            "unit_no": each.unit_no,
+        }
+        for each in units.points(visit.conn, party.party_id, visit.now)
+    )
 
 
 def _earliest_leave(today: date, wanted: Checklist) -> date | None:
