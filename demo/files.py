@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import date
 
 from demo.history import BILL_MONTH
-from demo.world import GATEWAYS, LATE_CONTRACT, RETAILER, SITES, Site, Terms
+from demo.world import GATEWAYS, LATE_CONTRACT, PLANT, RETAILER, SITES, WIND_FARM, Site, Terms
 
 INSTALLED_ON = date(2026, 1, 1)
 AGENT_MARK = "# --- 以下由演示程序写入 / from here on written by the demonstration ---"
@@ -91,6 +91,8 @@ def billed_sites() -> tuple[Site, ...]:
 
 def _parties() -> Iterable[tuple[str, str]]:
     yield RETAILER, "retailer"
+    yield PLANT, "generator"
+    yield WIND_FARM, "generator"
     for site in SITES:
         yield site.party, _TABLE_KINDS.get(site.terms.category, "user")
 

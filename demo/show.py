@@ -16,6 +16,7 @@ from rich.table import Table
 
 from demo.history import BILL_MONTH
 from demo.money import settle_and_bill
+from demo.trade import open_market
 from demo.up import Running
 from demo.world import GATEWAYS, PEOPLE
 
@@ -42,6 +43,7 @@ def show(running: Running, console: Console) -> None:
             _follow(running, conn, console)
         if not running.quick:
             settle_and_bill(running, console)
+        open_market(running.home.folder, running.dsn, console)
         seen = _seen(conn)
         if seen.silent_meters:
             console.print(

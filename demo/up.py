@@ -33,6 +33,7 @@ from demo.files import INSTALLED_ON, LATE_CONTRACT_FILE, agent_text, site_text
 from demo.guard import Trouble, is_free
 from demo.meters import ADDRESS_FILE
 from demo.postgres import embedded_postgres
+from demo.trade import environ_of
 from demo.world import GATEWAYS, PEOPLE
 
 DATABASE = "shoudian"
@@ -248,6 +249,7 @@ def _with_money(home: Home, family: Family, web_port: int) -> Family:
         "SHOUDIAN_BANK_HOLDER": "示范电力营销部",
         "SHOUDIAN_BANK_NAME": "示范银行园区支行",
     }
+    environ |= environ_of(home.folder)
     return Family(family.log_folder, environ, family.children)
 
 

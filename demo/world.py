@@ -386,6 +386,7 @@ SITES: tuple[Site, ...] = (
 )
 
 RETAILER = "示范售电有限公司"
+PLANT, WIND_FARM = "示范热电厂", "示范风电场"
 # Who of the accounts above is on which of the retailer's packages (cloud/billing/published/packages).
 PACKAGES = (
     ("130200020003", "demo-linked"),
@@ -405,4 +406,8 @@ PEOPLE = (
     ("server", "customer", "示范数据机房", "示范数据机房"),
     ("shop", "customer", "商业街便利店", "商业街便利店"),
     ("home", "customer", "示例小区 2-101", "示例小区 2-101"),
+    ("retail", "customer", "示范售电", RETAILER),
+    ("plant", "customer", "示范热电厂", PLANT),
+    ("wind", "customer", "示范风电场", WIND_FARM),
+    ("regulator", "regulator", "市场监管处", None),
 )
