@@ -171,7 +171,7 @@ BEGIN
         WHEN e.kind IN ('lock', 'transfer') AND NOT EXISTS (
             SELECT FROM green_batch b WHERE b.serials @> o.serials AND b.is_tradable) THEN 'is not for trade'
         WHEN e.kind = 'lock' AND EXISTS (SELECT FROM green_posting g WHERE g.kind = 'transfer' AND g.mwh > 0
-                                         AND g.serials && o.serials) THEN 'was traded already'
+                                         AND g.entry_id < e.entry_id AND g.serials && o.serials) THEN 'was traded already'
         WHEN e.kind IN ('lock', 'release') AND NOT EXISTS (
             SELECT FROM green_sale s
             WHERE s.seller_id = o.party_id
