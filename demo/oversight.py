@@ -18,7 +18,7 @@ from cloud.markettime import day_of, month_after
 from cloud.security import run as security
 from cloud.security.store import LoginTaken, UserRow
 
-REGULATOR = "jianguan"
+REGULATOR = "regulator"
 ISSUER = "国家发展改革委、国家能源局"
 # Numbers, titles and days as published; 889号 and its repeal are what the market's rules of the demonstration go by.
 POLICIES = (
