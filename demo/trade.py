@@ -21,8 +21,9 @@ from cloud.config import FilesConfig
 from cloud.files import Vault, open_vault
 from cloud.security import store as security
 from cloud.security.access import Actor, Role
-from demo import contracts, credit, deals, entities, oversight, trading
+from demo import contracts, credit, deals, entities, green, oversight, trading
 
+FACTORY_ACCOUNT = "130200020001"  # of the direct user
 TRADERS = ("retail", "direct", "plant", "wind")  # buyers first, then sellers: the order of the sample bids
 
 
@@ -79,6 +80,7 @@ def open_market(folder: Path, dsn: str, console: Console) -> None:
             ("集中竞价 / auctions", _trading),
             ("合同 / contracts", _contracts),
             ("挂牌、滚动、协商 / listings, rolling, rooms", _deals),
+            ("绿证与需求响应 / certificates, demand response", _green),
             ("政策与监管报表 / policies, reports", _oversight),
         )
         for title, step in steps:
@@ -131,6 +133,13 @@ def _seals(stall: Stall, holders: tuple[Actor, ...]) -> None:
 
 def _deals(stall: Stall) -> str:
     return deals.set_up(stall.dsn, stall.now)
+
+
+def _green(stall: Stall) -> str:
+    wind = stall.person("wind")
+    assert wind.party_id is not None
+    green.set_up(stall.pool, wind.party_id, FACTORY_ACCOUNT, stall.now)
+    return "示范风电场 / wind farm"
 
 
 def _oversight(stall: Stall) -> str:

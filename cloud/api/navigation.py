@@ -56,6 +56,7 @@ STAFF: Final = (
     Link("contract_texts", "/contract-texts", Deed.SEE_CONTRACT_TEXTS, "market", here=("/contract-texts",)),
     Link("transfers", "/transfers", Deed.SEE_NEGOTIATIONS, "market", here=("/transfers",)),
     Link("green", "/green", Deed.SEE_GREEN, "market", here=("/green",)),
+    Link("response", "/response", Deed.SEE_RESPONSE, "market", here=("/response",)),
     Link("entities", "/entities", Deed.SEE_ENTITIES, "parties", here=("/entities",)),
     Link("entity_review", "/entity-review", Deed.SEE_ENTITIES, "parties", here=("/entity-review",)),
     Link("qualifications", "/qualifications", Deed.SEE_ENTITIES, "parties", here=("/qualifications",)),
@@ -82,6 +83,7 @@ MARKET: Final = (  # of a party that may trade
     Link("contracts", "/contracts", Deed.SEE_CONTRACTS, "market", here=("/contracts", "/contract-draft")),
     Link("transfers", "/transfers", Deed.SEE_NEGOTIATIONS, "market", here=("/transfers",)),
     Link("green", "/green", Deed.SEE_GREEN, "market", here=("/green",)),
+    Link("response", "/response", Deed.SEE_RESPONSE, "market", here=("/response",)),
     Link("risk", "/risk", Deed.SEE_RISK, "market", here=("/risk",)),
     Link("policies", "/policies", Deed.SEE_POLICIES, "market", here=("/policies",)),
 )
