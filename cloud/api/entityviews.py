@@ -251,7 +251,7 @@ def _points(visit: who.Visit, party: PartyRow) -> tuple[dict[str, Any], ...]:
 
 def _earliest_leave(today: date, wanted: Checklist) -> date | None:
     try:
-        return registration.earliest_last_day(today, wanted.leave_wd)
+        return registration.earliest_last_day(today, wanted.leave_days)
     except NoCalendar:
         return None
 

@@ -73,7 +73,7 @@ class Minimum:
 
     field: str
     subkinds: tuple[str, ...]
-    value: Decimal
+    least_count: Decimal
     of_field: str = ""
 
 
@@ -102,11 +102,11 @@ class Checklist:
     minima: tuple[Minimum, ...] = ()
     tiers: tuple[AssetTier, ...] = ()
     scales: tuple[tuple[str, Decimal], ...] = ()  # of a user: name, from so many kWh a year on; largest first
-    review_wd: int = 5
-    report_wd: int = 5
+    review_days: int = 5  # working days, as report_days and leave_days
+    report_days: int = 5
     publicity_months: int = 0
-    leave_wd: int = 10
-    history_years: int = 5
+    leave_days: int = 10
+    history_months: int = 60
     remind_days: tuple[int, ...] = (60, 30, 7)
 
     @property
@@ -238,7 +238,7 @@ def checklist_from(text: str, file: str) -> Checklist:
                 "fields": tuple(_made(Field, each) for each in content["fields"]),
                 "papers": tuple(_made(Paper, each) for each in content["papers"]),
                 "minima": tuple(
-                    _made(Minimum, {**each, "value": Decimal(each["value"])})
+                    _made(Minimum, {**each, "least_count": Decimal(each["least_count"])})
                     for each in content.get("minima", ())
                 ),
                 "tiers": tuple(_tier(each) for each in content.get("tiers", ())),
@@ -289,11 +289,11 @@ def _paper_gap(wanted: Paper, held: HeldPaper | None, today: date) -> Gap | None
 def _minimum_gap(minimum: Minimum, subkind: str, facts: Mapping[str, str]) -> Gap | None:
     if (minimum.subkinds and subkind not in minimum.subkinds) or not facts.get(minimum.field):
         return None
-    least = minimum.value
+    least = minimum.least_count
     if minimum.of_field:
         if not facts.get(minimum.of_field):
             return None
-        least = Decimal(facts[minimum.of_field]) * minimum.value / 100
+        least = Decimal(facts[minimum.of_field]) * minimum.least_count / 100
     if Decimal(facts[minimum.field]) >= least:
         return None
     return Gap(f"field.{minimum.field}", "too_small", {"least": _plain(least)})

@@ -80,9 +80,9 @@ def ask(conn: Conn, party: PartyRow, wish: Wish, act: tuple[datetime, str]) -> i
         profile.version,
         differing,
         wish.happened_on,
-        registration.is_late(wish.happened_on, today, wanted.report_wd),
+        registration.is_late(wish.happened_on, today, wanted.report_days),
         reason,
-        registration.due(today, wanted.review_wd),
+        registration.due(today, wanted.review_days),
     )
     change_id = reviews.add_change(conn, new, wish.papers, at, actor)
     facts = {"party": party.name, "due": new.due.isoformat()}

@@ -35,7 +35,7 @@ def ask(
     if not 1 <= len(reason) <= REASON_MAX or not 1 <= len(contracts) <= CONTRACTS_MAX:
         raise BadLeave("leave_reason_missing", longest=REASON_MAX)
     wanted = checklists.in_force(Kind(party.kind), today)
-    earliest = registration.earliest_last_day(today, wanted.leave_wd)
+    earliest = registration.earliest_last_day(today, wanted.leave_days)
     if last_day < earliest or last_day.day != 1:
         raise BadLeave("leave_too_early", earliest=earliest.isoformat())
     entities.move(conn, party, "leave", (at, actor, reason))

@@ -180,7 +180,7 @@ def submit(conn: Conn, party: PartyRow, is_promised: bool, act: tuple[datetime, 
     assert form is not None
     wanted = checklists.in_force(Kind(party.kind), markettime.day_of(at))
     entities.move(conn, party, "submit", (at, actor, ""))
-    due = registration.due(markettime.day_of(at), wanted.review_wd)
+    due = registration.due(markettime.day_of(at), wanted.review_days)
     new = NewSubmission(party.party_id, form.revision, wanted.name, wanted.sha256, wanted.commitment, due)
     speaking = entities.speaking(entities.papers(conn, party.party_id))
     submission_id = reviews.add_submission(conn, new, [row.paper_id for row in speaking], at, actor)

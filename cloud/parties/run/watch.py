@@ -108,7 +108,9 @@ def _strike_off(conn: Conn, party: PartyRow, at: datetime) -> str:
         return ""
     wanted = checklists.in_force(Kind(party.kind), today)
     entities.move(conn, party, "strike_off", (at, ACTOR, leave.reason))
-    reviews.end_leave(conn, leave.leave_id, "done", registration.kept_until(today, wanted.history_years))
+    reviews.end_leave(
+        conn, leave.leave_id, "done", registration.kept_until(today, wanted.history_months // 12)
+    )
     told = Notice(
         party.party_id, "entity.party_struck_off", {"party": party.name}, "/company", f"off:{leave.leave_id}"
     )
@@ -123,7 +125,7 @@ def _publicise_leave(conn: Conn, party_id: int, at: datetime) -> None:
     assert leave is not None
     today = markettime.day_of(at)
     wanted = checklists.in_force(Kind(party.kind), today)
-    days = registration.leave_publicity(today, wanted.leave_wd)
+    days = registration.leave_publicity(today, wanted.leave_days)
     reviews.add_publicity(conn, (party_id, "deregistration", f"leave:{leave.leave_id}"), days, at, ACTOR)
 
 
