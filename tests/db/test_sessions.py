@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 import psycopg
@@ -71,7 +72,7 @@ def test_four_eyes_announce_and_publish(database: str) -> None:
     who, session_id = cleared_book(database)
     with psycopg.connect(database) as conn:
         plan = convene.Plan(
-            "TEST-02", "二", "", "jibei-monthly-auction@1", (world.DECEMBER,), world.OPENS.date()
+            "TEST-02", "第二场", "", "jibei-monthly-auction@1", (world.DECEMBER,), world.OPENS.date()
         )
         other = convene.draft(conn, who.operator, plan, world.OPENS - timedelta(hours=2))
         with pytest.raises(convene.SamePerson):
@@ -333,25 +334,30 @@ def test_a_book_that_somebody_changed_is_not_cleared(database: str) -> None:
             clear.clear(conn, who.operator, session_id, "", AFTER)
 
 
-def test_a_retailers_bid_binds_its_guarantee_and_a_cancelled_session_gives_it_back(database: str) -> None:
-    who, session_id = opened(database, retailers=1)
-    seller = who.retailers[0]
-    assert seller.party_id is not None
-    now = world.DURING
-    with psycopg.connect(database) as conn:
+def guaranteed(dsn: str, party_id: int, now: datetime) -> None:
+    """Lodge 2,000 yuan for a party."""
+    with psycopg.connect(dsn) as conn:
         row = conn.execute(
             """INSERT INTO guarantee_instrument (party_id, form, issuer, reference, amount_fen, valid_from, expires_on,
                    lodged_at, lodged_by) VALUES (%s, 'insurance', '示范保险', 'P1', 200000, '2026-01-01', '2027-01-01', %s, 'user:1')
                RETURNING instrument_id""",
-            (seller.party_id, now),
+            (party_id, now),
         ).fetchone()
         assert row is not None
         conn.execute("INSERT INTO guarantee_verdict VALUES (%s, 'accept', %s, 'user:2')", (row[0], now))
         conn.execute(
             """INSERT INTO guarantee_entry (party_id, kind, amount_fen, instrument_id, purpose_key, at, actor)
                VALUES (%s, 'lodge', 200000, %s, 'l', %s, 'user:2')""",
-            (seller.party_id, row[0], now),
+            (party_id, row[0], now),
         )
+
+
+def test_a_retailers_bid_binds_its_guarantee_and_a_cancelled_session_gives_it_back(database: str) -> None:
+    who, session_id = opened(database, retailers=1)
+    seller = who.retailers[0]
+    assert seller.party_id is not None
+    now = world.DURING
+    guaranteed(database, seller.party_id, now)
     with psycopg.connect(database) as conn:
         db.take_scope(conn, WORKER)
         # 5 % of 100 MWh at 400 yuan is 2000 yuan: the whole guarantee, equality passes
@@ -373,6 +379,37 @@ def test_a_retailers_bid_binds_its_guarantee_and_a_cancelled_session_gives_it_ba
         db.take_scope(conn, WORKER)
         assert standings.free_fen(conn, seller.party_id, now) == 200_000
         assert conn.execute("SELECT margin_fen FROM trading_exposure").fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize("deed", [convene.cancel, convene.suspend])
+def test_who_stops_a_session_waits_for_the_declarations_on_their_way(
+    database: str, deed: Callable[..., None]
+) -> None:
+    who, session_id = opened(database, retailers=1)
+    buyer, now = who.retailers[0], world.DURING
+    assert buyer.party_id is not None
+    guaranteed(database, buyer.party_id, now)
+    stopped = threading.Event()
+
+    def stop() -> None:
+        with psycopg.connect(database) as conn:
+            as_person(conn, who.operator)
+            deed(conn, who.operator, session_id, "系统故障", now)
+        stopped.set()
+
+    stopping = threading.Thread(target=stop)
+    with psycopg.connect(database) as conn:
+        db.take_scope(conn, WORKER)
+        declared = world.sent(who, buyer, [(PEAK, "400", "100")])
+        world.kept(*world.take(conn, session_id, [(buyer, declared)]))
+        stopping.start()
+        assert not stopped.wait(0.5)
+    stopping.join(20)
+
+    bound = {convene.cancel: 0, convene.suspend: 200_000}[deed]
+    with psycopg.connect(database) as conn:
+        assert standings.free_fen(conn, buyer.party_id, now) == 200_000 - bound
+        assert conn.execute("SELECT margin_fen FROM trading_exposure").fetchall() == [(bound,)]
 
 
 def test_a_suspended_session_takes_nothing_and_resumes_where_its_hours_say(database: str) -> None:

@@ -148,6 +148,7 @@ def freeze(conn: Conn, actor: Actor, session_id: int, reason: str, now: datetime
 def suspend(conn: Conn, actor: Actor, session_id: int, reason: str, now: datetime) -> None:
     """Stop a session before its publication; declarations stay as they are."""
     row = _lock(conn, actor, session_id, now)
+    orders.hold_gate(conn, session_id)
     _move(conn, row, "suspend", (actor_name(actor), now, _said(reason)))
     _tell_participants(conn, row, "session_suspended", now)
 
@@ -172,6 +173,7 @@ def cancel(conn: Conn, actor: Actor, session_id: int, reason: str, now: datetime
     row = _lock(conn, actor, session_id, now)
     said = _said(reason)
     state = step(SESSION, row.state, "cancel")
+    orders.hold_gate(conn, session_id)  # who is still on the way binds a margin that is to be given back too
     take_scope(conn, Scope(ProcessRole.WORKER, actor=actor_name(actor)))
     sessions.set_state(conn, session_id, state)
     sessions.note(conn, session_id, "cancel", state, (actor_name(actor), now, said))

@@ -189,6 +189,11 @@ def close(conn: Conn, session_id: int, actor: str, at: datetime) -> tuple[int, s
     return int(row[0]), str(row[1])
 
 
+def hold_gate(conn: Conn, session_id: int) -> None:
+    """Wait for the declarations that are on their way; until this transaction ends no other one is judged."""
+    conn.execute("SELECT pg_advisory_xact_lock(42, %s)", (session_id,))
+
+
 def free_exposures(conn: Conn, session_id: int) -> None:
     """The session is over: it binds nobody's money any more."""
     conn.execute("UPDATE trading_exposure SET margin_fen = 0 WHERE session_id = %s", (session_id,))
