@@ -8,7 +8,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.market import declaration
@@ -40,8 +40,8 @@ GOOD = st.lists(
 @given(
     st.one_of(ENTRIES, GOOD),
     st.sampled_from(list(Side)),
-    st.sampled_from([None, 1000, 60_000]),
-    st.booleans(),
+    st.sampled_from([None, None, 60_000, 1000]),
+    st.sampled_from([True, True, True, False]),
 )
 def test_what_the_quick_way_accepts_the_single_checks_accept_and_nothing_else(
     entries: list[Entry], side: Side, cap: int | None, is_eligible: bool
