@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -123,12 +123,13 @@ def _contracts(stall: Stall) -> str:
 def _seals(stall: Stall, holders: tuple[Actor, ...]) -> None:
     """The first holder of a party's seal is named by two of the staff."""
     first, second = stall.person("staff"), stall.person("finance")
+    since = stall.now - timedelta(days=30)  # the sample contracts are dated back
     with db.transaction(stall.pool, db.Scope(db.ProcessRole.OWNER)) as conn:
         for who in holders:
             assert who.party_id is not None
             if not security.seals_of(conn, who.party_id):
-                seal = security.insert_seal(conn, who.party_id, who.user_id, first.user_id, stall.now)
-                security.approve_seal(conn, seal, second.user_id, stall.now)
+                seal = security.insert_seal(conn, who.party_id, who.user_id, first.user_id, since)
+                security.approve_seal(conn, seal, second.user_id, since)
 
 
 def _deals(stall: Stall) -> str:
