@@ -37,8 +37,23 @@ GOOD = st.lists(
 )
 
 
+@st.composite
+def nearly_good(draw: st.DrawFn) -> list[Entry]:
+    """One segment a period, all in order but for one thing that may be wrong."""
+    found = [Entry(period, "372.00", "1.000") for period in (1, 2, 3)]
+    place = draw(st.integers(0, 2))
+    spoilt = st.one_of(
+        st.builds(Entry, st.just(place + 1), PRICES, st.just("1")),
+        st.builds(Entry, st.just(place + 1), st.just("372"), MWH),
+        st.builds(Entry, st.integers(-1, 5), st.just("372"), st.just("1")),
+    )
+    found[place] = draw(spoilt)
+    return found
+
+
+@settings(max_examples=600)
 @given(
-    st.one_of(ENTRIES, GOOD),
+    st.one_of(nearly_good(), ENTRIES, GOOD),
     st.sampled_from(list(Side)),
     st.sampled_from([None, None, 60_000, 1000]),
     st.sampled_from([True, True, True, False]),
