@@ -8,7 +8,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cloud.market import declaration
@@ -51,7 +51,9 @@ def nearly_good(draw: st.DrawFn) -> list[Entry]:
     return found
 
 
-@settings(max_examples=600)
+@settings(max_examples=300)
+@example([Entry(1, "446.45", "1")], Side.BUY, None, True)
+@example([Entry(1, "297.55", "1")], Side.SELL, None, True)
 @given(
     st.one_of(nearly_good(), ENTRIES, GOOD),
     st.sampled_from(list(Side)),
