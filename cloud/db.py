@@ -71,6 +71,10 @@ class BadDsn(Invalid):
         )
 
 
+class Unwritable(Invalid):
+    """A text has a character that no text of the database may have: NUL."""
+
+
 class SchemaUnknown(Refused):
     """This database has taken a migration that this version of the program does not know."""
 
@@ -100,12 +104,16 @@ def open_pool(dsn: str, *, size_max: int = 8, wait_s: float = 10.0, is_checked: 
 def transaction(pool: Pool, scope: Scope) -> Iterator[Conn]:
     """Run one transaction with the scope's privileges; commit at the end, roll back on any exception.
 
-    Raises Unavailable when the server cannot be reached or drops the connection.
+    Raises Unavailable when the server cannot be reached or drops the connection, and Unwritable.
     """
     try:
         with pool.connection() as conn:
             take_scope(conn, scope)
             yield conn
+    except psycopg.DataError as problem:
+        if "NUL" in str(problem) or isinstance(problem, psycopg.errors.UntranslatableCharacter):
+            raise Unwritable("unwritable_text") from problem
+        raise
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as problem:
         raise Unavailable("database_unavailable", problem=_one_line(problem)) from problem
 

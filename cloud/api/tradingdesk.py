@@ -94,7 +94,7 @@ def draft(
         on = date.fromisoformat(day.strip())
         named = tuple(markettime.month_from(each) for each in months.replace(",", " ").split())
         hours = _hours(on, opens, freezes, publishes) if opens.strip() else None
-    except ValueError as problem:
+    except (ValueError, OverflowError) as problem:
         raise BadPlan("session_plan") from problem
     if len(title.strip()) < 2 or not _is_number(session_no.strip()):
         raise BadPlan("session_plan")
@@ -195,7 +195,7 @@ def _resume(asked: Asked) -> None:
             if fields.get("opens", "").strip()
             else row.hours
         )
-    except ValueError as problem:
+    except (ValueError, OverflowError) as problem:
         raise BadPlan("session_plan") from problem
     visit = asked.visit
     convene.resume(visit.conn, visit.actor, asked.session_id, hours, asked.reason, visit.now)
@@ -221,20 +221,26 @@ def _check(asked: Asked) -> None:
     cuts: list[clear.Cut] = []
     for name, value in asked.fields.items():
         number = name.removeprefix("cut_")
-        if name.startswith("cut_") and value.strip() and number.isascii() and number.isdecimal():
+        if name.startswith("cut_") and value.strip():
             try:
-                kwh = _kwh(value)
+                cuts.append(clear.Cut(_piece_no(number), _kwh(value), asked.reason))
             except ValueError as problem:
                 raise BadPlan("session_plan") from problem
-            cuts.append(clear.Cut(int(number[:9]), kwh, asked.reason))
     visit = asked.visit
     clear.check(visit.conn, visit.actor, asked.session_id, cuts, visit.now)
+
+
+def _piece_no(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+        raise ValueError(text)
+    return int(text)
 
 
 def _kwh(text: str) -> int:
     """MWh as a person writes them, exactly in kWh. Raises ValueError."""
     whole, _, decimals = text.strip().partition(".")
-    if not (whole.isascii() and whole.isdecimal()) or len(whole) > 9 or len(decimals) > 3:
+    digits = whole + decimals
+    if not whole or not (digits.isascii() and digits.isdecimal()) or len(whole) > 9 or len(decimals) > 3:
         raise ValueError(text)
     return int(whole) * 1000 + int((decimals or "0").ljust(3, "0"))
 
