@@ -282,6 +282,26 @@ def test_a_session_clears_checks_and_publishes_into_contracts(database: str) -> 
         assert list(fills.values()) == [(40_000,)]
 
 
+def test_a_dispute_names_a_declaration_of_its_own_session(database: str) -> None:
+    who, session_id = opened(database)
+    buyer, other = who.users
+    with psycopg.connect(database) as conn:
+        elsewhere = world.announced(conn, who, number="TEST-02")
+        db.take_scope(conn, WORKER)
+        kept = world.kept(
+            *world.take(conn, session_id, [(buyer, world.sent(who, buyer, [(PEAK, "400", "1")]))])
+        )
+    with psycopg.connect(database) as conn:
+        as_person(conn, buyer)
+        for place, seq in ((elsewhere, kept.seq), (session_id, kept.seq + 1)):
+            with pytest.raises(convene.NoSession):
+                convene.dispute(conn, buyer, place, (seq, "declaration", "申报有误"), world.DURING)
+        assert convene.dispute(conn, buyer, session_id, (kept.seq, "declaration", "申报有误"), world.DURING)
+        as_person(conn, other)
+        with pytest.raises(convene.NoSession):
+            convene.dispute(conn, other, session_id, (kept.seq, "declaration", "申报有误"), world.DURING)
+
+
 def test_a_sandbox_run_is_the_same_and_another_rule_another_price_never_published(database: str) -> None:
     who, session_id = cleared_book(database)
     with psycopg.connect(database) as conn:

@@ -26,6 +26,7 @@ from cloud.security.access import Actor, Deed, Subject
 from cloud.security.run import actor_name, allow
 
 REASON_MAX: Final = 1000
+MONTHS_AHEAD_MAX: Final = 120
 CLOCK: Final = "job:sessions"
 VERDICTS: Final = ("upheld", "rejected")
 KINDS: Final = ("declaration", "result", "conduct", "other")
@@ -85,7 +86,10 @@ def draft(conn: Conn, actor: Actor, plan: Plan, now: datetime) -> int:
         raise BadSession("session_rule_not_in_force", rule=rule.origin, day=plan.day.isoformat())
     if rule.product is Product.CERTIFICATE:
         raise BadSession("session_product", product=rule.product.value)
-    if not plan.months or min(plan.months) <= markettime.month_of(plan.day) - timedelta(days=1):
+    month = markettime.month_of(plan.day)
+    if not plan.months or not all(
+        month <= each <= markettime.month_after(month, MONTHS_AHEAD_MAX) for each in plan.months
+    ):
         raise BadSession("session_months")
     new = NewSession(
         *(plan.session_no.strip(), plan.title.strip(), plan.announcement.strip()),
@@ -220,7 +224,11 @@ def dispute(
     allow(conn, actor, Deed.TRADE, Subject("trading_session", str(session_id), party_id), now)
     row, (seq, kind, body) = sessions.find(conn, session_id), said
     about = None if seq is None else orders.find(conn, seq)
-    if row is None or party_id is None or (seq is not None and about is None):
+    if (
+        row is None
+        or party_id is None
+        or (seq is not None and (about is None or about.session_id != session_id))
+    ):
         raise NoSession("not_found", kind="trading_session")
     if kind not in KINDS or not 2 <= len(body.strip()) <= 2000:
         raise ReasonMissing("reason_missing", longest=2000)
