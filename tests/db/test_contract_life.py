@@ -171,6 +171,24 @@ def test_a_paper_expires_and_its_expiry_can_be_cleared(world: World, owner: Conn
     assert w.signed(world, world.buyer, contract_id, late)  # the seller's signature has stayed
 
 
+def test_who_waited_until_an_offer_expired_does_not_revive_it(world: World, owner: Conn) -> None:
+    contract_id = w.drawn(world)
+    w.signed(world, world.seller, contract_id, NOW)
+    late = NOW + timedelta(days=16)
+    with transaction(world.pool, world.scope(world.buyer)) as conn, pytest.raises(draft.NotDrafter):
+        sign.extend(conn, world.ask(conn, world.buyer, NOW), contract_id, 1, None)
+
+    with transaction(world.pool, world.scope(world.buyer)) as conn, pytest.raises(draft.NotDrafter):
+        sign.extend(
+            conn, world.ask(conn, world.buyer, late), contract_id, 1, 30
+        )  # past, and not looked at yet
+    assert turn.look(world.pool, late).expired == (contract_id,)
+    for person, problem in ((world.buyer, draft.NotDrafter), (world.lawyer, sign.Lapsed)):
+        with transaction(world.pool, world.scope(person)) as conn, pytest.raises(problem):
+            sign.extend(conn, world.ask(conn, person, late), contract_id, 1, 30)
+    assert papers.find(owner, contract_id, 1).state == "expired"
+
+
 def test_a_declined_paper_says_why_and_can_be_drawn_up_anew(world: World, owner: Conn) -> None:
     contract_id = w.drawn(world)
     w.signed(world, world.seller, contract_id, NOW)

@@ -94,7 +94,7 @@ def redraw(conn: Conn, ask: Ask, contract_id: str, wish: Wish) -> int:
     What a negotiation agreed stays as it was agreed: volumes, prices and shape of the wish do not count.
     """
     row = contract_for(conn, ask, Deed.DRAW_CONTRACT, contract_id, is_locked=True)
-    _check_drafter(ask, row)
+    check_drafter(ask, row)
     template, clauses = template_in_force(conn, wish.template_id, wish.version, day_of(ask.now))
     if template.purpose is not Purpose.MAIN or template.kind.value != row.kind:
         raise NotInForce("template_not_for_this", template=template.title)
@@ -152,7 +152,7 @@ def send(conn: Conn, ask: Ask, contract_id: str, paper_no: int) -> None:
     """
     row = contract_for(conn, ask, Deed.DRAW_CONTRACT, contract_id, is_locked=True)
     paper = papers.find(conn, contract_id, paper_no)
-    _check_drafter(ask, row)
+    check_drafter(ask, row)
     check_admitted(conn, row)
     _check_free(conn, row, paper.content)
     template, _ = template_in_force(
@@ -175,7 +175,7 @@ def recall(conn: Conn, ask: Ask, contract_id: str, paper_no: int, reason: str) -
     """Take a paper back that was sent and is not wholly signed. Raises NotDrafter, NoSuchMove."""
     row = contract_for(conn, ask, Deed.DRAW_CONTRACT, contract_id, is_locked=True)
     paper = papers.find(conn, contract_id, paper_no)
-    _check_drafter(ask, row)
+    check_drafter(ask, row)
     why = reason_of(reason)
     papers.move(conn, paper, "recall")
     told = event(ask, "recall", why, paper_no=paper_no, document=paper.pdf_sha256)
@@ -189,7 +189,7 @@ def recall(conn: Conn, ask: Ask, contract_id: str, paper_no: int, reason: str) -
 def cancel(conn: Conn, ask: Ask, contract_id: str, reason: str) -> None:
     """Give a draft up. Raises NotDrafter, NoSuchMove."""
     row = contract_for(conn, ask, Deed.DRAW_CONTRACT, contract_id, is_locked=True)
-    _check_drafter(ask, row)
+    check_drafter(ask, row)
     why = reason_of(reason)
     for paper in papers.of_contract(conn, contract_id):
         if paper.state == "draft":
@@ -216,6 +216,15 @@ def template_in_force(
     if text.standing != "approve" or text.from_day is None or text.from_day > day:
         raise NotInForce("template_not_in_force", template=text.title, version=version)
     return template_of(conn, template_id, version)
+
+
+def check_drafter(ask: Ask, row: ContractRow) -> None:
+    """Check that this person draws the contract up: its drafter's, either side's where both do, or the operator's.
+
+    Raises NotDrafter.
+    """
+    if not ask.is_staff and row.drafter_id not in (None, ask.actor.party_id):
+        raise NotDrafter("not_drafter", contract=row.contract_id)
 
 
 def check_admitted(conn: Conn, row: ContractRow) -> None:
@@ -305,11 +314,6 @@ def _as_agreed(row: ContractRow, wish: Wish) -> Wish:
     shape = next(word for word, each in document.SHAPES.items() if each is terms.shape)
     fixed = {document.VOLUMES: volumes_text(terms.volumes), document.SHAPE: shape}
     return replace(wish, values={**wish.values, **fixed})
-
-
-def _check_drafter(ask: Ask, row: ContractRow) -> None:
-    if not ask.is_staff and row.drafter_id not in (None, ask.actor.party_id):
-        raise NotDrafter("not_drafter", contract=row.contract_id)
 
 
 def accounts_in(content: Mapping[str, Any]) -> tuple[str, ...]:

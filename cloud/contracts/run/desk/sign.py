@@ -16,7 +16,7 @@ from cloud.contracts import difference, keyterms
 from cloud.contracts.contract import SOLD_TO_USERS, Kind, Purpose
 from cloud.contracts.document import agreed_clauses, standard_clauses
 from cloud.contracts.run.desk.ask import Ask, contract_for, event, reason_of, tell
-from cloud.contracts.run.desk.draft import accounts_in, check_admitted
+from cloud.contracts.run.desk.draft import accounts_in, check_admitted, check_drafter
 from cloud.contracts.run.desk.print import stamp
 from cloud.contracts.store import dealings, life, papers, seals
 from cloud.contracts.store.life import ContractRow
@@ -44,6 +44,10 @@ class NotTheirTurn(NotNow):
 
 class NotOpen(NotNow):
     """The paper is not out for signature: not sent, expired, signed, declined or disputed."""
+
+
+class Lapsed(NotNow):
+    """Another party had signed the paper that expired: it is drawn up anew."""
 
 
 class NotConfirmed(NotNow):
@@ -151,9 +155,11 @@ def decline(conn: Conn, ask: Ask, contract_id: str, paper_no: int, reason: str) 
 def extend(conn: Conn, ask: Ask, contract_id: str, paper_no: int, days: int | None) -> None:
     """Move a paper's expiry to so many days from now, or clear it with None; an expired paper is open again.
 
-    Signatures made stay. Raises NotOpen.
+    Signatures made stay; but one that has lapsed with its paper binds nobody anew whose party does not say so itself.
+    Raises NotDrafter, NotOpen, Lapsed.
     """
     row = contract_for(conn, ask, Deed.DRAW_CONTRACT, contract_id, is_locked=True)
+    check_drafter(ask, row)
     paper = papers.find(conn, contract_id, paper_no)
     is_expired = paper.state == "expired"
     if (
@@ -162,6 +168,8 @@ def extend(conn: Conn, ask: Ask, contract_id: str, paper_no: int, days: int | No
         or not (days is None or 0 < days <= EXTEND_DAYS_MAX)
     ):
         raise NotOpen("paper_not_open", contract=contract_id)
+    if is_expired or _is_past(paper, ask.now):
+        _check_lapsed(conn, ask, paper)
     expires_at = None if days is None else ask.now + timedelta(days=days)
     papers.reopen(conn, paper, expires_at)
     told = event(ask, "extend", paper_no=paper_no, until="" if expires_at is None else expires_at.isoformat())
@@ -207,6 +215,12 @@ def _place(conn: Conn, ask: Ask, contract_id: str, paper_no: int) -> tuple[Contr
 
 def _is_past(paper: PaperRow, now: datetime) -> bool:
     return paper.expires_at is not None and paper.expires_at <= now
+
+
+def _check_lapsed(conn: Conn, ask: Ask, paper: PaperRow) -> None:
+    for each in papers.signers_of(conn, paper.contract_id, paper.paper_no):
+        if each.signed_at is not None and each.party_id != ask.actor.party_id:
+            raise Lapsed("signature_lapsed", party=each.name)
 
 
 def _check_confirmed(conn: Conn, ask: Ask, paper: PaperRow, place: SignerRow, confirmation_id: int) -> None:
