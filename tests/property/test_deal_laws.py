@@ -82,6 +82,62 @@ def test_a_batch_gives_everything_or_what_was_asked_and_nobody_more(whole: int, 
         assert abs(one * max(1, sum(asks)) - min(whole, sum(asks)) * ask) < max(1, sum(asks))
 
 
+@given(
+    st.integers(1, 400),
+    st.lists(st.tuples(st.sampled_from([2, 3]), st.integers(0, 500)), min_size=1, max_size=12),
+)
+def test_nobody_asks_a_batch_for_more_than_is_listed_however_it_is_cut_up(
+    whole: int, asks: list[tuple[int, int]]
+) -> None:
+    offer = offer_of([whole], sharing=Sharing.PRORATA)
+    asked = {2: 0, 3: 0}
+    for party_id, kwh in asks:
+        outcome = answered(
+            offer, [whole], True, Taker(party_id, "user", (asked[party_id],)), asked_of(offer, [kwh])
+        )
+        fits = kwh > 0 and asked[party_id] + kwh <= whole
+        assert (outcome.refusal is None) == fits
+        asked[party_id] += kwh if fits else 0
+        assert outcome.got is None  # a batch gives nothing before its window closes
+
+    assert max(asked.values()) <= whole
+
+
+@given(st.integers(1, 400), st.integers(1, 400), st.sampled_from(Side), st.sampled_from(Sharing))
+def test_nobody_takes_the_own_listing(whole: int, kwh: int, side: Side, sharing: Sharing) -> None:
+    offer = offer_of([whole], side=side, sharing=sharing)
+
+    outcome = answered(
+        offer, [whole], True, Taker(offer.lister_id, "retailer"), asked_of(offer, [min(kwh, whole)])
+    )
+
+    assert (outcome.refusal, outcome.got) == (Code.SELF_TRADE, None)
+
+
+@given(st.sampled_from([1, 2]), st.integers(1, 5))
+def test_nobody_accepts_the_own_offer(proposer: int, counters: int) -> None:
+    room = Room(1, 2)
+    room = negotiation.after(room, negotiation.Event(1, "open", 1, "user:1", AT, {}))
+    room = negotiation.after(room, negotiation.Event(2, "join", 2, "user:2", AT, {}))
+    for number in range(1, counters + 1):
+        offering = proposer if number % 2 else 3 - proposer
+        terms = terms_with(1000, 38_000 + number)
+        sha256 = negotiation.version_sha256(7, number, room, terms)
+        body = {"version": number, "terms": negotiation.terms_json(terms), "sha256": sha256}
+        room = negotiation.after(room, negotiation.Event(2 + number, "offer", offering, "user:1", AT, body))
+    assert room.standing is not None
+    own = {"version": room.standing.version_no, "sha256": room.standing.sha256}
+    number = 3 + counters
+
+    with pytest.raises(negotiation.NotYourTurn):
+        negotiation.after(
+            room, negotiation.Event(number, "accept", room.standing.party_id, "user:1", AT, own)
+        )
+    other = 3 - room.standing.party_id
+    agreed = negotiation.after(room, negotiation.Event(number, "accept", other, "user:2", AT, own)).agreed
+    assert agreed is not None
+
+
 def test_the_codes_come_in_the_order_of_the_reference() -> None:
     offer = offer_of([100], min_take_kwh=10, all_or_none=True, eligible_kinds=("retailer",))
     for is_open, taker, kwh, price, code in (
