@@ -26,7 +26,7 @@ from cloud.config import CloudConfig
 from cloud.contracts.run.desk import turn as contracts
 from cloud.db import Conn, Pool, ProcessRole, Scope, open_pool, transaction
 from cloud.errors import Refused, Unavailable
-from cloud.market.run import deviate, green, handover, negotiate, respond, risk, roll, settle
+from cloud.market.run import bound, deviate, green, handover, negotiate, respond, risk, roll, settle
 from cloud.market.run import list as listing
 from cloud.market.store import greenfacts
 from cloud.metering.run import blocks
@@ -229,15 +229,16 @@ def _deviations(pool: Pool, config: CloudConfig, now: datetime) -> None:
 
 
 def _deals(pool: Pool, config: CloudConfig, now: datetime) -> None:
-    """End listings, rolling sessions, negotiation rooms and transfers whose time is over."""
+    """End listings, rolling sessions, rooms and transfers whose time is over; free what no contract needs any more."""
     ended = (
         listing.ring(pool, now),
         roll.ring(pool, now),
         negotiate.ring(pool, now),
         handover.ring(pool, now),
+        bound.ring(pool, now),
     )
     if any(ended):
-        log.info("work.deals listings=%d rolling=%d rooms=%d transfers=%d", *ended)
+        log.info("work.deals listings=%d rolling=%d rooms=%d transfers=%d reserves=%d", *ended)
 
 
 def _entities(pool: Pool, config: CloudConfig, now: datetime) -> None:

@@ -48,6 +48,7 @@ class Code(StrEnum):
     NOT_ELIGIBLE = "NOT_ELIGIBLE"
     PRICE_DIFFERS = "PRICE_DIFFERS"
     ABOVE_REST = "ABOVE_REST"
+    QTY_CAP = "QTY_CAP"  # asked last, by the shell: above what the party may contract
 
 
 class BadQuantity(Invalid):

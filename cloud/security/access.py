@@ -291,7 +291,6 @@ RIGHTS: Final[Mapping[Role, Mapping[Deed, Reach]]] = MappingProxyType(
             Deed.SEE_PUBLICITY: _ALL,
             Deed.SEE_LISTINGS: _ALL,
             Deed.SEE_ROLLING: _ALL,
-            Deed.SEE_NEGOTIATIONS: _ALL,
             Deed.SIGN_OUT: _ALL,
             Deed.SEE_HOME: _ALL,
             Deed.SEE_REGULATOR: _ALL,

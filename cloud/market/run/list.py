@@ -24,6 +24,7 @@ from cloud.market.listing import Sharing
 from cloud.market.offering import (
     LISTING,
     Asked,
+    Code,
     Offer,
     Taker,
     answered,
@@ -35,6 +36,7 @@ from cloud.market.offering import (
     value_of,
 )
 from cloud.market.precheck import DeskRules, Finding, Known, demand_clean, desk_rules, findings
+from cloud.market.run.bound import purpose
 from cloud.market.store import listings
 from cloud.market.store.listings import ListingRow, NewEvent, TakeRow
 from cloud.notices import Notice, post
@@ -139,7 +141,7 @@ def check(conn: Conn, offer: Offer, whose: tuple[str, Standing], now: datetime) 
     unit_id, standing = whose
     known = Known(
         past_month_kwh=listings.past_month_kwh(conn, (unit_id,)),
-        limit_kwh=standing.limit_kwh,
+        limit_kwh=_open_limit_kwh(conn, standing, now),
     )
     return findings(offer.lines, RULES, known, markettime.day_of(now))
 
@@ -175,6 +177,9 @@ def take(conn: Conn, actor: Actor, listing_id: int, sent: TakeSent, now: datetim
     if outcome.refusal is not None:
         raise TakeRefused(f"take_{outcome.refusal.value.lower()}", code=outcome.refusal.value)
     _gate(conn, party_id, taking, sent.unit_id, now)
+    limit = _open_limit_kwh(conn, standing, now)
+    if limit is not None and sum(sent.kwh if outcome.got is None else outcome.got) > limit:
+        raise TakeRefused("take_qty_cap", code=Code.QTY_CAP.value)
     event = NewEvent("take", sent.kwh, party_id, sent.unit_id, now, actor_name(actor), sent.client_key)
     seq = listings.add_event(conn, listing_id, event)
     if outcome.got is None:
@@ -182,7 +187,7 @@ def take(conn: Conn, actor: Actor, listing_id: int, sent: TakeSent, now: datetim
             _reserve(conn, standing, _listed_fen(offer, sent.kwh), f"take:{seq}", now)
         return Receipt(_receipt_no(listing_id, seq), listing_id, seq, sent.kwh, None, None, now)
     if taking is Side.BUY:
-        _reserve(conn, standing, _listed_fen(offer, outcome.got), f"take:{seq}", now)
+        _reserve(conn, standing, _listed_fen(offer, outcome.got), purpose(_contract_id(listing_id, seq)), now)
     taker = _Taker(seq, party_id, sent.unit_id)
     contract_id = _contract(conn, row, taker, outcome.got, (now, actor_name(actor)))
     listings.add_share(conn, listing_id, seq, outcome.got, (contract_id, now))
@@ -222,9 +227,13 @@ def ring(pool: Pool, now: datetime) -> int:
     """End every listing whose time is over: the rest expires, a batch window is shared first. Return how many."""
     with transaction(pool, CLOCK) as conn:
         due = listings.due(conn, now)
+        exhausted = listings.exhausted_bound(conn)
     for listing_id in due:
         with transaction(pool, CLOCK) as conn:
             end(conn, listing_id, now)
+    for listing_id in exhausted:
+        with transaction(pool, CLOCK) as conn:
+            _settle_reserve(conn, listings.find(conn, listing_id), now)
     return len(due)
 
 
@@ -284,7 +293,9 @@ def _clear(conn: Conn, row: ListingRow, now: datetime) -> None:
             taker = _Taker(each.seq, each.party_id, each.unit_id)
             if row.offer.side is Side.SELL:
                 standing = standings.standing_of(conn, each.party_id, now)
-                _reserve(conn, standing, _listed_fen(row.offer, got), f"take:{each.seq}:got", now)
+                _carry(
+                    conn, standing, _listed_fen(row.offer, got), _contract_id(row.listing_id, each.seq), now
+                )
             contract_id = _contract(conn, row, taker, got, (now, CLOCK.actor))
         listings.add_share(conn, row.listing_id, each.seq, got, (contract_id, now))
         _tell(conn, each.party_id, "listing.shared", row, f"take:{each.seq}:shared", now)
@@ -295,7 +306,7 @@ def _contract(
 ) -> str:
     """Make the contract of a take, where settlement and the archive find it, and tell both sides."""
     now, by = done
-    contract_id = f"GP-{row.listing_id:06d}-{taker.seq}"
+    contract_id = _contract_id(row.listing_id, taker.seq)
     signed = (markettime.day_of(now), f"{_receipt_no(row.listing_id, taker.seq)}")
     terms = terms_of(contract_id, row.offer, (row.unit_id, taker.unit_id), got, signed)
     wholesale.put(conn, terms, by, now)
@@ -324,15 +335,32 @@ def _reserve(conn: Conn, standing: Standing, amount_fen: int, key: str, now: dat
         standings.reserve(conn, standing.party_id, amount_fen, key, now)
 
 
+def _carry(conn: Conn, standing: Standing, amount_fen: int, contract_id: str, now: datetime) -> None:
+    if standing.guarantee_free_fen is not None:
+        standings.carry(conn, standing.party_id, amount_fen, purpose(contract_id), now)
+
+
+def _open_limit_kwh(conn: Conn, standing: Standing, now: datetime) -> int | None:
+    """What a party may still list or take this month, of all its listings and takes; None: it has no limit.
+
+    Listing has no session of its own: the calendar month in which it is listed or taken is the one that the limit is for.
+    """
+    if standing.limit_kwh is None:
+        return None
+    standings.lock_limit(conn, standing.party_id)
+    since = markettime.slot_start(markettime.month_of(markettime.day_of(now)), 0)
+    return max(0, standing.limit_kwh - listings.bound_kwh(conn, standing.party_id, since))
+
+
 def _settle_reserve(conn: Conn, row: ListingRow, now: datetime) -> None:
-    """A listing to buy is over: what was reserved for the rest is free, what was taken stays reserved."""
+    """A listing to buy is over: what was reserved for the rest is free, what was taken stays bound by its contract."""
     if row.offer.side is not Side.BUY:
         return
     standings.release(conn, _listing_key(row.listing_id), now)
-    takes = [each.got for each in listings.takes_of(conn, row.listing_id) if each.got is not None]
-    got = [sum(column) for column in zip(*takes, strict=True)] if takes else [0] * len(row.offer.lines)
     standing = standings.standing_of(conn, row.party_id, now)
-    _reserve(conn, standing, _listed_fen(row.offer, got), f"{_listing_key(row.listing_id)}:taken", now)
+    for each in listings.takes_of(conn, row.listing_id):
+        if each.contract_id is not None and each.got is not None:
+            _carry(conn, standing, _listed_fen(row.offer, each.got), each.contract_id, now)
 
 
 def _own_open(conn: Conn, actor: Actor, listing_id: int) -> ListingRow:
@@ -365,6 +393,10 @@ def _listed_fen(offer: Offer, kwh: Sequence[int]) -> int:
 
 def _whole(offer: Offer) -> tuple[int, ...]:
     return tuple(line.kwh for line in offer.lines)
+
+
+def _contract_id(listing_id: int, seq: int) -> str:
+    return f"GP-{listing_id:06d}-{seq}"
 
 
 def _listing_key(listing_id: int) -> str:

@@ -25,6 +25,7 @@ from cloud.market.offering import margin_fen, may_act
 from cloud.market.orders import BookState, Code, Limits, Rules, Submission
 from cloud.market.orders import check as checked
 from cloud.market.rollbook import ROLLING, Answer, Depth, LiveBook, Op, Stays, contracts_of
+from cloud.market.run.bound import purpose
 from cloud.market.store import listings, rolling
 from cloud.market.store.rolling import LogRow, NewEvent, NewRolling, OwnRow, RollingRow, TradeRow
 from cloud.notices import Notice, post
@@ -152,6 +153,7 @@ def submit(conn: Conn, actor: Actor, rolling_id: int, sent: OrderSent, now: date
     book, orders = _SHELF.book(conn, row, sent.period_no)
     if book.is_closed:
         raise OrderRefused("order_gate_closed", code=Code.GATE_CLOSED.value)
+    _within_limit(conn, row, standing, (None, quantity_kwh))
     event = NewEvent(
         Op.ADD, now, actor_name(actor), party_id, sent.unit_id, sent.side, sent.stays, price_ticks, quantity_kwh,
         client_key=sent.client_key,
@@ -199,6 +201,7 @@ def replace(
         raise OrderRefused("order_gate_closed", code=Code.GATE_CLOSED.value)
     if not book.open_kwh(order.seq):
         raise OrderRefused("order_not_open", order=order.seq)
+    _within_limit(conn, row, standing, (order.seq, quantity_kwh))
     event = NewEvent(
         Op.REPLACE, now, actor_name(actor), party_id, order.unit_id, None, None, price_ticks, quantity_kwh, order.seq
     )  # fmt: skip
@@ -275,7 +278,7 @@ def close(conn: Conn, rolling_id: int, now: datetime) -> tuple[str, ...]:
         value = sum(each.price_ticks * each.kwh for each in own)
         if standing.guarantee_free_fen is not None:
             amount_fen = margin_fen(value, row.margin_rate_pct)
-            standings.reserve(conn, pair.buyer_id, amount_fen, f"rolling:{terms.contract_id}", now)
+            standings.carry(conn, pair.buyer_id, amount_fen, purpose(terms.contract_id), now)
         for party_id in (pair.seller_id, pair.buyer_id):
             facts = {"session": row.title, "contract": terms.contract_id}
             key = f"rolling:{terms.contract_id}:{party_id}"
@@ -349,6 +352,19 @@ def _checked(row: RollingRow, standing: Standing, sent: OrderSent, now: datetime
         raise OrderRefused(f"order_{found.code.value.lower()}", code=found.code.value)
     (segment,) = found.segments
     return segment.price_ticks, segment.quantity_kwh
+
+
+def _within_limit(conn: Conn, row: RollingRow, standing: Standing, order: tuple[int | None, int]) -> None:
+    """Hold all of a party's trades and open orders of the session, of every period, to its limit. Raises OrderRefused."""
+    replaced, quantity_kwh = order
+    if standing.limit_kwh is None:
+        return
+    standings.lock_limit(conn, standing.party_id)
+    if (
+        rolling.bound_kwh(conn, row.rolling_id, standing.party_id, replaced) + quantity_kwh
+        > standing.limit_kwh
+    ):
+        raise OrderRefused("order_qty_cap", code=Code.QTY_CAP.value)
 
 
 def _own_order(conn: Conn, actor: Actor, rolling_id: int, order_seq: int) -> tuple[RollingRow, OwnRow]:

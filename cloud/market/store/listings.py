@@ -235,6 +235,17 @@ def due(conn: Conn, now: datetime) -> tuple[int, ...]:
     return tuple(int(listing_id) for (listing_id,) in rows)
 
 
+def exhausted_bound(conn: Conn) -> tuple[int, ...]:
+    """Listings to buy that others took to the end, and whose reserve is still the listing's."""
+    rows = conn.execute(
+        """SELECT l.listing_id FROM listing l JOIN guarantee_entry e ON e.purpose_key = 'listing:' || l.listing_id
+           WHERE l.side = 'B' AND l.state = 'taken' AND e.kind = 'reserve'
+             AND NOT EXISTS (SELECT FROM guarantee_entry r WHERE r.kind = 'release' AND r.purpose_key = e.purpose_key)
+           ORDER BY l.listing_id"""
+    )
+    return tuple(int(listing_id) for (listing_id,) in rows)
+
+
 def add_event(conn: Conn, listing_id: int, event: NewEvent) -> int:
     """Append what happens to a listing and return its number: the priority in time."""
     row = conn.execute(
@@ -296,6 +307,23 @@ def asked_by(conn: Conn, listing_id: int, party_id: int, lines: int) -> tuple[in
         conn.execute("SELECT line_no, kwh FROM listing_asked(%s, %s)", (listing_id, party_id)).fetchall()
     )
     return tuple(int(sums.get(number, 0)) for number in range(1, lines + 1))
+
+
+def bound_kwh(conn: Conn, party_id: int, since: datetime) -> int:
+    """What a party has listed since an instant and not given up, and what it has taken or asked of a batch since then."""
+    row = conn.execute(
+        """SELECT (SELECT coalesce(sum(n.kwh), 0) FROM listing l JOIN listing_line n USING (listing_id)
+                   WHERE l.party_id = %(party)s AND l.published_at >= %(since)s)
+                - (SELECT coalesce(sum(k.kwh), 0) FROM listing l JOIN listing_event e USING (listing_id), unnest(e.kwh) k (kwh)
+                   WHERE l.party_id = %(party)s AND l.published_at >= %(since)s
+                     AND e.kind IN ('reduce', 'withdraw', 'expire'))
+                + (SELECT coalesce(sum(k.kwh), 0) FROM listing_event e LEFT JOIN listing_share s USING (seq),
+                        unnest(coalesce(s.kwh, e.kwh)) k (kwh)
+                   WHERE e.kind = 'take' AND e.party_id = %(party)s AND e.at >= %(since)s)""",
+        {"party": party_id, "since": since},
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def units_of(conn: Conn, party_id: int, at: datetime) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from psycopg.rows import class_row
 
 from cloud.db import Conn
 from cloud.errors import NotNow
+from cloud.parties.party import may_trade
 
 EVENTS_MAX: Final = 10_000
 
@@ -167,11 +168,12 @@ def accounts_of(conn: Conn, party_ids: Sequence[int], at: datetime) -> dict[int,
 
 
 def admitted(conn: Conn, party_ids: Sequence[int]) -> frozenset[int]:
-    """Which of these parties are in force at this moment."""
+    """Which of these parties are in force at this moment, and of a class that trades."""
     rows = conn.execute(
-        "SELECT party_id FROM party WHERE party_id = ANY(%s) AND state = 'effective'", (list(party_ids),)
+        "SELECT party_id, kind, subkind, state FROM party WHERE party_id = ANY(%s) AND state = 'effective'",
+        (list(party_ids),),
     )
-    return frozenset(party_id for (party_id,) in rows)
+    return frozenset(party_id for party_id, kind, subkind, state in rows if may_trade(kind, subkind, state))
 
 
 def refuse(conn: Conn, refused: Sequence[tuple[int, int, str, str]], at: datetime) -> None:

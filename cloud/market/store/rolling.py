@@ -287,6 +287,28 @@ def own_order(conn: Conn, party_id: int, order_seq: int) -> OwnRow | None:
     return found[0] if found else None
 
 
+def bound_kwh(conn: Conn, rolling_id: int, party_id: int, but_order: int | None) -> int:
+    """What a party has traded in a session and may still trade by its orders, leaving out what is open of one of them.
+
+    An order to stay counts with what it asked for last, less what it has traded since, until it is cancelled.
+    """
+    row = conn.execute(
+        """SELECT (SELECT coalesce(sum(kwh), 0) FROM rolling_trade
+                   WHERE rolling_id = %(session)s AND %(party)s IN (buyer_id, seller_id))
+                + (SELECT coalesce(sum(greatest(0, l.quantity_kwh - (SELECT coalesce(sum(t.kwh), 0) FROM rolling_trade t
+                        WHERE t.rolling_id = a.rolling_id AND t.period_no = a.period_no AND t.seq >= l.seq
+                          AND a.seq IN (t.buy_seq, t.sell_seq)))), 0)
+                   FROM rolling_event a JOIN LATERAL (SELECT r.seq, r.op, r.quantity_kwh FROM rolling_event r
+                        WHERE r.party_id = a.party_id AND r.rolling_id = a.rolling_id AND a.seq IN (r.seq, r.order_seq)
+                        ORDER BY r.seq DESC LIMIT 1) l ON l.op <> 'cancel'
+                   WHERE a.rolling_id = %(session)s AND a.party_id = %(party)s AND a.op = 'add' AND a.terms = 'day'
+                     AND a.seq IS DISTINCT FROM %(but)s)""",
+        {"session": rolling_id, "party": party_id, "but": but_order},
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def trades_of(conn: Conn, rolling_id: int) -> tuple[TradeRow, ...]:
     """The trades of a session that this transaction may see, in their order."""
     with conn.cursor(row_factory=class_row(TradeRow)) as cursor:

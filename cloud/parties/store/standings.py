@@ -35,12 +35,10 @@ def standing_of(conn: Conn, party_id: int, at: datetime) -> Standing:
     if row is None:
         raise NoParty("not_found", kind="party")
     kind, subkind, state = row
-    if state == EFFECTIVE and not may_trade(kind, subkind, state):
-        state = UNREGISTERED  # of a class that is in no market: households, farms
     return standing(
         party_id,
         kind,
-        state,
+        _state_at_the_gate(kind, subkind, state),
         grade=grade_of(conn, party_id, at),
         guarantee_free_fen=free_fen(conn, party_id, at) if kind in LODGING_KINDS else None,
         limit_kwh=_limit_kwh(conn, party_id, at),
@@ -50,7 +48,7 @@ def standing_of(conn: Conn, party_id: int, at: datetime) -> Standing:
 def standings_of(conn: Conn, party_ids: Sequence[int], at: datetime) -> dict[int, Standing]:
     """Where many parties stand, in one query; who is not there is left out."""
     rows = conn.execute(
-        """SELECT p.party_id, p.kind, p.state, coalesce(o.grade, c.grade), r.limit_kwh,
+        """SELECT p.party_id, p.kind, p.subkind, p.state, coalesce(o.grade, c.grade), r.limit_kwh,
                   CASE WHEN p.kind = ANY(%(lodging)s)
                        THEN guarantee_held_fen(p.party_id, %(day)s) - guarantee_reserved_fen(p.party_id) END
            FROM party p
@@ -74,12 +72,12 @@ def standings_of(conn: Conn, party_ids: Sequence[int], at: datetime) -> dict[int
         party_id: standing(
             party_id,
             kind,
-            state,
+            _state_at_the_gate(kind, subkind, state),
             grade=None if grade is None else Grade(grade),
             guarantee_free_fen=None if free is None else int(free),
             limit_kwh=None if limit is None else int(limit),
         )
-        for party_id, kind, state, grade, limit, free in rows
+        for party_id, kind, subkind, state, grade, limit, free in rows
     }
 
 
@@ -147,6 +145,30 @@ def reserve_new(conn: Conn, reserves: Sequence[tuple[int, int, str]], at: dateti
         raise OverGuarantee("over_guarantee", amount_fen=0, free_fen=0) from problem
 
 
+def carry(conn: Conn, party_id: int, amount_fen: int, purpose_key: str, at: datetime) -> int:
+    """Reserve for what an order or a contract has become, once, in the transaction that released its own reserve.
+
+    What is free is asked first; a party whose guarantee has shrunk meanwhile keeps bound what was given back, no more.
+    Returns the fen that are bound now.
+    """
+    try:
+        with conn.transaction():
+            reserve(conn, party_id, amount_fen, purpose_key, at)
+            return amount_fen
+    except OverGuarantee:
+        row = conn.execute("SELECT guarantee_carriable_fen(%s)", (party_id,)).fetchone()
+        assert row is not None
+        bound_fen = min(amount_fen, int(row[0]))
+        if bound_fen:
+            _insert(conn, "reserve", party_id, bound_fen, purpose_key, at, is_carried=True)
+        return bound_fen
+
+
+def lock_limit(conn: Conn, party_id: int) -> None:
+    """Let one trade of a party be held against its limit after the other, until the transaction's end."""
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('limit:' || %s, 0))", (party_id,))
+
+
 def release(conn: Conn, purpose_key: str, at: datetime) -> None:
     """Give back what was reserved for a purpose, once; nothing happens if nothing was."""
     kept = _amount(conn, "reserve", purpose_key)
@@ -156,6 +178,11 @@ def release(conn: Conn, purpose_key: str, at: datetime) -> None:
     _lock(conn, party_id)
     if _amount(conn, "release", purpose_key) is None:
         _insert(conn, "release", party_id, amount_fen, purpose_key, at)
+
+
+def _state_at_the_gate(kind: str, subkind: str, state: str) -> str:
+    """The state that the gate sees: of a class that is in no market (households, farms) nobody is registered to trade."""
+    return UNREGISTERED if state == EFFECTIVE and not may_trade(kind, subkind, state) else state
 
 
 def _limit_kwh(conn: Conn, party_id: int, at: datetime) -> int | None:
@@ -179,9 +206,18 @@ def _amount(conn: Conn, kind: str, purpose_key: str) -> tuple[int, int] | None:
     return None if row is None else (int(row[0]), int(row[1]))
 
 
-def _insert(conn: Conn, kind: str, party_id: int, amount_fen: int, purpose_key: str, at: datetime) -> None:
+def _insert(
+    conn: Conn,
+    kind: str,
+    party_id: int,
+    amount_fen: int,
+    purpose_key: str,
+    at: datetime,
+    *,
+    is_carried: bool = False,
+) -> None:
     conn.execute(
-        """INSERT INTO guarantee_entry (party_id, kind, amount_fen, purpose_key, at, actor)
-           VALUES (%s, %s, %s, %s, %s, coalesce(nullif(current_setting('app.actor', true), ''), 'system'))""",
-        (party_id, kind, amount_fen, purpose_key, at),
+        """INSERT INTO guarantee_entry (party_id, kind, amount_fen, purpose_key, at, actor, is_carried)
+           VALUES (%s, %s, %s, %s, %s, coalesce(nullif(current_setting('app.actor', true), ''), 'system'), %s)""",
+        (party_id, kind, amount_fen, purpose_key, at, is_carried),
     )

@@ -1,0 +1,62 @@
+"""Shells: what is bound of a guarantee is what contracts still need. The clock frees it when a contract is over.
+
+A contract's reserve is `contract:NUMBER`, after its terms changed `contract:NUMBER:VERSION`. It is free when the contract
+came to nothing or is archived, and when it has run and its buyer's last month is settled finally; when terms have changed
+it shrinks with the contract's value, and what went to another party is bound there.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from cloud.db import Conn, Pool, ProcessRole, Scope, transaction
+from cloud.market.store import reserves
+from cloud.parties.store import standings
+
+CLOCK: Final = Scope(ProcessRole.WORKER, actor="job:reserves")
+
+
+def purpose(contract_id: str, version: int = 1) -> str:
+    """Under which name a contract's margin is reserved."""
+    return f"contract:{contract_id}" if version == 1 else f"contract:{contract_id}:{version}"
+
+
+def ring(pool: Pool, now: datetime) -> int:
+    """Free or shrink every reserve whose contract no longer needs all of it; return how many."""
+    with transaction(pool, CLOCK) as conn:
+        handed_over = reserves.taken_over(conn)
+        over, changed = reserves.over(conn), reserves.changed(conn)
+    for transfer_id in handed_over:
+        with transaction(pool, CLOCK) as conn:
+            _take_over(conn, transfer_id, now)
+    for key in over:
+        with transaction(pool, CLOCK) as conn:
+            standings.release(conn, key, now)
+    for key in changed:
+        with transaction(pool, CLOCK) as conn:
+            _shrink(conn, key, now)
+    return len(handed_over) + len(over) + len(changed)
+
+
+def _take_over(conn: Conn, transfer_id: int, now: datetime) -> None:
+    """Let what the transferee bound to take over be bound by its new contract."""
+    found = reserves.of_transfer(conn, transfer_id)
+    if found is not None:
+        party_id, amount_fen, contract_id = found
+        standings.release(conn, f"transfer:{transfer_id}", now)
+        standings.carry(conn, party_id, amount_fen, purpose(contract_id), now)
+
+
+def _shrink(conn: Conn, key: str, now: datetime) -> None:
+    """Follow a contract's terms by one version: its share of the value stays bound, what its buyer keeps elsewhere too."""
+    found = reserves.step_of(conn, key)
+    if found is None:
+        return
+    standings.release(conn, key, now)
+    stays_fen = 0
+    if found.value_after:
+        stays_fen = -(-found.amount_fen * found.value_after // max(1, found.value_before))
+        standings.carry(conn, found.party_id, stays_fen, purpose(found.contract_id, found.version + 1), now)
+    if found.sold_on is not None and found.amount_fen > stays_fen:
+        standings.carry(conn, found.party_id, found.amount_fen - stays_fen, purpose(found.sold_on), now)

@@ -1,0 +1,93 @@
+"""SQL: reserves of guarantees beside the contracts that hold them. Only the worker sees all of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from cloud.db import Conn
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """A reserve whose contract has a later version: values of both in 1e-5 yuan; `sold_on` is the contract that another
+    seller delivers to the same buyer since then."""
+
+    party_id: int
+    amount_fen: int
+    contract_id: str
+    version: int
+    value_before: int
+    value_after: int
+    sold_on: str | None
+
+
+# A number never has a colon; without a version it is the first.
+_OPEN = """SELECT e.purpose_key, e.party_id, e.amount_fen, split_part(e.purpose_key, ':', 2) AS contract_id,
+                  coalesce(nullif(split_part(e.purpose_key, ':', 3), ''), '1')::integer AS version
+           FROM guarantee_entry e WHERE e.kind = 'reserve' AND e.purpose_key LIKE 'contract:%%'
+             AND NOT EXISTS (SELECT FROM guarantee_entry r WHERE r.kind = 'release' AND r.purpose_key = e.purpose_key)"""
+
+
+def over(conn: Conn) -> tuple[str, ...]:
+    """Reserves of contracts that came to nothing, are archived, or have run and are settled finally."""
+    rows = conn.execute(
+        f"""SELECT o.purpose_key FROM ({_OPEN}) o JOIN contract c USING (contract_id)
+            WHERE c.state IN ('void', 'cancelled', 'archived')
+               OR (c.state IN ('completed', 'terminated')
+                   AND EXISTS (SELECT FROM statement s WHERE s.unit_id = c.buyer_unit AND s.state = 'final'
+                               AND s.month >= date_trunc('month', c.end_day - 1)::date))
+            ORDER BY o.party_id, o.purpose_key""",
+        (),
+    )
+    return tuple(str(key) for (key,) in rows)
+
+
+def changed(conn: Conn) -> tuple[str, ...]:
+    """Reserves of running contracts that have a later version than the one they were reserved for."""
+    rows = conn.execute(
+        f"""SELECT o.purpose_key FROM ({_OPEN}) o JOIN contract c USING (contract_id)
+            WHERE c.state IN ('effective', 'executing', 'completed', 'terminated') AND c.version > o.version
+            ORDER BY o.party_id, o.purpose_key""",
+        (),
+    )
+    return tuple(str(key) for (key,) in rows)
+
+
+def step_of(conn: Conn, key: str) -> StepRow | None:
+    """A reserve and what its contract's next version changes of the value; None when it is released meanwhile."""
+    value = """(SELECT coalesce(sum(v.mwh * (v.price_yuan_per_mwh + v.environment_yuan_per_mwh)) * 100000, 0)::bigint
+                FROM wholesale_volume v WHERE (v.contract_id, v.version) = (o.contract_id, o.version{}))"""
+    with conn.cursor(row_factory=class_row(StepRow)) as cursor:
+        return cursor.execute(
+            f"""SELECT o.party_id, o.amount_fen, o.contract_id, o.version, {value.format("")} AS value_before,
+                       {value.format(" + 1")} AS value_after,
+                       (SELECT t.new_contract_id FROM contract_transfer t WHERE t.contract_id = o.contract_id
+                        AND t.from_version = o.version AND t.state = 'done' AND t.side = 'seller') AS sold_on
+                FROM ({_OPEN}) o WHERE o.purpose_key = %s""",
+            (key,),
+        ).fetchone()
+
+
+def taken_over(conn: Conn) -> tuple[int, ...]:
+    """Transfers that are done and whose transferee's reserve is still the transfer's."""
+    rows = conn.execute(
+        """SELECT t.transfer_id FROM contract_transfer t JOIN guarantee_entry e ON e.purpose_key = 'transfer:' || t.transfer_id
+           WHERE t.state = 'done' AND e.kind = 'reserve'
+             AND NOT EXISTS (SELECT FROM guarantee_entry r WHERE r.kind = 'release' AND r.purpose_key = e.purpose_key)
+           ORDER BY t.transfer_id"""
+    )
+    return tuple(int(transfer_id) for (transfer_id,) in rows)
+
+
+def of_transfer(conn: Conn, transfer_id: int) -> tuple[int, int, str] | None:
+    """The open reserve of a transfer: its party, fen, and the contract that it became."""
+    row = conn.execute(
+        """SELECT e.party_id, e.amount_fen, t.new_contract_id FROM guarantee_entry e
+           JOIN contract_transfer t ON e.purpose_key = 'transfer:' || t.transfer_id
+           WHERE t.transfer_id = %s AND e.kind = 'reserve'
+             AND NOT EXISTS (SELECT FROM guarantee_entry r WHERE r.kind = 'release' AND r.purpose_key = e.purpose_key)""",
+        (transfer_id,),
+    ).fetchone()
+    return None if row is None else (int(row[0]), int(row[1]), str(row[2]))

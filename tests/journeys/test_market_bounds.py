@@ -1,0 +1,248 @@
+"""What bounds a party over all ways to trade: its limit, its guarantee from order to settlement, and who may look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import deal_world
+import psycopg
+import pytest
+from deal_world import Deals, Desk, next_month
+
+from cloud.db import Pool
+from cloud.market.run import bound, handover, roll
+from cloud.market.run import list as listing
+
+MONTH = f"{next_month():%Y-%m}"
+
+
+@pytest.fixture
+def deals(
+    postgres_dsn: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deals]:
+    with deal_world.market(postgres_dsn, template_database, tmp_path_factory.mktemp("bounds")) as found:
+        yield found
+
+
+def now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251
+
+
+def list_(desk: Desk, mwh: str, **changed: object) -> tuple[int, dict[str, object]]:
+    form: dict[str, object] = {"side": "S", "month": MONTH, "period": "month", "mwh": mwh, "price": "380.00"}
+    answer = desk.post("/listings", form | {"ends": (now() + timedelta(hours=2)).isoformat()} | changed)
+    return answer.status_code, answer.json()
+
+
+def limit(deals: Deals, name: str, kwh: int) -> None:
+    with psycopg.connect(deals.dsn) as conn:
+        conn.execute(
+            """INSERT INTO guarantee_requirement (party_id, rule, rule_sha256, at, grade, volumes, base_fen, required_fen,
+                                                  limit_kwh, made_by)
+               VALUES (%s, 'test', repeat('0', 64), now() - interval '1 hour', 'A', '{}', 0, 0, %s, 'test')""",
+            (deals.parties[name], kwh),
+        )
+
+
+def reserved(deals: Deals, name: str) -> int:
+    return int(str(deals.rows("SELECT guarantee_reserved_fen(%s)", deals.parties[name])[0][0]))
+
+
+def session(operator: Desk) -> int:
+    form = {
+        "title": "月内滚动",
+        "month": [MONTH, f"{next_month(2):%Y-%m}"],
+        "labels": "month",
+        "price_min": "300",
+        "price_max": "450",
+    }
+    hours = {
+        "opens": (now() - timedelta(minutes=1)).isoformat(),
+        "closes": (now() + timedelta(hours=2)).isoformat(),
+    }
+    answer = operator.post("/rolling", form | hours)
+    assert answer.status_code == 303, answer.text
+    return int(answer.headers["location"].rsplit("/", 1)[1])
+
+
+def lapse(deals: Deals, name: str) -> None:
+    """All that a party has lodged is drawn, as after a default; or a letter has run out."""
+    with psycopg.connect(deals.dsn) as conn:
+        conn.execute(
+            """INSERT INTO guarantee_entry (party_id, kind, amount_fen, instrument_id, purpose_key, at, actor)
+               SELECT party_id, 'draw', left_fen, instrument_id, 'draw:' || instrument_id, now(), 'user:2'
+               FROM guarantee_left WHERE party_id = %s""",
+            (deals.parties[name],),
+        )
+
+
+def rung(deals: Deals, at: datetime) -> None:
+    with deal_world.worker(deals.dsn) as pool:
+        ring(pool, at)
+
+
+def ring(pool: Pool, at: datetime) -> None:
+    listing.ring(pool, at)
+    roll.ring(pool, at)
+    handover.ring(pool, at)
+    while bound.ring(pool, at):
+        pass
+
+
+def test_a_limit_holds_over_all_listings_and_takes_of_a_month(deals: Deals) -> None:
+    limit(deals, "trade", 100_000)
+    with deals.client("trade") as trade, deals.client("coal") as coal, deals.client("mill") as mill:
+        first, view = list_(trade, "60")
+        second, refused = list_(trade, "60")
+        _, offered = list_(coal, "60")
+        over = trade.post(f"/listings/{offered['listing_id']}/takes", {"mwh": "50"})
+        within = trade.post(f"/listings/{offered['listing_id']}/takes", {"mwh": "40"})
+        mill.post(f"/listings/{view['listing_id']}/takes", {"mwh": "10"})
+        trade.post(f"/listings/{view['listing_id']}/withdraw")
+        again, _ = list_(trade, "50")
+        full, _ = list_(trade, "1")
+
+    assert (first, second, refused["problem"]) == (201, 422, "precheck_over_limit")
+    assert (over.status_code, over.json()["problem"]) == (409, "take_qty_cap")
+    assert within.status_code == 201, within.text
+    assert (again, full) == (
+        201,
+        422,
+    )  # 10 taken of the first listing, 40 taken, 50 listed: exactly the limit
+
+
+def test_a_limit_holds_over_every_period_and_order_of_a_rolling_session(deals: Deals) -> None:
+    limit(deals, "mill", 100_000)
+    with deals.client("operator") as operator, deals.client("mill") as mill, deals.client("coal") as coal:
+        number = session(operator)
+        path = f"/rolling/{number}/orders"
+        bid = {"side": "B", "price": "380"}
+        answers = [mill.post(path, bid | {"mwh": "60", "period": each}) for each in ("1", "2")]
+        order = answers[0].json()["order_seq"]
+        coal.post(path, {"side": "S", "price": "380", "mwh": "20", "period": "1"})
+        grown = mill.post(f"/rolling/{number}/orders/{order}/replace", {"price": "380", "mwh": "81"})
+        fitting = mill.post(f"/rolling/{number}/orders/{order}/replace", {"price": "380", "mwh": "80"})
+        cancelled = mill.post(f"/rolling/{number}/orders/{order}/cancel")
+        freed = mill.post(path, bid | {"mwh": "80", "period": "2"})
+        full = mill.post(path, bid | {"mwh": "1", "period": "1"})
+
+    assert [answer.status_code for answer in answers] == [201, 409]
+    assert answers[1].json()["problem"] == "order_qty_cap"
+    assert (grown.status_code, fitting.status_code < 400, cancelled.status_code < 400) == (409, True, True)
+    assert (freed.status_code, full.status_code) == (201, 409)
+
+
+def test_a_contract_frees_its_margin_when_it_came_to_nothing_or_is_settled_finally(deals: Deals) -> None:
+    with deals.client("coal") as coal, deals.client("shop") as shop:
+        _, view = list_(coal, "200")
+        path = f"/listings/{view['listing_id']}/takes"
+        kept, void = (shop.post(path, {"mwh": mwh}).json()["contract_id"] for mwh in ("60", "40"))
+        both = reserved(deals, "shop")
+    with psycopg.connect(deals.dsn, autocommit=True) as conn:
+        conn.execute("SET session_replication_role = replica")
+        conn.execute("UPDATE contract SET state = 'void' WHERE contract_id = %s", (void,))
+        rung(deals, now())
+        one = reserved(deals, "shop")
+        conn.execute("UPDATE contract SET state = 'completed' WHERE contract_id = %s", (kept,))
+        rung(deals, now())
+        unsettled = reserved(deals, "shop")
+        conn.execute(
+            """INSERT INTO statement (run_id, unit_id, side, party_id, name, month, revision, state, quantity_kwh, total_fen,
+                                      change_fen, input_sha256, facts, made_at)
+               VALUES (1, %s, 'user', %s, 'x', %s, 1, 'final', 0, 0, 0, repeat('0', 64), '{}', now())""",
+            (f"party:{deals.parties['shop']}", deals.parties["shop"], next_month()),
+        )
+        rung(deals, now())
+
+    assert both > one == unsettled > 0
+    assert both * 60 == one * 100
+    assert reserved(deals, "shop") == 0
+
+
+def test_a_listing_to_buy_that_is_taken_whole_binds_only_its_contracts(deals: Deals) -> None:
+    with deals.client("shop") as shop, deals.client("coal") as coal:
+        _, view = list_(shop, "100", side="B")
+        whole = reserved(deals, "shop")
+        shop.post(f"/listings/{view['listing_id']}/reduce", {"mwh": "40"})
+        taken = coal.post(f"/listings/{view['listing_id']}/takes", {"mwh": "60"})
+        rung(deals, now())
+
+    assert taken.status_code == 201, taken.text
+    assert reserved(deals, "shop") * 100 == whole * 60
+    held = deals.rows(
+        """SELECT purpose_key FROM guarantee_entry e WHERE kind = 'reserve' AND NOT EXISTS (SELECT FROM guarantee_entry r
+           WHERE r.kind = 'release' AND r.purpose_key = e.purpose_key)"""
+    )
+    assert held == [(f"contract:{taken.json()['contract_id']}",)]
+
+
+def test_a_transfer_moves_the_margin_with_the_energy(deals: Deals) -> None:
+    with deals.client("coal") as coal, deals.client("shop") as shop, deals.client("trade") as trade:
+        _, view = list_(coal, "100")
+        contract = shop.post(f"/listings/{view['listing_id']}/takes", {"mwh": "100"}).json()["contract_id"]
+        before = reserved(deals, "shop")
+        for name in ("coal", "shop", "trade"):
+            deals.prove(name)
+        form = {"contract": contract, "to": deals.parties["trade"], "mwh": ["25"], "reason": "减产"}
+        proposed = shop.post("/transfers", form)
+        assert proposed.status_code == 201, proposed.text
+        path = f"/transfers/{proposed.json()['transfer_id']}"
+        figures = {"sha256": shop.get(path).json()["terms_sha256"]}
+        assert trade.post(f"{path}/take-over", figures).status_code == 303
+        taken_over = reserved(deals, "trade")
+        done = coal.post(f"{path}/consent", figures)
+        assert done.status_code == 201, done.text
+        rung(deals, now())
+        rung(deals, now())
+
+    assert reserved(deals, "shop") == -(-before * 75 // 100)
+    assert reserved(deals, "trade") == taken_over > 0
+    assert deals.rows(
+        "SELECT purpose_key FROM guarantee_entry WHERE kind = 'reserve' AND party_id = %s ORDER BY entry_id DESC LIMIT 1",
+        deals.parties["trade"],
+    ) == [(f"contract:{done.json()['contract_id']}",)]
+
+
+def test_a_guarantee_that_lapses_stops_no_session_and_no_window(deals: Deals) -> None:
+    with deals.client("operator") as operator, deals.client("shop") as shop, deals.client("coal") as coal:
+        number = session(operator)
+        shop.post(f"/rolling/{number}/orders", {"side": "B", "price": "380", "mwh": "10", "period": "1"})
+        coal.post(f"/rolling/{number}/orders", {"side": "S", "price": "380", "mwh": "10", "period": "1"})
+        _, view = list_(coal, "30", sharing="prorata")
+        shop.post(f"/listings/{view['listing_id']}/takes", {"mwh": "20"})
+        before = reserved(deals, "shop")
+        lapse(deals, "shop")
+        refused = shop.post(
+            f"/rolling/{number}/orders", {"side": "B", "price": "380", "mwh": "1", "period": "1"}
+        )
+        rung(deals, now() + timedelta(hours=3))
+
+    assert before > 0
+    assert (refused.status_code, refused.json()["problem"]) == (409, "over_guarantee")
+    assert deals.rows("SELECT state FROM rolling_session WHERE rolling_id = %s", number) == [("closed",)]
+    assert deals.rows("SELECT state FROM listing WHERE listing_id = %s", view["listing_id"]) == [("cleared",)]
+    assert reserved(deals, "shop") == before  # what was bound stays bound, and not a fen more
+
+
+def test_an_overseer_counts_rooms_and_reads_none(deals: Deals) -> None:
+    with deals.client("coal") as coal:
+        form = {"title": "年度双边", "side": "S", "invited": deals.parties["mill"]}
+        opened = coal.post("/negotiations", form | {"until": (now() + timedelta(days=3)).isoformat()})
+        assert opened.status_code == 201, opened.text
+    with psycopg.connect(deals.dsn) as conn:
+        conn.execute("SET ROLE shoudian_api")
+        conn.execute(
+            "SELECT set_config('app.role', 'regulator', false), set_config('app.actor', 'user:0', false)"
+        )
+        seen = [
+            conn.execute(f"SELECT count(*) FROM {table}").fetchone()
+            for table in ("negotiation", "negotiation_event", "contract_transfer", "contract_transfer_event")
+        ]
+        counted = conn.execute("SELECT state, rooms FROM negotiation_counts()").fetchall()
+        conn.execute("SELECT set_config('app.role', 'customer', false)")
+        uncounted = conn.execute("SELECT state, rooms FROM negotiation_counts()").fetchall()
+
+    assert seen == [(0,)] * 4
+    assert counted == [("invited", 1)]
+    assert uncounted == []
