@@ -30,11 +30,6 @@ _PARTIES_MAX: Final = 500
 
 Key = Annotated[int, Path(ge=1, le=_BIGINT_MAX)]
 Text = Annotated[str, Form(max_length=1000)]
-ENTERED: Final = (
-    Conduct.VIOLATION,
-    Conduct.BREACH,
-    Conduct.FINANCIAL,
-)  # what staff enter; the rest is seen elsewhere
 
 
 class NoParty(NotFound):
@@ -77,6 +72,7 @@ def credit(request: Request, visit: Annotated[who.Visit, who.visits(Deed.SEE_CRE
             for each in credits.overrides(visit.conn)
             if each.verdict is None
         ),
+        entered=tuple(views.entered_view(each, actor) for each in conduct.waiting(visit.conn)),
         rules=tuple(
             views.rule_view(each, actor)
             for subject in ("credit", "guarantee")
@@ -117,15 +113,27 @@ def enter_fact(
     points: Annotated[str, Form(max_length=3)] = "0",
     document: Text = "",
 ) -> Response:
-    """Enter a violation, a breach of contract, or points of audited accounts, with the document that says so."""
+    """Enter a violation, a breach of contract, or points of audited accounts, with the document that says so.
+
+    It counts once a second person accepts it.
+    """
     party = _party(visit, party_id)
     at, text = slot_start(_day(day), 0), document.strip()
-    if kind not in ENTERED or not 0 < len(text) <= 500 or not points.isascii() or not points.isdigit():
-        raise BadEntry("bad_credit_entry")
-    if int(points) > 100 or at > visit.now:
+    if not points.isascii() or not points.isdigit():
         raise BadEntry("bad_credit_entry")
     fact = Fact(party.party_id, kind, at, int(points), f"{party_id}:{day}:{text}"[:200], text)
-    conduct.note(visit.conn, (fact,), security.actor_name(visit.actor), visit.now)
+    rate.enter_fact(visit.conn, visit.actor, fact, visit.now)
+    return _back("/credit")
+
+
+@router.post("/credit/facts/{entry_id}/{verdict}", response_class=RedirectResponse)
+def decide_fact(
+    entry_id: Key,
+    verdict: Literal["accept", "reject"],
+    visit: Annotated[who.Visit, who.changes(Deed.RATE_CREDIT)],
+) -> Response:
+    """Let what somebody entered of a party's conduct count, or reject it: a second person."""
+    party_id = rate.decide_fact(visit.conn, visit.actor, entry_id, verdict, visit.now)
     return _back(f"/credit/parties/{party_id}")
 
 

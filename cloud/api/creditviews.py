@@ -12,7 +12,7 @@ from cloud.parties.credit import Model
 from cloud.parties.guaranteefile import GuaranteeRule, Scaling
 from cloud.parties.run.rate import Rules
 from cloud.parties.standing import Grade
-from cloud.parties.store import credits, guarantees, standings
+from cloud.parties.store import conduct, credits, guarantees, standings
 from cloud.parties.store.credits import OverrideRow, PartyRow, RuleRow
 from cloud.parties.store.guarantees import EntryRow, InstrumentRow
 
@@ -116,11 +116,26 @@ class EntryView(View):
     reason: str
 
 
+class EnteredView(View):
+    """A fact that somebody entered and that waits for a second person."""
+
+    entry_id: int
+    party_id: int
+    name: str
+    kind: str
+    at: datetime
+    magnitude: int
+    document: str
+    verdict: str | None
+    may_decide: bool
+
+
 class CreditView(View):
     """All parties, what waits for a second person, and the texts in force."""
 
     model: ModelView
     parties: tuple[HeadView, ...]
+    entered: tuple[EnteredView, ...]
     overrides: tuple[OverrideView, ...]
     rules: tuple[RuleView, ...]
     instruments: tuple[InstrumentView, ...]
@@ -185,6 +200,21 @@ def head_view(conn: Conn, party: PartyRow, model: Model, now: datetime) -> HeadV
         reserved_fen=reserved_fen,
         limit_kwh=None if needed is None else needed.limit_kwh,
         must_lodge=party.kind in standings.LODGING_KINDS,
+    )
+
+
+def entered_view(row: conduct.EntryRow, actor: str) -> EnteredView:
+    """What was entered of a party's conduct, and whether this person may decide it."""
+    return EnteredView(
+        entry_id=row.entry_id,
+        party_id=row.party_id,
+        name=row.name,
+        kind=row.kind,
+        at=row.at,
+        magnitude=row.magnitude,
+        document=row.document,
+        verdict=row.verdict,
+        may_decide=row.verdict is None and row.proposed_by != actor,
     )
 
 

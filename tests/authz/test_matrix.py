@@ -159,6 +159,7 @@ BY_ROLE |= {
     "/credit/parties/{party_id}": {"customer", "other_customer", "staff"},
     "/credit/assess": {"staff"},
     "/credit/parties/{party_id}/facts": {"staff"},
+    "/credit/facts/{entry_id}/{verdict}": {"staff"},
     "/credit/parties/{party_id}/overrides": {"staff"},
     "/credit/overrides/{override_id}/{verdict}": {"staff"},
     "/credit/rules": {"staff"},
@@ -335,6 +336,7 @@ FORMS |= {
 FORMS |= {"/notices/read": {}, "/notices/{notice_id}/open": {}}
 FORMS |= {
     "/credit/parties/{party_id}": {},
+    "/credit/facts/{entry_id}/{verdict}": {},
     "/credit/parties/{party_id}/facts": {"day": "2026-08-01", "document": "通报"},
     "/credit/parties/{party_id}/overrides": {"reason": "担保", "until": "2026-12-31"},
     "/credit/overrides/{override_id}/{verdict}": {},

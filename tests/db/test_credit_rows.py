@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from cloud import db, jobs
 from cloud.config import load_config
 from cloud.errors import Refused
+from cloud.market.store import orders
 from cloud.parties.conduct import Conduct, Fact
 from cloud.parties.run import pledge, rate
 from cloud.parties.standing import Grade, NoParty
@@ -313,3 +314,43 @@ def test_the_daily_look_runs_as_the_worker(database: str, conn: db.Conn, retaile
         for days in (0, 1):
             entry.look(pool, config, NOW + timedelta(days=days))
     assert len(credits.scores(conn, retailer)) == 2
+
+
+def test_what_a_person_enters_of_conduct_counts_once_a_second_one_accepts_it(
+    conn: db.Conn, two: tuple[Actor, Actor], retailer: int
+) -> None:
+    entered = Fact(retailer, Conduct.VIOLATION, NOW - timedelta(days=3), 0, "v1", "监管通报 3 号")
+    number = rate.enter_fact(conn, two[0], entered, NOW)
+    with pytest.raises(credits.SecondPersonNeeded):
+        rate.decide_fact(conn, two[0], number, "accept", NOW)
+    assert conduct.of_party(conn, retailer, NOW) == ()
+
+    rate.decide_fact(conn, two[1], number, "accept", NOW)
+
+    (kept,) = conduct.of_party(conn, retailer, NOW)
+    assert (kept.kind, kept.document) == (Conduct.VIOLATION, "监管通报 3 号")
+    with pytest.raises(credits.DecidedAlready):
+        rate.decide_fact(conn, two[1], number, "accept", NOW)
+    with pytest.raises(rate.BadEntry):
+        late = Fact(retailer, Conduct.VIOLATION, NOW + timedelta(days=1), 0, "v2", "通报")
+        rate.enter_fact(conn, two[0], late, NOW)
+
+
+def test_over_http_no_fact_of_a_person_is_written_past_the_second_one(conn: db.Conn, retailer: int) -> None:
+    conn.execute("SET ROLE shoudian_api")
+    conn.execute("SELECT set_config('app.role', 'staff', false), set_config('app.actor', 'user:1', false)")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        conduct.note(conn, (Fact(retailer, Conduct.FINANCIAL, NOW, 100, "f1", "审计"),), "user:1", NOW)
+    assert (
+        conduct.note(conn, (Fact(retailer, Conduct.PAID_LATE, NOW, 3, "bill:1", "账单"),), "user:1", NOW) == 1
+    )
+
+
+def test_a_household_is_not_admitted_however_many_are_asked_for_at_once(conn: db.Conn) -> None:
+    home = market_world.admitted_party(conn, "user", "示范家庭")
+    conn.execute("SET session_replication_role = replica")
+    conn.execute("UPDATE party SET subkind = 'residential' WHERE party_id = %s", (home,))
+
+    assert not standings.standing_of(conn, home, NOW).is_admitted
+    assert not standings.standings_of(conn, [home], NOW)[home].is_admitted
+    assert orders.admitted(conn, [home]) == frozenset()

@@ -12,7 +12,7 @@ from cloud import notices
 from cloud.db import Conn
 from cloud.errors import Invalid, NotFound
 from cloud.notices import Notice
-from cloud.parties.conduct import Fact
+from cloud.parties.conduct import Conduct, Fact
 from cloud.parties.credit import FactorScore, Model, Score, limit_kwh, score
 from cloud.parties.creditfile import model_from
 from cloud.parties.guarantee import Volumes
@@ -26,12 +26,21 @@ from cloud.security.access import Actor, Deed, Subject
 
 OVERRIDE_MAX: Final = timedelta(days=366)
 REASON_MAX: Final = 1000
+ENTERED: Final = frozenset(
+    {Conduct.VIOLATION, Conduct.BREACH, Conduct.FINANCIAL}
+)  # by persons; the rest is seen elsewhere
+POINTS_MAX: Final = 100
+DOCUMENT_MAX: Final = 500
 NOTHING: Final = Traded(Volumes(Decimal(0), Decimal(0), Decimal(0)), 0)
 Act = tuple[str, datetime]
 
 
 class NoSuchProposal(NotFound):
     """There is no such rule or exception."""
+
+
+class BadEntry(Invalid):
+    """A fact that a person enters has a kind, a day that has been, points up to 100, and the document that says so."""
 
 
 class BadException(Invalid):
@@ -155,6 +164,33 @@ def decide_override(conn: Conn, actor: Actor, override_id: int, verdict: str, no
         facts = {"grade": found.grade, "until": f"{found.expires_at:%Y-%m-%d}"}
         told = Notice(found.party_id, "credit_override", facts, "/credit", f"credit_override:{override_id}")
         notices.post(conn, told, now)
+
+
+def enter_fact(conn: Conn, actor: Actor, fact: Fact, now: datetime) -> int:
+    """Enter a violation, a breach of contract or points of audited accounts; it counts once a second person accepts it.
+
+    Raises BadEntry.
+    """
+    security.allow(conn, actor, Deed.RATE_CREDIT, Subject("party", str(fact.party_id), fact.party_id), now)
+    is_worded = 0 < len(fact.document.strip()) <= DOCUMENT_MAX and "\0" not in fact.document
+    if fact.kind not in ENTERED or not is_worded or fact.magnitude > POINTS_MAX or fact.at > now:
+        raise BadEntry("bad_credit_entry")
+    return conduct.enter(conn, fact, security.actor_name(actor), now)
+
+
+def decide_fact(conn: Conn, actor: Actor, entry_id: int, verdict: str, now: datetime) -> int:
+    """Let what somebody entered become a fact, or reject it: a second person. Returns the party.
+
+    Raises SecondPersonNeeded, DecidedAlready.
+    """
+    found = conduct.find_entry(conn, entry_id)
+    if found is None:
+        raise NoSuchProposal("not_found", kind="conduct_entry")
+    security.allow(conn, actor, Deed.RATE_CREDIT, Subject("party", str(found.party_id), found.party_id), now)
+    credits.decide(conn, "conduct_entry", entry_id, verdict, (security.actor_name(actor), now))
+    if verdict == "accept":
+        conduct.note(conn, (found.fact,), security.actor_name(actor), now)
+    return found.party_id
 
 
 def factor_json(made: FactorScore) -> dict[str, Any]:

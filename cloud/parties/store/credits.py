@@ -172,11 +172,12 @@ def find_rule(conn: Conn, entry_id: int) -> RuleRow | None:
 
 
 def decide(conn: Conn, table: str, key: int, verdict: str, act: tuple[str, datetime]) -> None:
-    """Keep a second person's decision on a rule, an exception or an instrument.
+    """Keep a second person's decision on a rule, an exception, an instrument or what was entered of conduct.
 
     `table` is one of this module's names, never a person's input. Raises SecondPersonNeeded, DecidedAlready.
     """
-    column = {"party_rule": "entry_id", "credit_override": "override_id", "guarantee": "instrument_id"}[table]
+    columns = {"party_rule": "entry_id", "credit_override": "override_id", "guarantee": "instrument_id"}
+    column = (columns | {"conduct_entry": "entry_id"})[table]
     actor, at = act
     try:
         with conn.transaction():
