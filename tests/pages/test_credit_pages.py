@@ -189,3 +189,20 @@ def test_every_page_speaks_both_languages(site: Site, market: dict[str, int]) ->
                         assert not re.search("[\u4e00-\u9fff]", told), re.findall(
                             ".{0,20}[\u4e00-\u9fff]+.{0,20}", told
                         )[:5]
+
+
+def test_figures_without_a_retail_price_are_called_cost_and_a_share_of_nothing_is_no_share(
+    site: Site, market: dict[str, int]
+) -> None:
+    path = f"/risk/parties/{market['retailer']}"
+    with site.client("staff") as staff:
+        view = staff.get(path).json()
+        page = staff.get(path, headers={"accept": "text/html"}).text
+
+    assert view["portfolio"]["retail_yuan"] == 0
+    assert "预期收益" not in page
+    assert "预期成本" in page
+    assert "仅成本" in page
+    nothing = [each for each in view["readings"] if each["facts"].get("held_fen") == "0" and each["value_ppm"]]
+    shown = sum(each["indicator"] in ("credit", "cvar") for each in nothing)
+    assert page.count("未缴担保") == shown > 0
