@@ -188,8 +188,8 @@ def market(
                 seller=by_contract[each.name][1],
                 buyer=by_contract[each.name][2],
                 mwh=by_contract[each.name][3],
-                price=each.price,
-                median=each.median,
+                price=each.price_yuan_per_mwh,
+                median=each.median_yuan_per_mwh,
                 z=each.z,
             )
             for each in found

@@ -306,7 +306,7 @@ def rule_view(rule: SessionRule) -> RuleView:
         method=rule.method.value,
         price_rule=rule.price_rule.value,
         at_margin=rule.at_margin.value,
-        tick_yuan=yuan(rule.tick),
+        tick_yuan=yuan(rule.step_ticks),
         lot_mwh=mwh(rule.lot_kwh),
         base_yuan=yuan(rule.band.base_ticks),
         low_yuan=yuan(rule.band.low_ticks),

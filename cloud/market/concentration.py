@@ -43,8 +43,8 @@ class Outlier:
     """A price that stands out; `z` is its robust score, None where there is no spread to measure by."""
 
     name: str
-    price: Decimal
-    median: Decimal
+    price_yuan_per_mwh: Decimal
+    median_yuan_per_mwh: Decimal
     z: Decimal | None
 
 

@@ -138,7 +138,7 @@ def _plain(rule: SessionRule, periods: int, side: Side, entries: Sequence[Entry]
     packed = packed_from(entries)
     if packed is None:
         return None
-    low, high, tick, lot = rule.band.low_ticks, rule.band.high_ticks, rule.tick, rule.lot_kwh
+    low, high, tick, lot = rule.band.low_ticks, rule.band.high_ticks, rule.step_ticks, rule.lot_kwh
     sign = -1 if side is Side.BUY else 1
     before, last, run = 0, 0, 0
     for period, ticks, kwh in zip(packed.period, packed.price_ticks, packed.quantity_kwh, strict=True):
@@ -197,7 +197,7 @@ def _one_by_one(
     rule: SessionRule, periods: int, allowance: Allowance, standing: Sequence[Standing], sent: Declaration
 ) -> Verdict:
     rules = Rules(
-        *(periods, rule.band.low_ticks, rule.band.high_ticks, rule.tick, rule.lot_kwh, rule.segments_max),
+        *(periods, rule.band.low_ticks, rule.band.high_ticks, rule.step_ticks, rule.lot_kwh, rule.segments_max),
         rule.margin_percent,
     )
     free_fen = allowance.margin_fen

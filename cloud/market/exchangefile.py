@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from cloud.errors import Invalid
 from cloud.market.auction import AtMargin, PriceRule, Side
@@ -170,7 +170,7 @@ class _Reader:
         return _list(self.content, name)
 
 
-def _no_float(text: str) -> float:
+def _no_float(text: str) -> NoReturn:
     raise ValueError(f"{text}: numbers are whole, or decimal texts")
 
 

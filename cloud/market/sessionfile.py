@@ -78,7 +78,7 @@ class SessionRule:
     document: str
     product: Product
     labels: tuple[str, ...]  # the periods of one delivery month
-    tick: int  # in 0.01 yuan/MWh
+    step_ticks: int  # in 0.01 yuan/MWh
     lot_kwh: int
     segments_max: int
     environment_ticks: int
@@ -137,7 +137,7 @@ def rule_from(name: str, text: str) -> SessionRule:
         document=top.text("document"),
         product=kind,
         labels=_labels(product),
-        tick=_ticks(product, "tick_yuan_per_mwh"),
+        step_ticks=_ticks(product, "tick_yuan_per_mwh"),
         lot_kwh=lot_kwh,
         segments_max=product.integer("segments_max", 1, SEGMENTS_MAX),
         environment_ticks=_environment(product, kind),

@@ -31,7 +31,7 @@ UNITS = frozenset(
         "hz",
         "fen",
         "yuan",
-        "kwh",
+        "mwh",
         "month",
         "months",
         "unit",
@@ -51,7 +51,7 @@ UNITS = frozenset(
         "factor",
     ]
 )
-# Endings of numbers that count or name things and have no unit of their own. `_max` and `_min` are looked behind.
+# Endings of numbers that count or name things, or stand on a scale that a model defines, and have no unit of their own. `_max` and `_min` are looked behind.
 COUNTS = frozenset(
     [
         "address",
@@ -101,10 +101,27 @@ COUNTS = frozenset(
         "upto",
         "version",
         "weight",
+        "z",
+        "without",
+        "watch",
+        "stop",
+        "segments",
+        "replaces",
+        "priority",
+        "ppm",
+        "points",
+        "period",
+        "number",
+        "magnitude",
+        "hhi",
+        "below",
+        "at_least",
+        "alarm",
+        "above",
     ]
 )
 # Whole names: a power factor has no unit; the other says its unit in front.
-NAMES = frozenset({"power_factor_quantum", "days_of_month_charge"})
+NAMES = frozenset({"power_factor_quantum", "days_of_month_charge", "due_working_day"})
 POSITIONS = frozenset({"start", "end", "low", "high"})  # int only: half-open positions, bounds of a named key
 OF_THE_UNIT = frozenset(
     {"value", "quantity", "start", "end", "before", "after"}
@@ -274,21 +291,34 @@ def allow_first(path: str, text: str) -> list[Fault]:
     """A public shell that acts for somebody begins by asking whether it may."""
     if "/run" not in path:
         return []
-    faults = []
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.FunctionDef) and _acts_for_somebody(node):
-            body = node.body[1:] if ast.get_docstring(node) else node.body
-            if not body or "allow(" not in ast.unparse(body[0]):
-                faults.append(
-                    Fault(node.lineno, f"{node.name} takes an actor and does not begin with allow(…)")
-                )
-    return faults
+    functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+    # A private function of the same file that begins with allow(…) may be what the public one begins with.
+    asking = {"allow"} | {node.name for node in functions if "allow" in _called_first(node)}
+    return [
+        Fault(node.lineno, f"{node.name} takes an actor and does not begin with allow(…)")
+        for node in functions
+        if _acts_for_somebody(node) and not asking & _called_first(node)
+    ]
+
+
+def _called_first(node: ast.FunctionDef) -> set[str]:
+    """Names of what is called before anything is done: who the subject belongs to may be looked up before."""
+    called: set[str] = set()
+    for each in node.body[1:] if ast.get_docstring(node) else node.body:
+        calls = (inner for inner in ast.walk(each) if isinstance(inner, ast.Call))
+        called |= {ast.unparse(inner.func).split(".")[-1] for inner in calls}
+        is_look = isinstance(each, ast.Assign) or (
+            isinstance(each, ast.If) and all(isinstance(inner, ast.Raise) for inner in each.body)
+        )
+        if not is_look:
+            break
+    return called
 
 
 def _acts_for_somebody(node: ast.FunctionDef) -> bool:
     arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
     kinds = {ast.unparse(a.annotation) for a in arguments if a.annotation is not None}
-    return {"Conn", "Actor"} <= kinds and node.name != "allow" and not node.name.startswith("_")
+    return {"Conn", "Actor"} <= kinds and node.name != "allow" and not node.name.startswith(("_", "may_"))
 
 
 def pure_by_habit(paths: Iterable[str]) -> set[str]:
