@@ -41,7 +41,7 @@ def _certificates(conn: db.Conn, staff: Actor, parties: tuple[int, int], month: 
     plant = PlantRow(unit, generator_id, "", "示范风电场", "wind", True, "演示备案")
     if not any(each.unit_id == unit for each in certificates.plants(conn)):
         green.enter_plant(conn, staff, plant, now)
-    if certificates.last_month(conn, unit) is not None:
+    if certificates.months(conn, unit):
         return
     for back, mwh in ((3, "812.345"), (2, "905.120"), (1, "768.900")):
         produced = markettime.month_after(month, -back)

@@ -16,16 +16,16 @@ from cloud.errors import Invalid, NotFound
 from cloud.market import certificates as gec
 from cloud.market.run import green as desk
 from cloud.market.store import certificates as store
-from cloud.market.store import greenfacts
+from cloud.market.store import greenfacts, greenuses
 from cloud.market.store.certificates import (
     AccountRow,
     EntryRow,
     NewSale,
     PlaceRow,
     PlantRow,
-    RetirementRow,
     SaleRow,
 )
+from cloud.market.store.greenuses import RetirementRow
 from cloud.security import run as security
 from cloud.security.access import Deed, Role, Subject
 
@@ -257,7 +257,7 @@ def proof(
     request: Request, entry_id: Id, visit: Annotated[who.Visit, who.visits(Deed.SEE_GREEN)]
 ) -> Response:
     """The proof of a use on paper."""
-    found = store.retirement(visit.conn, entry_id)
+    found = greenuses.retirement(visit.conn, entry_id)
     if found is None:
         raise NoUse("not_found", kind="green_use")
     subject = Subject("green_use", str(entry_id), found.party_id)
@@ -277,7 +277,7 @@ def check(
 ) -> Response:
     """Whether a proof stands, for anybody: nothing about who used it."""
     with db.transaction(request.app.state.pool, who.nobody()) as conn:
-        found = store.proof(conn, proof_no)
+        found = greenuses.proof(conn, proof_no)
     view = CheckView(
         proof_no=proof_no,
         is_valid=found is not None,
@@ -339,7 +339,7 @@ def _mine(visit: who.Visit, party_id: int) -> MineView:
     rows = store.places_of(conn, party_id)
     month = markettime.month_of(markettime.day_of(visit.now))
     since = markettime.month_after(month, -11)
-    uses = store.retirements(conn, party_id)
+    uses = greenuses.retirements(conn, party_id)
     use_mwh = greenfacts.accounts_use_kwh(conn, party_id, since, markettime.month_after(month)) // 1000
     used_mwh = sum(each.mwh for each in uses if each.last_month >= since)
     sums: dict[str, int] = {}
@@ -395,7 +395,7 @@ def _desk(visit: who.Visit) -> DeskView:
             for each in reversed(store.months(conn))
         ),
         sales=tuple(_sale(each, None) for each in store.sales(conn, None)),
-        uses=tuple(map(_use, store.retirements(conn, None))),
+        uses=tuple(map(_use, greenuses.retirements(conn, None))),
         entries=tuple(map(_entry, store.entries_of(conn, None)))[:100],
         last_month=markettime.month_after(month, -1),
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import segno
 
 from cloud import markettime, words
 from cloud.market import certificates as gec
-from cloud.market.store.certificates import PlaceRow, RetirementRow
+from cloud.market.store.certificates import PlaceRow
+from cloud.market.store.greenuses import RetirementRow
 from cloud.paper.render import Attachment, render
 
 SCHEMA = "shoudian-green-proof/1"
@@ -56,14 +58,23 @@ def proof_pdf(language: str, use: RetirementRow, rows: Sequence[PlaceRow], publi
         "words": {key: told(key) for key in ("plant", "energy", "month", "number", "mwh", "total")}
         | {"note": words.say(language, "green.proof_note")},
     }
-    content = {
+    attachment = Attachment(
+        "proof.json",
+        json.dumps(_content(use, rows), ensure_ascii=False, indent=1),
+        words.say(language, "green.proof_title"),
+    )
+    return render("proof", data, attachment, use.at)
+
+
+def _content(use: RetirementRow, rows: Sequence[PlaceRow]) -> dict[str, Any]:
+    return {
         "schema": SCHEMA,
         "proof_no": use.proof_no,
         "used_by": use.used_by,
         "purpose": use.purpose,
-        "first_month": first,
-        "last_month": last,
-        "retired_on": day,
+        "first_month": f"{use.first_month:%Y-%m}",
+        "last_month": f"{use.last_month:%Y-%m}",
+        "retired_on": markettime.day_of(use.at).isoformat(),
         "mwh": use.mwh,
         "certificates": [
             {
@@ -75,9 +86,3 @@ def proof_pdf(language: str, use: RetirementRow, rows: Sequence[PlaceRow], publi
             for row in rows
         ],
     }
-    attachment = Attachment(
-        "proof.json",
-        json.dumps(content, ensure_ascii=False, indent=1),
-        words.say(language, "green.proof_title"),
-    )
-    return render("proof", data, attachment, use.at)

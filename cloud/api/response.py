@@ -103,7 +103,7 @@ def board(request: Request, visit: Annotated[who.Visit, who.visits(Deed.SEE_RESP
                 direction=each.direction.value,
                 cap_yuan_per_kwh=format(each.cap_yuan_per_kwh, "f"),
                 notice_minutes=each.notice_minutes,
-                baseline=f"{each.baseline.days}/{each.baseline.of} {each.baseline.ranking.value}",
+                baseline=f"{each.baseline.days}/{each.baseline.of_days} {each.baseline.ranking.value}",
                 documents=each.documents,
             )
             for each in store.programmes(visit.conn)

@@ -79,10 +79,10 @@ def candidate_days(
 
 
 def baseline(rule: BaselineRule, candidates: Iterable[date], loads: Mapping[date, DayLoad]) -> Baseline:
-    """Take the `of` latest complete candidates, keep `days` of them by energy, and average them. Raises TooFewDays."""
-    complete = [loads[day] for day in candidates if day in loads and loads[day].is_complete][: rule.of]
-    if len(complete) < rule.of:
-        raise TooFewDays("response_too_few_days", found=len(complete), needed=rule.of)
+    """Take the `of_days` latest complete candidates, keep `days` of them by energy, and average them. Raises TooFewDays."""
+    complete = [loads[day] for day in candidates if day in loads and loads[day].is_complete][: rule.of_days]
+    if len(complete) < rule.of_days:
+        raise TooFewDays("response_too_few_days", found=len(complete), needed=rule.of_days)
     days_kw = [tuple(kw_of(wh) for wh in load.wh) for load in complete]
     energy = [sum(day, Decimal(0)) for day in days_kw]
     picked = response.selected_days(energy, rule.days, rule.ranking)

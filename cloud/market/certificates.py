@@ -65,19 +65,19 @@ class MonthOutOfOrder(NotNow):
 
 @dataclass(frozen=True, slots=True)
 class Serials:
-    """A run of serial numbers `[first, end)`: one MWh each."""
+    """A run of serial numbers `[start, end)`: one MWh each."""
 
-    first: int
+    start: int
     end: int
 
     def __post_init__(self) -> None:
-        if not 0 < self.first < self.end:
-            raise ValueError(f"no serial numbers in [{self.first}, {self.end})")
+        if not 0 < self.start < self.end:
+            raise ValueError(f"no serial numbers in [{self.start}, {self.end})")
 
     @property
     def mwh(self) -> int:
         """How many certificates these are."""
-        return self.end - self.first
+        return self.end - self.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +178,11 @@ def picked(holdings: Iterable[Holding], mwh: int) -> tuple[Serials, ...]:
     """Take `mwh` certificates, those first whose life ends first, then by number. Raises NotEnough, BadQuantity."""
     check_mwh(mwh)
     left, runs = mwh, []
-    for each in sorted(holdings, key=lambda one: (one.production_month, one.serials.first)):
+    for each in sorted(holdings, key=lambda one: (one.production_month, one.serials.start)):
         if left == 0:
             break
         taken = min(left, each.serials.mwh)
-        runs.append(Serials(each.serials.first, each.serials.first + taken))
+        runs.append(Serials(each.serials.start, each.serials.start + taken))
         left -= taken
     if left:
         raise NotEnough("green_not_enough", asked=mwh, found=mwh - left)
@@ -197,8 +197,8 @@ def number(serial: int) -> str:
 def span(serials: Serials) -> str:
     """Write a run of numbers: one number, or the first and the last."""
     if serials.mwh == 1:
-        return number(serials.first)
-    return f"{number(serials.first)}–{number(serials.end - 1)}"
+        return number(serials.start)
+    return f"{number(serials.start)}–{number(serials.end - 1)}"
 
 
 def _mwh(kwh: int) -> Decimal:

@@ -85,10 +85,10 @@ class Adjustment:
 
 @dataclass(frozen=True, slots=True)
 class BaselineRule:
-    """X of Y: `days` of the `of` latest eligible days within `look_back_days`, chosen by their energy."""
+    """X of Y: `days` of the `of_days` latest eligible days within `look_back_days`, chosen by their energy."""
 
     days: int
-    of: int
+    of_days: int
     ranking: Ranking
     look_back_days: int
     adjustment: Adjustment | None

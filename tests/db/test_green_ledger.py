@@ -20,6 +20,7 @@ from cloud.errors import Refused
 from cloud.market import certificates as gec
 from cloud.market.run import green as run
 from cloud.market.store import certificates as store
+from cloud.market.store import greenuses
 from cloud.market.store.certificates import NewSale, PlantRow
 from cloud.security.access import Actor, Role
 
@@ -377,14 +378,14 @@ def test_a_party_sees_its_own_and_anybody_a_proof(pool: db.Pool) -> None:
     issue(world, 3000)
     with db.transaction(pool, world.scope(0)) as conn:
         entry_id = run.retire(conn, world.actor(0), 2, run.Use("示范电厂", "厂用", MAY, MAY), "a", NOW)
-        own = store.retirement(conn, entry_id)
+        own = greenuses.retirement(conn, entry_id)
     with db.transaction(pool, world.scope(1)) as conn:
-        foreign = (store.retirement(conn, entry_id), store.places_of(conn, world.parties[0]))
+        foreign = (greenuses.retirement(conn, entry_id), store.places_of(conn, world.parties[0]))
         entries = store.entries_of(conn, None)
     assert own is not None
     with db.transaction(pool, Scope(ProcessRole.API)) as conn:
-        found = store.proof(conn, own.proof_no)
-        unknown = store.proof(conn, "GR-000001-0000000000000000")
+        found = greenuses.proof(conn, own.proof_no)
+        unknown = greenuses.proof(conn, "GR-000001-0000000000000000")
 
     assert foreign == (None, ())
     assert entries == ()

@@ -21,14 +21,13 @@ from cloud.lives import step
 from cloud.market import certificates as gec
 from cloud.market.certificates import Kind, Serials
 from cloud.market.store import certificates as store
-from cloud.market.store import entered, greenfacts, members
+from cloud.market.store import entered, greenfacts, greenuses, members
 from cloud.market.store.certificates import (
     MonthRow,
     NewEntry,
     NewSale,
     PlaceRow,
     PlantRow,
-    Retirement,
     SaleRow,
 )
 from cloud.metering.store import intervals
@@ -108,7 +107,7 @@ def issue_month(conn: Conn, month: date, actor: Actor | None, now: datetime) -> 
     issued = []
     for plant in store.plants(conn):
         store.lock_unit(conn, plant.unit_id)
-        last = store.last_month(conn, plant.unit_id)
+        last = _last(store.months(conn, plant.unit_id))
         if last is not None and last.month >= month:
             continue
         found = _generation(conn, plant, month)
@@ -127,9 +126,10 @@ def issue_plant(conn: Conn, actor: Actor, unit_id: str, month: date, now: dateti
     if markettime.month_after(month) > markettime.day_of(now):
         raise MonthNotOver("green_month_not_over", month=f"{month:%Y-%m}")
     store.lock_unit(conn, unit_id)
-    if (kept := store.find_month(conn, unit_id, month)) is not None:
-        return kept
-    last = store.last_month(conn, unit_id)
+    done = store.months(conn, unit_id)
+    if kept := [each for each in done if each.month == month]:
+        return kept[0]
+    last = _last(done)
     gec.check_next_month(month, None if last is None else last.month)
     found = _generation(conn, plant, month)
     if found is None:
@@ -172,6 +172,10 @@ def _issue(
         )
     store.insert_month(conn, row, due, entry_id, made)
     return row
+
+
+def _last(months: Sequence[MonthRow]) -> MonthRow | None:
+    return months[-1] if months else None
 
 
 def _generation(conn: Conn, plant: PlantRow, month: date) -> tuple[int, int, str] | None:
@@ -234,9 +238,9 @@ def take(conn: Conn, actor: Actor, sale_id: int, mwh: int, key: str, now: dateti
 
     Raises NoSale, NotAdmitted, SaleOver, OwnSale, NotEnough, GoneMeanwhile.
     """
+    allow(conn, actor, Deed.TRADE_GREEN, Subject("party", str(actor.party_id), actor.party_id), now)
     assert actor.party_id is not None
     buyer_id = actor.party_id
-    allow(conn, actor, Deed.TRADE_GREEN, Subject("party", str(buyer_id), buyer_id), now)
     _check_admitted(conn, buyer_id, now)
     store.lock_sale(conn, sale_id)
     idem_key = f"take:{sale_id}:{buyer_id}:{key}"
@@ -259,10 +263,14 @@ def take(conn: Conn, actor: Actor, sale_id: int, mwh: int, key: str, now: dateti
 
 def withdraw(conn: Conn, actor: Actor, sale_id: int, now: datetime) -> None:
     """Give up what is left of one's own sale; the certificates are free again."""
+    allow(conn, actor, Deed.TRADE_GREEN, _of_sale(conn, sale_id), now)
     store.lock_sale(conn, sale_id)
     sale = store.sale(conn, sale_id)
-    allow(conn, actor, Deed.TRADE_GREEN, Subject("green_sale", str(sale_id), sale.seller_id), now)
     _end(conn, sale, "withdraw", (now, actor_name(actor)))
+
+
+def _of_sale(conn: Conn, sale_id: int) -> Subject:
+    return Subject("green_sale", str(sale_id), store.sale(conn, sale_id).seller_id)
 
 
 def lapse(conn: Conn, now: datetime) -> int:
@@ -365,10 +373,10 @@ def _hand_over(
 
 def _without(free: Sequence[gec.Holding], runs: Sequence[Serials]) -> list[gec.Holding]:
     """What is left when runs that begin holdings are taken away."""
-    ends = {run.first: run.end for run in runs}
+    ends = {run.start: run.end for run in runs}
     left = []
     for each in free:
-        first = ends.get(each.serials.first, each.serials.first)
+        first = ends.get(each.serials.start, each.serials.start)
         if first < each.serials.end:
             rest = Serials(first, each.serials.end)
             left.append(gec.Holding(rest, each.production_month, each.is_traded, each.is_tradable))
@@ -384,9 +392,9 @@ def retire(conn: Conn, actor: Actor, mwh: int, use: Use, key: str, now: datetime
     Those that count for all of the months are taken, the oldest first. The same key uses once.
     Raises BadUse, NotValidThen, NotEnough.
     """
+    allow(conn, actor, Deed.TRADE_GREEN, Subject("party", str(actor.party_id), actor.party_id), now)
     assert actor.party_id is not None
     party_id = actor.party_id
-    allow(conn, actor, Deed.TRADE_GREEN, Subject("party", str(party_id), party_id), now)
     used_by, purpose = use.used_by.strip(), use.purpose.strip()
     this_month = markettime.month_of(markettime.day_of(now))
     if not (0 < len(used_by) <= TEXT_MAX and 0 < len(purpose) <= PURPOSE_MAX):
@@ -407,8 +415,10 @@ def retire(conn: Conn, actor: Actor, mwh: int, use: Use, key: str, now: datetime
     postings = gec.moved(held, gec.retired_account(party_id), gec.picked(fitting, mwh))
     entry_id = store.post(conn, NewEntry(Kind.RETIRE, idem_key, postings), now, actor_name(actor))
     proof_no = f"GR-{entry_id:06d}-{secrets.token_hex(8).upper()}"
-    row = Retirement(party_id, proof_no, used_by, purpose, use.first_month, use.last_month, mwh, now)
-    store.insert_retirement(conn, entry_id, row)
+    row = greenuses.Retirement(
+        party_id, proof_no, used_by, purpose, use.first_month, use.last_month, mwh, now
+    )
+    greenuses.insert_retirement(conn, entry_id, row)
     return entry_id
 
 

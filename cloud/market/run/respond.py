@@ -87,8 +87,8 @@ class Seen:
 
 def enter_programme(conn: Conn, actor: Actor, name: str, text: str, now: datetime) -> bool:
     """Enter a version of a programme; False when it is entered already."""
+    allow(conn, actor, Deed.DIRECT_RESPONSE, Subject("response_programme", name), now)
     programme = programme_from(name, text)
-    allow(conn, actor, Deed.DIRECT_RESPONSE, Subject("response_programme", programme.origin), now)
     return store.put_programme(conn, programme, text, (now, actor_name(actor)))
 
 
@@ -97,11 +97,8 @@ def enrol(conn: Conn, actor: Actor, new: NewEnrolment, now: datetime) -> int:
 
     Raises BadEnrolment, NoProgramme, EnrolledAlready.
     """
+    allow(conn, actor, _deed_of(actor), _of_account(conn, new.account_id), now)
     owner_id = store.account_party(conn, new.account_id)
-    if actor.party_id is None:
-        allow(conn, actor, Deed.DIRECT_RESPONSE, Subject("account", new.account_id, owner_id), now)
-    else:
-        allow(conn, actor, Deed.ANSWER_RESPONSE, Subject("account", new.account_id, owner_id), now)
     is_told = 0 < len(new.resource.strip()) <= 200 and 0 < len(new.agreement.strip()) <= 200
     if (
         owner_id is None
@@ -121,9 +118,7 @@ def enrol(conn: Conn, actor: Actor, new: NewEnrolment, now: datetime) -> int:
 
 def leave(conn: Conn, actor: Actor, enrolment_id: int, now: datetime) -> None:
     """End an enrolment with today; promises already given stand."""
-    row = store.enrolment(conn, enrolment_id)
-    deed = Deed.DIRECT_RESPONSE if actor.party_id is None else Deed.ANSWER_RESPONSE
-    allow(conn, actor, deed, Subject("response_enrolment", str(enrolment_id), row.party_id), now)
+    allow(conn, actor, _deed_of(actor), _of_enrolment(conn, enrolment_id, is_paid=False), now)
     store.end_enrolment(conn, enrolment_id, markettime.day_of(now) + timedelta(days=1))
 
 
@@ -207,14 +202,8 @@ def answer(conn: Conn, actor: Actor, event_id: int, enrolment_id: int, bid_kw: i
 
     Raises AnsweredTooLate.
     """
+    allow(conn, actor, Deed.ANSWER_RESPONSE, _of_enrolment(conn, enrolment_id, is_paid=True), now)
     row = store.enrolment(conn, enrolment_id)
-    allow(
-        conn,
-        actor,
-        Deed.ANSWER_RESPONSE,
-        Subject("response_enrolment", str(enrolment_id), row.payee_id),
-        now,
-    )
     store.part(conn, event_id, enrolment_id)
     if not 0 <= bid_kw <= row.capacity_kw:
         raise store.AnsweredTooLate("response_answer_refused")
@@ -364,13 +353,15 @@ def _draw(
 
 def confirm(conn: Conn, actor: Actor, result_id: int, now: datetime) -> None:
     """The participant agrees with its statement."""
-    row = _own(conn, actor, result_id, now)
+    allow(conn, actor, Deed.ANSWER_RESPONSE, _of_result(conn, result_id), now)
+    row = _locked(conn, result_id)
     _move(conn, row, "confirm", (now, actor_name(actor)), "")
 
 
 def object_to(conn: Conn, actor: Actor, result_id: int, reason: str, now: datetime) -> None:
     """The participant objects, with a reason and in time. Raises ReasonMissing, NoSuchMove."""
-    row = _own(conn, actor, result_id, now)
+    allow(conn, actor, Deed.ANSWER_RESPONSE, _of_result(conn, result_id), now)
+    row = _locked(conn, result_id)
     _check_reason(reason)
     if now >= row.object_by:
         raise NotNow("response_objected_too_late", until=_clock(row.object_by))
@@ -382,8 +373,8 @@ def object_to(conn: Conn, actor: Actor, result_id: int, reason: str, now: dateti
 
 def decide(conn: Conn, actor: Actor, result_id: int, verdict: tuple[bool, str], now: datetime) -> int:
     """Uphold an objection (measured again from today's intervals) or reject it. Return the result that stands."""
-    is_upheld, reason = verdict
     allow(conn, actor, Deed.DIRECT_RESPONSE, Subject("response_result", str(result_id)), now)
+    is_upheld, reason = verdict
     row = results.result(conn, result_id)
     store.lock_event(conn, row.event_id)
     row = results.result(conn, result_id)
@@ -417,11 +408,26 @@ def settle(conn: Conn, actor: Actor, event_id: int, now: datetime) -> int:
     return len(found)
 
 
-def _own(conn: Conn, actor: Actor, result_id: int, now: datetime) -> ResultRow:
-    row = results.result(conn, result_id)
-    allow(conn, actor, Deed.ANSWER_RESPONSE, Subject("response_result", str(result_id), row.payee_id), now)
-    store.lock_event(conn, row.event_id)
+def _locked(conn: Conn, result_id: int) -> ResultRow:
+    store.lock_event(conn, results.result(conn, result_id).event_id)
     return results.result(conn, result_id)
+
+
+def _deed_of(actor: Actor) -> Deed:
+    return Deed.DIRECT_RESPONSE if actor.party_id is None else Deed.ANSWER_RESPONSE
+
+
+def _of_account(conn: Conn, account_id: str) -> Subject:
+    return Subject("account", account_id, store.account_party(conn, account_id))
+
+
+def _of_enrolment(conn: Conn, enrolment_id: int, *, is_paid: bool) -> Subject:
+    row = store.enrolment(conn, enrolment_id)
+    return Subject("response_enrolment", str(enrolment_id), row.payee_id if is_paid else row.party_id)
+
+
+def _of_result(conn: Conn, result_id: int) -> Subject:
+    return Subject("response_result", str(result_id), results.result(conn, result_id).payee_id)
 
 
 def _move(conn: Conn, row: ResultRow, deed: str, made: tuple[datetime, str], reason: str) -> None:

@@ -144,28 +144,6 @@ class NewSale:
 
 
 @dataclass(frozen=True, slots=True)
-class Retirement:
-    """For whom and what certificates were used."""
-
-    party_id: int
-    proof_no: str
-    used_by: str
-    purpose: str
-    first_month: date
-    last_month: date
-    mwh: int
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class RetirementRow(Retirement):
-    """A use, with the number of its entry and the user's party."""
-
-    entry_id: int
-    party_name: str
-
-
-@dataclass(frozen=True, slots=True)
 class AccountRow:
     """An account's balance."""
 
@@ -213,12 +191,6 @@ def plants(conn: Conn) -> tuple[PlantRow, ...]:
         )
 
 
-def last_month(conn: Conn, unit_id: str) -> MonthRow | None:
-    """The last month of a plant for which certificates were issued."""
-    found = months(conn, unit_id)
-    return found[-1] if found else None
-
-
 def months(conn: Conn, unit_id: str | None = None) -> tuple[MonthRow, ...]:
     """The months of a plant, or of all, in order."""
     with conn.cursor(row_factory=class_row(MonthRow)) as cursor:
@@ -230,11 +202,6 @@ def months(conn: Conn, unit_id: str | None = None) -> tuple[MonthRow, ...]:
                 {"unit": unit_id},
             )
         )
-
-
-def find_month(conn: Conn, unit_id: str, month: date) -> MonthRow | None:
-    """A plant's month, once it is issued."""
-    return next((each for each in months(conn, unit_id) if each.month == month), None)
 
 
 def insert_month(
@@ -292,7 +259,7 @@ def post(
                    VALUES (%s, %s, %s, %s, nullif(split_part(%s, '/', 2), '')::bigint, int8range(%s, %s), %s)""",
                 (
                     *(entry_id, no, entry.kind.value, each.account, each.account),
-                    *(each.serials.first, each.serials.end, each.mwh),
+                    *(each.serials.start, each.serials.end, each.mwh),
                 ),
             )
     except psycopg.errors.ExclusionViolation as problem:
@@ -320,7 +287,7 @@ def _insert_batch(
            VALUES (%s, %s, %s, %s, %s, %s, %s, int8range(%s, %s))""",
         (
             *(entry_id, plant.party_id, plant.unit_id, plant.name, plant.energy, month, plant.is_tradable),
-            *(serials.first, serials.end),
+            *(serials.start, serials.end),
         ),
     )
 
@@ -344,6 +311,20 @@ def places_of(conn: Conn, party_id: int) -> tuple[PlaceRow, ...]:
             cursor.execute(
                 f"{_PLACE} WHERE p.party_id = %s ORDER BY b.month DESC, lower(p.serials) LIMIT %s",
                 (party_id, ROWS_MAX),
+            )
+        )
+
+
+def used_places(conn: Conn, entry_id: int) -> tuple[PlaceRow, ...]:
+    """The certificates that a use has used up, with their source."""
+    with conn.cursor(row_factory=class_row(PlaceRow)) as cursor:
+        return tuple(
+            cursor.execute(
+                """SELECT lower(g.serials) AS first, upper(g.serials) AS end, g.account, g.party_id, b.plant, b.energy,
+                          b.month, false AS is_traded, b.is_tradable
+                   FROM green_posting g JOIN green_batch b ON b.serials @> g.serials
+                   WHERE g.entry_id = %s AND g.mwh > 0 ORDER BY lower(g.serials)""",
+                (entry_id,),
             )
         )
 
@@ -492,67 +473,6 @@ def note_exhausted(conn: Conn, sale_id: int) -> None:
     conn.execute("SELECT green_sale_exhausted(%s)", (sale_id,))
 
 
-# ---- use -------------------------------------------------------------------------------------------------
-
-
-def insert_retirement(conn: Conn, entry_id: int, use: Retirement) -> None:
-    """Keep for whom and what the certificates of an entry were used."""
-    conn.execute(
-        """INSERT INTO green_retirement (entry_id, party_id, proof_no, used_by, purpose, first_month, last_month, mwh, at)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
-        (
-            *(entry_id, use.party_id, use.proof_no, use.used_by, use.purpose),
-            *(use.first_month, use.last_month, use.mwh, use.at),
-        ),
-    )
-
-
-def retirements(conn: Conn, party_id: int | None) -> tuple[RetirementRow, ...]:
-    """Uses of a party, or of everybody, newest first."""
-    with conn.cursor(row_factory=class_row(RetirementRow)) as cursor:
-        return tuple(
-            cursor.execute(
-                """SELECT r.entry_id, r.party_id, p.name AS party_name, r.proof_no, r.used_by, r.purpose, r.first_month,
-                          r.last_month, r.mwh, r.at
-                   FROM green_retirement r JOIN party p USING (party_id)
-                   WHERE %(party)s::bigint IS NULL OR r.party_id = %(party)s
-                   ORDER BY r.entry_id DESC LIMIT %(most)s""",
-                {"party": party_id, "most": ROWS_MAX},
-            )
-        )
-
-
-def retirement(conn: Conn, entry_id: int) -> RetirementRow | None:
-    """One use."""
-    with conn.cursor(row_factory=class_row(RetirementRow)) as cursor:
-        return cursor.execute(
-            """SELECT r.entry_id, r.party_id, p.name AS party_name, r.proof_no, r.used_by, r.purpose, r.first_month,
-                      r.last_month, r.mwh, r.at
-               FROM green_retirement r JOIN party p USING (party_id) WHERE r.entry_id = %s""",
-            (entry_id,),
-        ).fetchone()
-
-
-def used_places(conn: Conn, entry_id: int) -> tuple[PlaceRow, ...]:
-    """The certificates that a use has used up, with their source."""
-    with conn.cursor(row_factory=class_row(PlaceRow)) as cursor:
-        return tuple(
-            cursor.execute(
-                """SELECT lower(g.serials) AS first, upper(g.serials) AS end, g.account, g.party_id, b.plant, b.energy,
-                          b.month, false AS is_traded, b.is_tradable
-                   FROM green_posting g JOIN green_batch b ON b.serials @> g.serials
-                   WHERE g.entry_id = %s AND g.mwh > 0 ORDER BY lower(g.serials)""",
-                (entry_id,),
-            )
-        )
-
-
-def proof(conn: Conn, proof_no: str) -> tuple[int, date, date, date] | None:
-    """What anybody may ask about a proof: (MWh, first month, last month, day of use); None: it does not stand."""
-    row = conn.execute("SELECT * FROM green_proof(%s)", (proof_no,)).fetchone()
-    return None if row is None else (int(row[0]), row[1], row[2], row[3])
-
-
 def transferred_mwh(conn: Conn, contract_id: str) -> int:
     """How many certificates went along with a contract so far."""
     row = conn.execute(
@@ -567,7 +487,7 @@ def transferred_mwh(conn: Conn, contract_id: str) -> int:
 def _content_sha256(entry: NewEntry) -> str:
     content = [
         entry.kind.value,
-        [[each.account, each.serials.first, each.serials.end, each.mwh] for each in entry.postings],
+        [[each.account, each.serials.start, each.serials.end, each.mwh] for each in entry.postings],
         entry.contract_id,
         entry.price_ticks,
     ]
