@@ -378,6 +378,25 @@ def test_a_party_out_of_force_makes_no_contract(world: World, owner: Conn) -> No
         w.drawn(world)
 
 
+def test_a_meters_number_tells_nobody_whose_it_is(world: World, owner: Conn) -> None:
+    row = owner.execute(
+        "INSERT INTO party (kind, name) VALUES ('user', '某住户') RETURNING party_id"
+    ).fetchone()
+    assert row is not None
+    owner.execute(
+        "INSERT INTO account (account_id, party_id, name, address) VALUES ('1300000000092', %s, '某住户', '某小区')",
+        row,
+    )
+    for unit in ("1300000000092", f"party:{row[0]}"):
+        units = (f"party:{world.seller.party_id}", unit)
+        with transaction(world.pool, world.scope(world.seller)) as conn, pytest.raises(life.NoSuchUnit):
+            draft.preview(conn, world.ask(conn, world.seller, NOW), w.wish(), units)
+        with transaction(world.pool, world.scope(world.seller)) as conn, pytest.raises(life.NoSuchUnit):
+            draft.start(conn, world.ask(conn, world.seller, NOW), w.wish(), units)
+    with transaction(world.pool, world.scope(world.writer)) as conn:
+        draft.preview(conn, world.ask(conn, world.writer, NOW), w.wish(), units)
+
+
 def test_one_retailer_a_user_and_period(world: World, owner: Conn) -> None:
     account = "1300000000091"
     owner.execute(

@@ -37,6 +37,7 @@ from cloud.security.run import allow
 AVERAGE_KEYS = ("annual_average", "monthly_average", "bilateral_average", "auction_average", "retail_average")
 TRADED, AGENCY = "traded_average", "agency_average"
 CENT = Decimal("0.01")
+REGISTERED = frozenset({"publicised", "effective", "suspended"})  # whose names are public
 NUMBERS = {Kind.WHOLESALE: "GS", Kind.AGENCY: "WT", Kind.RETAIL: "LS", Kind.GREEN: "LD"}
 
 
@@ -72,6 +73,7 @@ def start(conn: Conn, ask: Ask, wish: Wish, units: tuple[str, str], note: str = 
     own = ask.actor.party_id
     subject = own if own in (seller_id, buyer_id) else seller_id
     allow(conn, ask.actor, Deed.DRAW_CONTRACT, Subject("contract", "new", subject), ask.now)
+    _check_public(conn, ask, units)
     template, clauses = template_in_force(conn, wish.template_id, wish.version, day_of(ask.now))
     if template.purpose is not Purpose.MAIN:
         raise NotInForce("template_not_for_this", template=template.title)
@@ -140,6 +142,7 @@ def preview(conn: Conn, ask: Ask, wish: Wish, units: tuple[str, str]) -> PaperRo
     own = ask.actor.party_id
     subject = own if own in (seller_id, buyer_id) else seller_id
     allow(conn, ask.actor, Deed.DRAW_CONTRACT, Subject("contract", "preview", subject), ask.now)
+    _check_public(conn, ask, units)
     template, clauses = template_of(conn, wish.template_id, wish.version)
     heading = Heading("PREVIEW", 1, template.kind, _parties(conn, units))
     return _paper(ask, template, _composed(conn, ask, (template, clauses), heading, wish))
@@ -294,6 +297,15 @@ def _keep(conn: Conn, ask: Ask, template: Template, content: dict[str, Any]) -> 
     sides = {each["side"]: each["party_id"] for each in content["parties"]}
     signers = [(number, sides[side], side) for number, side in enumerate(template.order, start=1)]
     papers.insert(conn, _paper(ask, template, content), signers)
+
+
+def _check_public(conn: Conn, ask: Ask, units: tuple[str, str]) -> None:
+    """Let a party name only parties that the register shows: a meter's number tells nobody whose it is."""
+    for unit in units:
+        party_id = life.party_of_unit(conn, unit)
+        _, state, _ = life.party_facts(conn, party_id)
+        if not ask.is_staff and party_id != ask.actor.party_id and state not in REGISTERED:
+            raise life.NoSuchUnit("no_such_unit", unit=unit)
 
 
 def _parties(conn: Conn, units: tuple[str, str]) -> tuple[PartyFacts, PartyFacts]:
