@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class Stand:
         now = datetime.now(UTC)  # noqa: TID251  # the server's clock is the real one
         contract_id = w.drawn(self.world, now)
         w.signed(self.world, self.world.seller, contract_id, now)
-        return contract_id, w.confirmed(self.world, self.world.buyer, contract_id, now + timedelta(seconds=1))
+        return contract_id, w.confirmed(self.world, self.world.buyer, contract_id, now)
 
     def is_untouched(self, contract_id: str) -> bool:
         row = self.owner.execute(
@@ -290,6 +290,42 @@ def test_a_party_alone_cannot_enter_a_contract_as_effective(stand: Stand) -> Non
                VALUES ('FORGED', 'wholesale', 'studio', %s, %s, 'party:1', 'party:2', '2026-12-01', '2027-01-01',
                        'effective', now(), 'x')""",
             (seller.party_id, buyer.party_id),
+        )
+
+
+FORGED_CONFIRMATION = """INSERT INTO contract (contract_id, kind, source, seller_id, buyer_id, seller_unit, buyer_unit,
+                             start_day, end_day, state, entered_at, entered_by)
+                         VALUES ('GP-000001-1', 'confirmation', 'listing:1', %(seller)s, %(buyer)s, %(units)s, %(unitb)s,
+                                 '2026-12-01', '2027-01-01', 'effective', now(), 'x')"""
+FORGED_TERMS = """INSERT INTO wholesale_contract (contract_id, version, kind, seller, buyer, signed, document, shape, curve,
+                      green_users, entered_at, entered_by)
+                  VALUES ('GP-000001-1', 1, 'listing', %(units)s, %(unitb)s, '2026-11-01', 'x', 'flat', '{}', '{}', now(), 'x')"""
+
+
+@pytest.mark.parametrize("statement", [FORGED_CONFIRMATION, FORGED_TERMS])
+def test_a_party_alone_confirms_no_trade(stand: Stand, statement: str) -> None:
+    seller, buyer = stand.world.seller, stand.world.buyer
+    units, unitb = stand.world.units()
+    facts = {"seller": seller.party_id, "buyer": buyer.party_id, "units": units, "unitb": unitb}
+
+    with (
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+        transaction(stand.world.pool, stand.world.scope(seller)) as conn,
+    ):
+        conn.execute(statement, facts)
+
+
+def test_nobody_takes_a_seal_in_the_name_of_who_holds_one(stand: Stand) -> None:
+    holder, clerk = stand.world.buyer, stand.world.buyer_clerk
+
+    with (
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+        transaction(stand.world.pool, stand.world.scope(clerk)) as conn,
+    ):
+        conn.execute(
+            """INSERT INTO seal_holder (party_id, user_id, proposed_at, proposed_by, approved_at, approved_by)
+               VALUES (%s, %s, now(), %s, now(), %s)""",
+            (clerk.party_id, clerk.user_id, clerk.user_id, holder.user_id),
         )
 
 
