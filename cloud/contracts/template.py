@@ -15,7 +15,16 @@ from typing import NoReturn
 from cloud.contracts.clause import PLACE, VERSION_MAX, text_id_of
 from cloud.contracts.contract import Kind, Purpose
 from cloud.contracts.entries import Entries, entries_from
-from cloud.contracts.terms import KWH_PER_MWH, LABEL, PRICE_DECIMALS_MAX, PRICE_MAX, VOLUME_MAX, Volume
+from cloud.contracts.terms import (
+    HOURS,
+    KWH_PER_MWH,
+    LABEL,
+    PRICE_DECIMALS_MAX,
+    PRICE_MAX,
+    QUARTERS,
+    VOLUME_MAX,
+    Volume,
+)
 from cloud.errors import Invalid
 from cloud.markettime import month_from
 
@@ -27,6 +36,7 @@ ROWS_MAX = 600
 ACCOUNTS_MAX = 200
 COOLING_HOURS_MAX = 24 * 30
 SIGN_DAYS_MAX = 365
+YEAR_MAX = 2100
 # What every template may name without asking for it: cloud/contracts/document.py computes them.
 GIVEN = frozenset(
     {
@@ -188,9 +198,12 @@ def _value(variable: Variable, text: str) -> str:
         return _number(variable, text)
     if variable.type == "day":
         try:
-            return date.fromisoformat(text).isoformat()
+            day = date.fromisoformat(text)
         except ValueError:
             _refuse(variable, text, "a day, for example 2026-09-01")
+        if day.year > YEAR_MAX:
+            _refuse(variable, text, f"days up to the end of {YEAR_MAX}")
+        return day.isoformat()
     if variable.type == "choice" and text not in variable.choices:
         _refuse(variable, text, " | ".join(variable.choices))
     return text
@@ -236,12 +249,14 @@ def volumes_from(name: str, text: str) -> tuple[Volume, ...]:
 def _volume(name: str, line: list[str]) -> Volume:
     found = " ".join(line)[:100]
     allowed = "month period MWh price [environment], for example 2026-09 month 1200.000 398.50"
-    if not 4 <= len(line) <= 5 or not LABEL.fullmatch(line[1]):
+    if not 4 <= len(line) <= 5 or not LABEL.fullmatch(line[1]) or not _is_period(line[1]):
         raise BadValue("bad_value", name=name, found=found, allowed=allowed)
     try:
         month = month_from(line[0])
     except ValueError:
         raise BadValue("bad_value", name=name, found=found, allowed=allowed) from None
+    if month.year > YEAR_MAX:
+        raise BadValue("bad_value", name=name, found=line[0], allowed=f"months up to {YEAR_MAX}-12")
     mwh, price, environment = (_decimal(name, part) for part in (*line[2:], "0")[:3])
     if not 0 < mwh <= VOLUME_MAX or mwh * KWH_PER_MWH != int(mwh * KWH_PER_MWH):
         raise BadValue("bad_value", name=name, found=line[2], allowed="MWh above 0, at most 3 decimals")
@@ -252,6 +267,11 @@ def _volume(name: str, line: list[str]) -> Volume:
                 "bad_value", name=name, found=str(each), allowed=f"yuan/MWh from 0, at most {PRICE_MAX}"
             )
     return Volume(month, line[1], mwh, price, environment)
+
+
+def _is_period(label: str) -> bool:
+    """Whether a month can have it: an hour or quarter-hour of the day, or a name that its calendar gives."""
+    return not (label[0] in "hq" and label[1:].isdecimal()) or label in HOURS or label in QUARTERS
 
 
 def volumes_text(volumes: tuple[Volume, ...]) -> str:
