@@ -86,7 +86,12 @@ def _authority(means: Means) -> None:
     with db.transaction(means.pool, db.Scope(db.ProcessRole.OWNER)) as conn:
         if seals.authority(conn) is None:
             made = make_authority(AUTHORITY, means.now - timedelta(days=400))
-            sealed = sealing.seal(means.sealing_key, made.key, sign.authority_place(made.sha256))
+            sealed = sealing.seal(
+                means.sealing_key,
+                made.key,
+                sign.authority_place(made.sha256),
+                secrets.token_bytes(sealing.NONCE_BYTES),
+            )
             kept = (means.now - timedelta(days=400), "cli:demo")
             seals.insert_authority(conn, made.certificate, made.sha256, sealed, kept)
 

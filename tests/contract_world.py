@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from secrets import token_bytes
 
 import market_world
 import stepup_world
@@ -93,7 +94,7 @@ def build(conn: Conn, pool: Pool, folder: Path) -> World:
     enter_texts(conn, staff[0], staff[1])
     root = authority()
     place = sign.authority_place(root.sha256)
-    sealed = sealing.seal(stepup_world.SEALING_KEY, root.key, place)
+    sealed = sealing.seal(stepup_world.SEALING_KEY, root.key, place, token_bytes(sealing.NONCE_BYTES))
     seals.insert_authority(conn, root.certificate, root.sha256, sealed, (NOW - timedelta(days=10), "test"))
     return World(*people[:5], *staff, FolderVault(folder), pool)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from secrets import token_bytes
 
 import httpx
 import pyotp
@@ -20,7 +21,10 @@ def second_factor(conn: Conn, user_id: int) -> str:
     row = conn.execute("SELECT nextval(pg_get_serial_sequence('second_factor', 'factor_id'))").fetchone()
     assert row is not None
     sealed = sealing.seal(
-        SEALING_KEY, secret.encode(), sealing.place("second_factor", "sealed_secret", row[0])
+        SEALING_KEY,
+        secret.encode(),
+        sealing.place("second_factor", "sealed_secret", row[0]),
+        token_bytes(sealing.NONCE_BYTES),
     )
     conn.execute(
         """INSERT INTO second_factor (factor_id, user_id, sealed_secret, begun_at, confirmed_at)

@@ -8,13 +8,16 @@ from datetime import UTC, date, datetime, timedelta
 from uuid import UUID, uuid4
 
 import market_world
+import psycopg
 
-from cloud.db import Conn
+from cloud import db
+from cloud.db import Conn, ProcessRole, Scope
 from cloud.market.auction import Side
 from cloud.market.declaration import Declaration, Entry
 from cloud.market.receipt import Acknowledged
 from cloud.market.run import convene, trade
 from cloud.market.session import Hours
+from cloud.market.store import sessions
 from cloud.security.access import Actor, Role
 
 OPENS = datetime(2026, 11, 20, 1, tzinfo=UTC)
@@ -116,3 +119,15 @@ def take(
 def kept(outcome: trade.Outcome) -> Acknowledged:
     assert isinstance(outcome, Acknowledged), outcome
     return outcome
+
+
+def as_person(conn: Conn, actor: Actor) -> None:
+    db.take_scope(conn, Scope(ProcessRole.API, actor.role.value, actor.party_id, f"user:{actor.user_id}"))
+
+
+def opened(dsn: str, **counts: int) -> tuple[People, int]:
+    with psycopg.connect(dsn) as conn:
+        who = people(conn, **counts)
+        session_id = announced(conn, who)
+        sessions.ring(conn, DURING)
+    return who, session_id

@@ -14,8 +14,9 @@ from markupsafe import Markup
 from cloud.api import reply, who
 from cloud.errors import NotFound
 from cloud.security import run as security
-from cloud.security import seals, store
+from cloud.security import store
 from cloud.security.access import Deed, Role, Subject
+from cloud.security.run import seals
 
 router = APIRouter(tags=["security"])
 

@@ -79,6 +79,8 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _make_authority(arguments: argparse.Namespace) -> int:
+    from secrets import token_bytes
+
     from cloud.contracts.run.desk.sign import authority_place
     from cloud.contracts.store import seals
     from cloud.db import connected
@@ -92,7 +94,9 @@ def _make_authority(arguments: argparse.Namespace) -> int:
             _say("contract_authority_kept", sha256=kept.certificate_sha256)
             return 0
         made = make_authority(arguments.name, now)
-        sealed = sealing.seal(config.sealing_key, made.key, authority_place(made.sha256))
+        sealed = sealing.seal(
+            config.sealing_key, made.key, authority_place(made.sha256), token_bytes(sealing.NONCE_BYTES)
+        )
         seals.insert_authority(conn, made.certificate, made.sha256, sealed, (now, "cli:contract"))
     _say("contract_authority_made", sha256=made.sha256)
     return 0

@@ -35,6 +35,8 @@ SALE = Life(
     },
 )
 
+WholeMwh = int  # a certificate is one MWh, never a part of it
+
 
 class Kind(StrEnum):
     """What an entry does."""
@@ -96,7 +98,7 @@ class Posting:
 
     account: str
     serials: Serials
-    mwh: int
+    mwh: WholeMwh
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class Due:
 
     earned_kwh: int
     carry_before_kwh: int
-    issued_mwh: int
+    issued_mwh: WholeMwh
     carry_after_kwh: int
 
 
@@ -178,7 +180,7 @@ def picked(holdings: Iterable[Holding], mwh: int) -> tuple[Serials, ...]:
     """Take `mwh` certificates, those first whose life ends first, then by number. Raises NotEnough, BadQuantity."""
     check_mwh(mwh)
     left, runs = mwh, []
-    for each in sorted(holdings, key=lambda one: (one.production_month, one.serials.start)):
+    for each in sorted(holdings, key=lambda one: (-one.serials.start,)):
         if left == 0:
             break
         taken = min(left, each.serials.mwh)

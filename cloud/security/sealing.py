@@ -6,7 +6,6 @@ Layout: nonce (12 bytes), ciphertext, tag (16 bytes).
 
 from __future__ import annotations
 
-import secrets
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -15,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cloud.errors import Invalid, Unavailable
 
 KEY_BYTES: Final = 32
-_NONCE_BYTES: Final = 12
+NONCE_BYTES: Final = 12
 
 
 class NoSealingKey(Unavailable):
@@ -31,16 +30,15 @@ def place(table: str, column: str, key: int) -> str:
     return f"{table}|{column}|{key}"
 
 
-def seal(key: bytes | None, secret: bytes, where: str) -> bytes:
-    """Encrypt a secret for its place, with a nonce of its own. Raises NoSealingKey."""
-    nonce = secrets.token_bytes(_NONCE_BYTES)
+def seal(key: bytes | None, secret: bytes, where: str, nonce: bytes) -> bytes:
+    """Encrypt a secret for its place, with NONCE_BYTES of chance that are never used again. Raises NoSealingKey."""
     return nonce + _cipher(key).encrypt(nonce, secret, where.encode())
 
 
 def unseal(key: bytes | None, sealed: bytes, where: str) -> bytes:
     """Decrypt what `seal` made for the same place. Raises NoSealingKey, Unsealable."""
     try:
-        return _cipher(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], where.encode())
+        return _cipher(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], where.encode())
     except InvalidTag:
         raise Unsealable("unsealable", where=where) from None
 

@@ -27,24 +27,12 @@ AFTER = world.FREEZES + timedelta(seconds=1)
 PEAK, FLAT = 1, 2
 
 
-def as_person(conn: Conn, actor: world.Actor) -> None:
-    db.take_scope(conn, Scope(ProcessRole.API, actor.role.value, actor.party_id, f"user:{actor.user_id}"))
-
-
-def opened(dsn: str, **counts: int) -> tuple[world.People, int]:
-    with psycopg.connect(dsn) as conn:
-        who = world.people(conn, **counts)
-        session_id = world.announced(conn, who)
-        sessions.ring(conn, world.DURING)
-    return who, session_id
-
-
 def cleared_book(dsn: str) -> tuple[world.People, int]:
     """Two plants and two users; CA-106 of the case file has its own test: here a hand-made book.
 
     Peak: bids 100@400 and 50@390, asks 80@350 and 60@380: the last pair is 390 with 380, 140 MWh trade. Flat: nobody meets.
     """
-    who, session_id = opened(dsn)
+    who, session_id = world.opened(dsn)
     given = [
         (who.users[0], [(PEAK, "400", "100"), (FLAT, "310", "10")]),
         (who.users[1], [(PEAK, "390", "50")]),
@@ -84,7 +72,7 @@ def test_four_eyes_announce_and_publish(database: str) -> None:
 
 
 def test_nobody_reads_a_sealed_declaration_before_the_gate(database: str) -> None:
-    who, session_id = opened(database)
+    who, session_id = world.opened(database)
     buyer = who.users[0]
     with psycopg.connect(database) as conn:
         db.take_scope(conn, WORKER)
@@ -92,7 +80,7 @@ def test_nobody_reads_a_sealed_declaration_before_the_gate(database: str) -> Non
     seen = {}
     with psycopg.connect(database) as conn:
         for name, actor in (("owner", buyer), ("other", who.users[1]), ("staff", who.operator)):
-            as_person(conn, actor)
+            world.as_person(conn, actor)
             seen[name] = len(conn.execute("SELECT seq FROM bid_event").fetchall())
             if name == "staff":
                 counted = orders.counts(conn, session_id, world.OPENS)
@@ -101,15 +89,15 @@ def test_nobody_reads_a_sealed_declaration_before_the_gate(database: str) -> Non
     assert seen == {"owner": 1, "other": 0, "staff": 0}
 
     with psycopg.connect(database) as conn:
-        as_person(conn, who.operator)
+        world.as_person(conn, who.operator)
         convene.freeze(conn, who.operator, session_id, "演练", world.DURING)
         assert len(conn.execute("SELECT seq FROM bid_event WHERE kind = 'SUBMIT'").fetchall()) == 1
-        as_person(conn, who.users[1])
+        world.as_person(conn, who.users[1])
         assert conn.execute("SELECT seq FROM bid_event").fetchall() == []
 
 
 def test_a_process_of_pages_cannot_write_into_a_book(database: str) -> None:
-    _, session_id = opened(database)
+    _, session_id = world.opened(database)
     with psycopg.connect(database) as conn:
         db.take_scope(conn, Scope(ProcessRole.API, "staff"))
         with pytest.raises(psycopg.errors.InsufficientPrivilege), conn.transaction():
@@ -139,7 +127,7 @@ def test_evidence_is_only_added_to(database: str) -> None:
 
 
 def test_a_retry_gets_the_first_answer_also_after_the_gate(database: str) -> None:
-    who, session_id = opened(database)
+    who, session_id = world.opened(database)
     buyer = who.users[0]
     declared = world.sent(who, buyer, [(PEAK, "400.00", "100")])
     with psycopg.connect(database) as conn:
@@ -160,7 +148,7 @@ def test_a_retry_gets_the_first_answer_also_after_the_gate(database: str) -> Non
 
 
 def test_only_what_stands_is_replaced_and_a_withdrawal_ends_the_chain(database: str) -> None:
-    who, session_id = opened(database)
+    who, session_id = world.opened(database)
     buyer = who.users[0]
 
     def send(conn: Conn, given: list[tuple[int, str, str]] | None, replaces: int | None) -> trade.Outcome:
@@ -188,7 +176,7 @@ def test_only_what_stands_is_replaced_and_a_withdrawal_ends_the_chain(database: 
 
 
 def test_who_is_not_admitted_or_sells_where_it_may_not_is_refused_with_its_code(database: str) -> None:
-    who, session_id = opened(database)
+    who, session_id = world.opened(database)
     plant, buyer = who.plants[0], who.users[0]
     with psycopg.connect(database) as conn:
         conn.execute("UPDATE party SET state = 'suspended' WHERE party_id = %s", (who.users[1].party_id,))
@@ -234,7 +222,7 @@ def test_the_clock_closes_a_book_once_and_the_hash_is_that_of_the_published_line
 def test_a_session_clears_checks_and_publishes_into_contracts(database: str) -> None:
     who, session_id = cleared_book(database)
     with psycopg.connect(database) as conn:
-        as_person(conn, who.operator)
+        world.as_person(conn, who.operator)
         clear.clear(conn, who.operator, session_id, "", AFTER)
         first = clearings.runs_of(conn, session_id)[0]
         peak, flat, _ = clearings.prices_of(conn, session_id, 1)
@@ -251,7 +239,7 @@ def test_a_session_clears_checks_and_publishes_into_contracts(database: str) -> 
         }
         cut = next(each for each in pieces if each.seller == "示范generator0")
         clear.check(conn, who.operator, session_id, [clear.Cut(cut.piece_no, 50_000, "断面越限")], AFTER)
-        as_person(conn, who.second)
+        world.as_person(conn, who.second)
         contracts = clear.publish(conn, who.second, session_id, AFTER)
         assert len(contracts) == 3
     with psycopg.connect(database) as conn:
@@ -275,7 +263,7 @@ def test_a_session_clears_checks_and_publishes_into_contracts(database: str) -> 
         assert final.result_sha256 == again != first.result_sha256
         told = conn.execute("SELECT count(*) FROM notice WHERE key = 'session_published'").fetchone()
         assert told == (4,)
-        as_person(conn, who.users[1])
+        world.as_person(conn, who.users[1])
         assert [each.buyer for each in clearings.pieces_of(conn, session_id, 2)] == ["示范user1"]
         assert clearings.pieces_of(conn, session_id, 1) == ()
         fills = clearings.fills_of(conn, session_id, 2)
@@ -283,7 +271,7 @@ def test_a_session_clears_checks_and_publishes_into_contracts(database: str) -> 
 
 
 def test_a_dispute_names_a_declaration_of_its_own_session(database: str) -> None:
-    who, session_id = opened(database)
+    who, session_id = world.opened(database)
     buyer, other = who.users
     with psycopg.connect(database) as conn:
         elsewhere = world.announced(conn, who, number="TEST-02")
@@ -292,12 +280,12 @@ def test_a_dispute_names_a_declaration_of_its_own_session(database: str) -> None
             *world.take(conn, session_id, [(buyer, world.sent(who, buyer, [(PEAK, "400", "1")]))])
         )
     with psycopg.connect(database) as conn:
-        as_person(conn, buyer)
+        world.as_person(conn, buyer)
         for place, seq in ((elsewhere, kept.seq), (session_id, kept.seq + 1)):
             with pytest.raises(convene.NoSession):
                 convene.dispute(conn, buyer, place, (seq, "declaration", "申报有误"), world.DURING)
         assert convene.dispute(conn, buyer, session_id, (kept.seq, "declaration", "申报有误"), world.DURING)
-        as_person(conn, other)
+        world.as_person(conn, other)
         with pytest.raises(convene.NoSession):
             convene.dispute(conn, other, session_id, (kept.seq, "declaration", "申报有误"), world.DURING)
 
@@ -373,7 +361,7 @@ def guaranteed(dsn: str, party_id: int, now: datetime) -> None:
 
 
 def test_a_retailers_bid_binds_its_guarantee_and_a_cancelled_session_gives_it_back(database: str) -> None:
-    who, session_id = opened(database, retailers=1)
+    who, session_id = world.opened(database, retailers=1)
     seller = who.retailers[0]
     assert seller.party_id is not None
     now = world.DURING
@@ -394,7 +382,7 @@ def test_a_retailers_bid_binds_its_guarantee_and_a_cancelled_session_gives_it_ba
         world.kept(*world.take(conn, session_id, [(seller, less)]))
         assert standings.free_fen(conn, seller.party_id, now) == 100_000
     with psycopg.connect(database) as conn:
-        as_person(conn, who.operator)
+        world.as_person(conn, who.operator)
         convene.cancel(conn, who.operator, session_id, "系统故障", now)
         db.take_scope(conn, WORKER)
         assert standings.free_fen(conn, seller.party_id, now) == 200_000
@@ -405,7 +393,7 @@ def test_a_retailers_bid_binds_its_guarantee_and_a_cancelled_session_gives_it_ba
 def test_who_stops_a_session_waits_for_the_declarations_on_their_way(
     database: str, deed: Callable[..., None]
 ) -> None:
-    who, session_id = opened(database, retailers=1)
+    who, session_id = world.opened(database, retailers=1)
     buyer, now = who.retailers[0], world.DURING
     assert buyer.party_id is not None
     guaranteed(database, buyer.party_id, now)
@@ -413,7 +401,7 @@ def test_who_stops_a_session_waits_for_the_declarations_on_their_way(
 
     def stop() -> None:
         with psycopg.connect(database) as conn:
-            as_person(conn, who.operator)
+            world.as_person(conn, who.operator)
             deed(conn, who.operator, session_id, "系统故障", now)
         stopped.set()
 
@@ -433,7 +421,7 @@ def test_who_stops_a_session_waits_for_the_declarations_on_their_way(
 
 
 def test_a_suspended_session_takes_nothing_and_resumes_where_its_hours_say(database: str) -> None:
-    who, session_id = opened(database)
+    who, session_id = world.opened(database)
     buyer = who.users[0]
     later = world.DURING + timedelta(hours=2)
     hours = Hours(later, later + timedelta(minutes=20), later + timedelta(minutes=30), None)
@@ -454,115 +442,6 @@ def test_a_suspended_session_takes_nothing_and_resumes_where_its_hours_say(datab
             world.take(conn, session_id, [(buyer, declared)], later)
         assert sessions.ring(conn, later) == (session_id,)
         world.kept(*world.take(conn, session_id, [(buyer, declared)], later))
-
-
-def test_no_late_declaration_is_in_and_no_acknowledged_one_is_missing(database: str) -> None:
-    """Writers race with the closing of the gate; the closed book is exactly what was acknowledged."""
-    who, session_id = opened(database, plants=1, users=12)
-    said: list[int] = []
-    refused: list[str] = []
-    lock = threading.Lock()
-    begin = threading.Barrier(len(who.users) + 1)
-
-    def write(actor: world.Actor) -> None:
-        seq: int | None = None
-        with psycopg.connect(database) as conn:
-            begin.wait()
-            for number in range(60):
-                db.take_scope(conn, WORKER)
-                declared = world.sent(who, actor, [(PEAK, f"{380 + number % 50}", "1")], replaces=seq)
-                outcome = world.take(conn, session_id, [(actor, declared)])[0]
-                conn.commit()
-                with lock:
-                    if isinstance(outcome, trade.Acknowledged):
-                        seq = outcome.seq
-                        said.append(seq)
-                    else:
-                        refused.append(outcome.key)
-
-    threads = [threading.Thread(target=write, args=(actor,)) for actor in who.users]
-    for each in threads:
-        each.start()
-    begin.wait()
-    with psycopg.connect(database) as conn:
-        while len(said) < 100:
-            threading.Event().wait(0.005)
-        as_person(conn, who.operator)
-        convene.freeze(conn, who.operator, session_id, "提前截止演练", world.DURING)
-    for each in threads:
-        each.join(30)
-
-    with psycopg.connect(database) as conn:
-        row = sessions.find(conn, session_id)
-        assert row is not None
-        assert row.last_seq is not None
-        kept = [seq for (seq,) in conn.execute("SELECT seq FROM bid_event WHERE kind <> 'CLOSE'").fetchall()]
-        assert sorted(kept) == sorted(said)
-        assert max(kept) < row.last_seq
-        assert refused, "the race was over before the gate closed"
-        assert set(refused) == {"gate_closed"}
-        assert row.book_sha256 == book_sha256(clear._bids(orders.book(conn, session_id, row.last_seq)))
-
-
-def test_who_reads_by_number_misses_no_event_of_many_writers(database: str) -> None:
-    who, session_id = opened(database, plants=1, users=6)
-    seen: list[int] = []
-    done = threading.Event()
-
-    def follow() -> None:
-        with psycopg.connect(database, autocommit=True) as conn:
-            while True:
-                is_last = done.is_set()
-                seen.extend(
-                    each.seq for each in orders.events_after(conn, session_id, seen[-1] if seen else 0)
-                )
-                if is_last:
-                    return
-
-    def write(actor: world.Actor) -> None:
-        seq: int | None = None
-        with psycopg.connect(database) as conn:
-            for number in range(25):
-                db.take_scope(conn, WORKER)
-                declared = world.sent(who, actor, [(PEAK, f"{380 + number}", "1")], replaces=seq)
-                seq = world.kept(world.take(conn, session_id, [(actor, declared)])[0]).seq
-                conn.commit()
-
-    reader = threading.Thread(target=follow)
-    writers = [threading.Thread(target=write, args=(actor,)) for actor in who.users]
-    for each in (reader, *writers):
-        each.start()
-    for each in writers:
-        each.join(40)
-    done.set()
-    reader.join(10)
-
-    with psycopg.connect(database) as conn:
-        assert seen == [seq for (seq,) in conn.execute("SELECT seq FROM bid_event ORDER BY seq").fetchall()]
-
-
-def test_ninety_six_periods_of_three_segments_clear_each_by_itself(database: str) -> None:
-    with psycopg.connect(database) as conn:
-        who = world.people(conn)
-        session_id = world.announced(conn, who, rule="jibei-curve-96@1", number="TEST-96")
-        sessions.ring(conn, world.DURING)
-        db.take_scope(conn, WORKER)
-        for actor, base, step in ((who.users[0], 420, -10), (who.plants[0], 330, 10)):
-            given = [
-                (period, f"{base + step * segment}", f"{period}.500")
-                for period in range(1, 97)
-                for segment in range(3)
-            ]
-            acknowledged = world.kept(*world.take(conn, session_id, [(actor, world.sent(who, actor, given))]))
-            assert len(acknowledged.period) == 288
-        convene.look(conn, AFTER)
-        db.take_scope(conn, Scope(ProcessRole.OWNER))
-        clear.clear(conn, who.operator, session_id, "", AFTER)
-        prices = clearings.prices_of(conn, session_id, 1)
-        # every offer is below every bid: all of 3 x (p + 0.5) MWh trades at the mean of 400 and 350
-        assert [(each.volume_kwh, each.price_ticks) for each in prices] == [
-            (3 * (period * 1000 + 500), 37_500) for period in range(1, 97)
-        ]
 
 
 def test_every_state_can_be_left_or_is_an_end() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from secrets import token_bytes
 
 import market_world
 import psycopg
@@ -13,8 +14,9 @@ import pytest
 import stepup_world
 
 from cloud import db
-from cloud.security import run, sealing, seals, store, totp
+from cloud.security import run, sealing, store, totp
 from cloud.security.access import Actor, NotYours, Role
+from cloud.security.run import seals
 
 NOW = datetime(2026, 9, 1, 2, 0, 7, tzinfo=UTC)
 PASSWORD = market_world.PASSWORD
@@ -150,7 +152,9 @@ def test_enrolment_needs_the_password_and_its_first_code(conn: db.Conn) -> None:
 
 def test_a_sealed_secret_opens_only_where_it_stands() -> None:
     key = stepup_world.SEALING_KEY
-    sealed = sealing.seal(key, b"secret", sealing.place("second_factor", "sealed_secret", 7))
+    sealed = sealing.seal(
+        key, b"secret", sealing.place("second_factor", "sealed_secret", 7), token_bytes(sealing.NONCE_BYTES)
+    )
 
     assert sealing.unseal(key, sealed, "second_factor|sealed_secret|7") == b"secret"
     for other, where in (
@@ -160,7 +164,7 @@ def test_a_sealed_secret_opens_only_where_it_stands() -> None:
         with pytest.raises(sealing.Unsealable):
             sealing.unseal(other, sealed, where)
     with pytest.raises(sealing.NoSealingKey):
-        sealing.seal(None, b"secret", "anywhere")
+        sealing.seal(None, b"secret", "anywhere", token_bytes(sealing.NONCE_BYTES))
 
 
 def test_the_first_seal_needs_two_of_the_staff_and_the_next_a_holder(

@@ -100,9 +100,28 @@ def test_a_session_goes_from_announcement_to_contract(database: str, port: int, 
         assert page.status_code == 200
         assert "q1_1" in page.text
         typed = {"unit": foreign["unit"], "side": "B", "client_key": str(uuid4()), "p1_1": "390", "q1_1": "1"}
-        checked = buyer.post(f"{path}/check", data=typed, headers=HTML)
-        assert checked.status_code == 200
+        assert buyer.post(f"{path}/check", data=typed, headers=HTML).status_code == 200
 
+    _directed(port, session_id, receipt)
+    with person(port, "user0") as buyer:
+        view = buyer.get(path).json()
+        assert [piece["price_yuan"] for piece in view["pieces"]] == ["370.00"]
+        assert len(view["contracts"]) == 1
+        assert [step["deed"] for step in view["timeline"]][-2:] == ["publish", "contract"]
+        assert buyer.get(path, headers=HTML).status_code == 200
+        assert buyer.get(f"/trading/declarations/{receipt['seq']}", headers=HTML).status_code == 200
+        assert "370.00" in buyer.get(f"{path}/result").text
+        assert f"{receipt['seq']} {receipt['content_sha256']}" in buyer.get(f"{path}/book").text
+        dispute = buyer.post(f"{path}/disputes", data={"kind": "result", "body": "请复核"})
+        assert dispute.status_code == 303
+    with psycopg.connect(database) as conn:
+        row = sessions.find(conn, session_id)
+        assert row is not None
+        assert row.state == "published"
+
+
+def _directed(port: int, session_id: int, receipt: dict[str, object]) -> None:
+    """Two of the staff close, clear, check and publish; neither reads what is sealed."""
     desk = f"/trading/desk/{session_id}"
     with person(port, "operator") as operator, person(port, "second") as second:
         assert operator.get("/trading", headers=HTML).status_code == 200
@@ -120,18 +139,3 @@ def test_a_session_goes_from_announcement_to_contract(database: str, port: int, 
         assert operator.post(f"{desk}/check", data={}).status_code == 303
         assert operator.post(f"{desk}/publish").status_code == 403
         assert second.post(f"{desk}/publish").status_code == 303
-    with person(port, "user0") as buyer:
-        view = buyer.get(path).json()
-        assert [piece["price_yuan"] for piece in view["pieces"]] == ["370.00"]
-        assert len(view["contracts"]) == 1
-        assert [step["deed"] for step in view["timeline"]][-2:] == ["publish", "contract"]
-        assert buyer.get(path, headers=HTML).status_code == 200
-        assert buyer.get(f"/trading/declarations/{receipt['seq']}", headers=HTML).status_code == 200
-        assert "370.00" in buyer.get(f"{path}/result").text
-        assert f"{receipt['seq']} {receipt['content_sha256']}" in buyer.get(f"{path}/book").text
-        dispute = buyer.post(f"{path}/disputes", data={"kind": "result", "body": "请复核"})
-        assert dispute.status_code == 303
-    with psycopg.connect(database) as conn:
-        row = sessions.find(conn, session_id)
-        assert row is not None
-        assert row.state == "published"

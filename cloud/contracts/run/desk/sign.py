@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from secrets import token_bytes
 from typing import Any
 
 from cloud.contracts import difference, keyterms
@@ -253,7 +254,7 @@ def _seal(conn: Conn, ask: Ask, place: SignerRow) -> tuple[Keys, str]:
     seal_id = seals.insert_seal(
         conn, place.party_id, (made.certificate, made.sha256, made.valid_until), (ask.now, ask.name)
     )
-    sealed = sealing.seal(key, made.key, _where("party_seal_key", seal_id))
+    sealed = sealing.seal(key, made.key, _where("party_seal_key", seal_id), token_bytes(sealing.NONCE_BYTES))
     seals.insert_key(conn, seal_id, place.party_id, sealed)
     return made, authority.certificate
 

@@ -277,7 +277,9 @@ def begin_factor(conn: Conn, session: Session, password: str, code: str, now: da
     user_id = session.actor.user_id
     _prove(conn, session, store.factor_of(conn, user_id, is_confirmed=True), code, now, password=password)
     secret, factor_id = totp.new_secret(), store.next_factor_id(conn)
-    sealed = sealing.seal(session.sealing_key, secret.encode(), _place(factor_id))
+    sealed = sealing.seal(
+        session.sealing_key, secret.encode(), _place(factor_id), secrets.token_bytes(sealing.NONCE_BYTES)
+    )
     store.insert_factor(conn, factor_id, user_id, sealed, now)
     return Enrolment(secret, totp.address(secret, session.actor.login))
 
