@@ -107,7 +107,7 @@ class Offer:
             raise BadOffer("listing_hours")
         if self.all_or_none and self.sharing is Sharing.PRORATA:
             raise BadOffer("listing_whole_batch")  # a share of the whole is not the whole
-        if self.min_take_kwh > min(line.kwh for line in self.lines):
+        if not 0 <= self.min_take_kwh <= min(line.kwh for line in self.lines):
             raise BadOffer("listing_min_take")
         if not self.is_green and any(line.environment_ticks for line in self.lines):
             raise BadOffer("listing_environment")
