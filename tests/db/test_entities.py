@@ -294,6 +294,37 @@ def test_who_leaves_is_publicised_ten_working_days_and_struck_off_on_its_last_da
             conn.execute("DELETE FROM party_profile")
 
 
+def test_nobody_is_struck_off_while_a_contract_is_performed(market: Market) -> None:
+    market.admit()
+    at = datetime(2026, 5, 20, 2, tzinfo=UTC)
+    with market.by_applicant() as conn:
+        leave.ask(
+            conn,
+            market.party(conn),
+            ("不再经营", "合同转让"),
+            date(2026, 7, 1),
+            (at, f"user:{market.person}"),
+        )
+    market.watch(at)
+    with psycopg.connect(market.dsn) as conn:
+        other = admitted_party(conn, "generator", "示范电厂")
+        conn.execute(
+            """INSERT INTO contract (contract_id, kind, source, seller_id, buyer_id, seller_unit, buyer_unit, start_day,
+                                     end_day, state, version, entered_at, entered_by)
+               VALUES ('C9', 'confirmation', 'test', %s, %s, 'party:1', 'party:2', '2026-06-01', '2026-08-01', 'effective', 1,
+                       %s, 'test')""",
+            (other, market.party_id, at),
+        )
+
+    market.watch(datetime(2026, 7, 1, 2, tzinfo=UTC))
+    assert market.state() == "deregistering"
+    with psycopg.connect(market.dsn) as conn:
+        told = "SELECT facts->>'count' FROM notice WHERE key = 'entity.leave_contracts'"
+        assert conn.execute(told).fetchall() == [("1",)]
+    market.watch(datetime(2026, 8, 1, 2, tzinfo=UTC))
+    assert market.state() == "deregistered"
+
+
 def test_one_retailer_per_user_per_period_whatever_it_rests_on(database: str) -> None:
     with psycopg.connect(database) as conn:
         user = admitted_party(conn, "user", "示范用户")

@@ -106,6 +106,14 @@ def _strike_off(conn: Conn, party: PartyRow, at: datetime) -> str:
     today = markettime.day_of(at)
     if leave is None or leave.state != "asked" or today < leave.last_day:
         return ""
+    open_contracts = reviews.open_contracts(conn, party.party_id, today)
+    if open_contracts:
+        facts = {"party": party.name, "count": str(open_contracts)}
+        once = f"leave-contracts:{leave.leave_id}:{today.isoformat()}"
+        notices.post(
+            conn, Notice(None, "entity.leave_contracts", facts, f"/entities/{party.party_id}", once), at
+        )
+        return ""
     wanted = checklists.in_force(Kind(party.kind), today)
     entities.move(conn, party, "strike_off", (at, ACTOR, leave.reason))
     reviews.end_leave(
