@@ -12,14 +12,10 @@ from typing import Final
 
 from cloud.db import Conn, Pool, ProcessRole, Scope, transaction
 from cloud.market.store import reserves
+from cloud.market.store.reserves import purpose
 from cloud.parties.store import standings
 
 CLOCK: Final = Scope(ProcessRole.WORKER, actor="job:reserves")
-
-
-def purpose(contract_id: str, version: int = 1) -> str:
-    """Under which name a contract's margin is reserved."""
-    return f"contract:{contract_id}" if version == 1 else f"contract:{contract_id}:{version}"
 
 
 def ring(pool: Pool, now: datetime) -> int:

@@ -36,9 +36,9 @@ from cloud.market.offering import (
     value_of,
 )
 from cloud.market.precheck import DeskRules, Finding, Known, demand_clean, desk_rules, findings
-from cloud.market.run.bound import purpose
 from cloud.market.store import listings
 from cloud.market.store.listings import ListingRow, NewEvent, TakeRow
+from cloud.market.store.reserves import purpose
 from cloud.notices import Notice, post
 from cloud.parties.standing import Standing
 from cloud.parties.store import standings

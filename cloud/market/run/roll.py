@@ -25,8 +25,8 @@ from cloud.market.offering import margin_fen, may_act
 from cloud.market.orders import BookState, Code, Limits, Rules, Submission
 from cloud.market.orders import check as checked
 from cloud.market.rollbook import ROLLING, Answer, Depth, LiveBook, Op, Stays, contracts_of
-from cloud.market.run.bound import purpose
 from cloud.market.store import listings, rolling
+from cloud.market.store.reserves import purpose
 from cloud.market.store.rolling import LogRow, NewEvent, NewRolling, OwnRow, RollingRow, TradeRow
 from cloud.notices import Notice, post
 from cloud.parties.standing import Standing

@@ -30,6 +30,11 @@ _OPEN = """SELECT e.purpose_key, e.party_id, e.amount_fen, split_part(e.purpose_
              AND NOT EXISTS (SELECT FROM guarantee_entry r WHERE r.kind = 'release' AND r.purpose_key = e.purpose_key)"""
 
 
+def purpose(contract_id: str, version: int = 1) -> str:
+    """Under which name a contract's margin is reserved."""
+    return f"contract:{contract_id}" if version == 1 else f"contract:{contract_id}:{version}"
+
+
 def over(conn: Conn) -> tuple[str, ...]:
     """Reserves of contracts that came to nothing, are archived, or have run and are settled finally."""
     rows = conn.execute(
