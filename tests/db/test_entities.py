@@ -20,7 +20,7 @@ from cloud.parties.party import PARTY, Kind
 from cloud.parties.registration import OwnWork, Rejected, Unchecked, Verdict
 from cloud.parties.run import change, group, leave, register, review, watch
 from cloud.parties.run.register import PaperText
-from cloud.parties.store import entities, reviews, state_of, units
+from cloud.parties.store import entities, reviews, standings, state_of, units
 from cloud.parties.store.entities import PartyRow
 
 MONDAY = datetime(2026, 3, 2, 2, tzinfo=UTC)  # a working day
@@ -213,6 +213,16 @@ def test_what_expires_is_told_at_60_30_7_days_once_and_then_stops_trading(market
         0,
     ]  # assets, staff, premises, credit report: 60, 30 and 7 days before 31 August
     assert market.watch(datetime(2026, 8, 31, 2, tzinfo=UTC)).suspended == 0  # the last day on which it holds
+    with market.by_applicant() as conn:  # the gate knows it before anybody has looked
+        for day, is_admitted in (
+            (datetime(2026, 8, 31, 15, 59, tzinfo=UTC), True),
+            (datetime(2026, 8, 31, 16, tzinfo=UTC), False),
+        ):
+            assert standings.standing_of(conn, market.party_id, day).is_admitted is is_admitted
+            assert (
+                standings.standings_of(conn, [market.party_id], day)[market.party_id].is_admitted
+                is is_admitted
+            )
     assert market.watch(datetime(2026, 9, 1, 2, tzinfo=UTC)).suspended == 1
     assert market.state() == "suspended"
 

@@ -272,6 +272,7 @@ def _allowance(table: _Table, party_id: int, rule: SessionRule, side: Side) -> A
     found = table.memory[party_id].standing
     is_eligible = (
         party_id in table.admitted
+        and found.is_admitted
         and found.kind in rule.kinds(side)
         and (not rule.grades or found.grade in rule.grades)
     )

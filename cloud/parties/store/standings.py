@@ -15,9 +15,12 @@ from psycopg.errors import CheckViolation
 from cloud import markettime
 from cloud.db import Conn
 from cloud.errors import Conflict, NotNow
-from cloud.parties.party import EFFECTIVE, UNREGISTERED, may_trade
+from cloud.parties import checklist, expiry
+from cloud.parties.party import EFFECTIVE, UNREGISTERED, Kind, may_trade
 from cloud.parties.standing import Grade, NoParty, Standing, standing
+from cloud.parties.store import entities
 
+SUSPENDED: Final = "suspended"
 LODGING_KINDS: Final = frozenset({"retailer"})  # 售电公司管理办法: who must lodge a guarantee
 
 
@@ -38,7 +41,7 @@ def standing_of(conn: Conn, party_id: int, at: datetime) -> Standing:
     return standing(
         party_id,
         kind,
-        _state_at_the_gate(kind, subkind, state),
+        _state_at_the_gate(kind, subkind, state, has_expired=party_id in _expired(conn, [party_id], at)),
         grade=grade_of(conn, party_id, at),
         guarantee_free_fen=free_fen(conn, party_id, at) if kind in LODGING_KINDS else None,
         limit_kwh=_limit_kwh(conn, party_id, at),
@@ -68,11 +71,12 @@ def standings_of(conn: Conn, party_ids: Sequence[int], at: datetime) -> dict[int
             "parties": list(party_ids),
         },
     )
+    expired = _expired(conn, party_ids, at)
     return {
         party_id: standing(
             party_id,
             kind,
-            _state_at_the_gate(kind, subkind, state),
+            _state_at_the_gate(kind, subkind, state, has_expired=party_id in expired),
             grade=None if grade is None else Grade(grade),
             guarantee_free_fen=None if free is None else int(free),
             limit_kwh=None if limit is None else int(limit),
@@ -180,9 +184,31 @@ def release(conn: Conn, purpose_key: str, at: datetime) -> None:
         _insert(conn, "release", party_id, amount_fen, purpose_key, at)
 
 
-def _state_at_the_gate(kind: str, subkind: str, state: str) -> str:
-    """The state that the gate sees: of a class that is in no market (households, farms) nobody is registered to trade."""
-    return UNREGISTERED if state == EFFECTIVE and not may_trade(kind, subkind, state) else state
+def _state_at_the_gate(kind: str, subkind: str, state: str, *, has_expired: bool) -> str:
+    """The state that the gate sees: nobody trades by an expired document, nor of a class that is in no market."""
+    if state == EFFECTIVE and not may_trade(kind, subkind, state):
+        return UNREGISTERED  # households, farms
+    return SUSPENDED if state == EFFECTIVE and has_expired else state
+
+
+def _expired(conn: Conn, party_ids: Sequence[int], at: datetime) -> frozenset[int]:
+    """Who holds an expired document without which it may not trade: the gate does not wait for the timetable's look."""
+    today = markettime.day_of(at)
+    rows = conn.execute(
+        """SELECT DISTINCT p.party_id, p.kind, p.subkind FROM party_document e JOIN party p USING (party_id)
+           WHERE e.party_id = ANY(%s) AND e.valid_until <= %s""",
+        (list(party_ids), today),
+    ).fetchall()
+    return frozenset(
+        party_id
+        for party_id, kind, subkind in rows
+        if expiry.stopping(
+            checklist.in_force(Kind(kind), today),
+            subkind,
+            entities.held(entities.papers(conn, party_id)),
+            today,
+        )
+    )
 
 
 def _limit_kwh(conn: Conn, party_id: int, at: datetime) -> int | None:
