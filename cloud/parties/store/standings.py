@@ -18,7 +18,6 @@ from cloud.errors import Conflict, NotNow
 from cloud.parties import checklist, expiry
 from cloud.parties.party import EFFECTIVE, UNREGISTERED, Kind, may_trade
 from cloud.parties.standing import Grade, NoParty, Standing, standing
-from cloud.parties.store import entities
 
 SUSPENDED: Final = "suspended"
 LODGING_KINDS: Final = frozenset({"retailer"})  # 售电公司管理办法: who must lodge a guarantee
@@ -199,16 +198,17 @@ def _expired(conn: Conn, party_ids: Sequence[int], at: datetime) -> frozenset[in
            WHERE e.party_id = ANY(%s) AND e.valid_until <= %s""",
         (list(party_ids), today),
     ).fetchall()
-    return frozenset(
-        party_id
-        for party_id, kind, subkind in rows
-        if expiry.stopping(
-            checklist.in_force(Kind(kind), today),
-            subkind,
-            entities.held(entities.papers(conn, party_id)),
-            today,
+    found = set()
+    for party_id, kind, subkind in rows:
+        speaking = conn.execute(
+            """SELECT DISTINCT ON (item) item, valid_until FROM party_document WHERE party_id = %s
+               ORDER BY item, paper_id DESC""",
+            (party_id,),
         )
-    )
+        held = [checklist.HeldPaper(item, valid_until) for item, valid_until in speaking]
+        if expiry.stopping(checklist.in_force(Kind(kind), today), subkind, held, today):
+            found.add(party_id)
+    return frozenset(found)
 
 
 def _limit_kwh(conn: Conn, party_id: int, at: datetime) -> int | None:
