@@ -140,7 +140,9 @@ class CloudConfig:
     )
     pool_size_max: int
     bill_signer: SignerConfig
-    receipt_key_file: Path | None  # Ed25519 PEM that signs receipts of declarations; None: a key of each process
+    receipt_key_file: (
+        Path | None
+    )  # Ed25519 PEM that signs receipts of declarations; None: a key of each process
     public_url: str  # where customers and providers reach us: "https://…", no slash at the end
     wechat: WechatConfig | None  # None: not offered
     alipay: AlipayConfig | None

@@ -52,7 +52,9 @@ def add_to(add: commands.Add) -> None:
     text = "验证申报回执的签名 / verify the signature of a declaration's receipt; exit 2 when it is not ours"
     command = deed("receipt", _receipt, text)
     command.add_argument("file", type=Path, metavar="RECEIPT.json")
-    command.add_argument("--key", type=Path, required=True, metavar="KEY.pem", help="交易平台公钥 / public key")
+    command.add_argument(
+        "--key", type=Path, required=True, metavar="KEY.pem", help="交易平台公钥 / public key"
+    )
     deed("rules", _rules, "随程序的规则形式 / rule forms that come along")
 
 

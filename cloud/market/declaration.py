@@ -197,7 +197,14 @@ def _one_by_one(
     rule: SessionRule, periods: int, allowance: Allowance, standing: Sequence[Standing], sent: Declaration
 ) -> Verdict:
     rules = Rules(
-        *(periods, rule.band.low_ticks, rule.band.high_ticks, rule.step_ticks, rule.lot_kwh, rule.segments_max),
+        *(
+            periods,
+            rule.band.low_ticks,
+            rule.band.high_ticks,
+            rule.step_ticks,
+            rule.lot_kwh,
+            rule.segments_max,
+        ),
         rule.margin_percent,
     )
     free_fen = allowance.margin_fen

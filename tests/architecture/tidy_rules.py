@@ -122,7 +122,9 @@ COUNTS = frozenset(
 )
 # Whole names: a power factor has no unit; the other says its unit in front.
 NAMES = frozenset({"power_factor_quantum", "days_of_month_charge", "due_working_day"})
-STATISTICS = frozenset({"cloud/market/portfolio.py"})  # a risk model: quantiles are shown, no amount is booked
+STATISTICS = frozenset(
+    {"cloud/market/portfolio.py"}
+)  # a risk model: quantiles are shown, no amount is booked
 POSITIONS = frozenset({"start", "end", "low", "high"})  # int only: half-open positions, bounds of a named key
 OF_THE_UNIT = frozenset(
     {"value", "quantity", "start", "end", "before", "after"}

@@ -331,8 +331,8 @@ def test_what_a_person_enters_of_conduct_counts_once_a_second_one_accepts_it(
     assert (kept.kind, kept.document) == (Conduct.VIOLATION, "监管通报 3 号")
     with pytest.raises(credits.DecidedAlready):
         rate.decide_fact(conn, two[1], number, "accept", NOW)
+    late = Fact(retailer, Conduct.VIOLATION, NOW + timedelta(days=1), 0, "v2", "通报")
     with pytest.raises(rate.BadEntry):
-        late = Fact(retailer, Conduct.VIOLATION, NOW + timedelta(days=1), 0, "v2", "通报")
         rate.enter_fact(conn, two[0], late, NOW)
 
 

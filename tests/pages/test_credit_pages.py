@@ -203,6 +203,8 @@ def test_figures_without_a_retail_price_are_called_cost_and_a_share_of_nothing_i
     assert "预期收益" not in page
     assert "预期成本" in page
     assert "仅成本" in page
-    nothing = [each for each in view["readings"] if each["facts"].get("held_fen") == "0" and each["value_ppm"]]
+    nothing = [
+        each for each in view["readings"] if each["facts"].get("held_fen") == "0" and each["value_ppm"]
+    ]
     shown = sum(each["indicator"] in ("credit", "cvar") for each in nothing)
     assert page.count("未缴担保") == shown > 0

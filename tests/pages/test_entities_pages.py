@@ -60,7 +60,9 @@ def test_a_generator_registers_itself_and_is_admitted_by_two(site: Site) -> None
         assert all(gap["why"] == "paper_missing" for gap in gaps)
         for paper in checklists.papers_of(checklists.in_force(Kind.GENERATOR, site.world.now.date()), "coal"):
             form = {"item": paper.key, "number": "1", "until": "2030-12-31" if paper.is_dated else ""}
-            done(plant.post("/company/papers", data=form, files={"file": ("证照.pdf", PDF, "application/pdf")}))
+            done(
+                plant.post("/company/papers", data=form, files={"file": ("证照.pdf", PDF, "application/pdf")})
+            )
         assert plant.post("/company/submit", data={}).status_code == 422  # without the commitment
         done(plant.post("/company/submit", data={"promise": "yes"}))
         assert plant.post("/company/form", data={"subkind": "coal"}).status_code == 409
@@ -76,7 +78,11 @@ def test_a_generator_registers_itself_and_is_admitted_by_two(site: Site) -> None
         head = plant.get("/company").json()["head"]
         assert (head["state"], head["may_trade"]) == ("effective", True)
         change = {"f.legal_representative": "法定代表人丁", "happened_on": "2026-01-05", "reason": "换届"}
-        done(plant.post("/company/changes", data=change | {"subkind": "coal"}, files={"file": ("决议.pdf", PDF)}))
+        done(
+            plant.post(
+                "/company/changes", data=change | {"subkind": "coal"}, files={"file": ("决议.pdf", PDF)}
+            )
+        )
         (asked_change,) = plant.get("/company").json()["changes"]
     with signed_in(site, "yunling", world.PASSWORD) as stranger:
         assert stranger.get(f"/papers/{papers[0]}").status_code == 404
