@@ -180,7 +180,7 @@ def picked(holdings: Iterable[Holding], mwh: int) -> tuple[Serials, ...]:
     """Take `mwh` certificates, those first whose life ends first, then by number. Raises NotEnough, BadQuantity."""
     check_mwh(mwh)
     left, runs = mwh, []
-    for each in sorted(holdings, key=lambda one: (-one.serials.start,)):
+    for each in sorted(holdings, key=lambda one: (one.production_month, one.serials.start)):
         if left == 0:
             break
         taken = min(left, each.serials.mwh)

@@ -160,4 +160,3 @@ def _notes(
         ("programme", programme.origin),
         ("response_kwh", format(achieved, "f")),
     )
-
