@@ -19,7 +19,7 @@ from cloud.market.run.convene import rules
 from cloud.market.sessionbook import Bid, Way, cleared, cut, result_sha256
 from cloud.market.sessionfile import Method
 
-RULE = replace(rules()["jibei-monthly-auction@1"], cap_kwh=40_000, segments_max=3, tick=5, lot_kwh=500)
+RULE = replace(rules()["jibei-monthly-auction@1"], cap_kwh=40_000, segments_max=3, step_ticks=5, lot_kwh=500)
 KEY = UUID(int=1)
 PRICES = st.sampled_from(
     ["297.60", "297.59", "446.40", "446.45", "372", "372.05", "372.01", "3e2", "x", "-1", "1e400", "NaN"]
