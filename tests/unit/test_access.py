@@ -12,7 +12,7 @@ STAFF = Actor(2, "staff", "值班员", Role.STAFF, None, "zh")
 TECHNICIAN = Actor(3, "tech", "现场班", Role.TECHNICIAN, None, "zh")
 REGULATOR = Actor(4, "regulator", "监管处", Role.REGULATOR, None, "zh")
 
-FOR_EVERYBODY = {Deed.SIGN_IN, Deed.READ_HEALTH, Deed.READ_API_TEXT, Deed.CALL_BACK}
+FOR_EVERYBODY = {Deed.SIGN_IN, Deed.READ_HEALTH, Deed.READ_API_TEXT, Deed.CALL_BACK, Deed.CHECK_PROOF}
 # The rights as the product means them, written down a second time and by hand.
 FOR_CUSTOMERS = {
     Deed.SIGN_OUT,
@@ -36,11 +36,53 @@ FOR_CUSTOMERS = {
     Deed.SEE_CREDIT,
     Deed.SEE_RISK,
     Deed.MANAGE_RISK,
+    Deed.SEE_COMPANY,
+    Deed.EDIT_COMPANY,
+    Deed.SEE_PAPER,
+    Deed.SEE_TRADING,
+    Deed.TRADE,
+    Deed.SEE_LISTINGS,
+    Deed.TRADE_LISTINGS,
+    Deed.SEE_ROLLING,
+    Deed.TRADE_ROLLING,
+    Deed.SEE_NEGOTIATIONS,
+    Deed.NEGOTIATE,
+    Deed.SEE_CONTRACTS,
+    Deed.DRAW_CONTRACT,
+    Deed.SIGN_CONTRACT,
+    Deed.DISPUTE_CONTRACT,
+    Deed.SEE_GREEN,
+    Deed.TRADE_GREEN,
+    Deed.SEE_RESPONSE,
+    Deed.ANSWER_RESPONSE,
 }
+# Publicity is for objections: every party sees who wants to come in, and may object.
+FOR_EVERY_PARTY = {Deed.SEE_PUBLICITY, Deed.RAISE_OBJECTION}
 # What is a customer's own word: nobody else may say it for them.
-FOR_CUSTOMERS_ALONE = {Deed.ASK_ABOUT_BILL, Deed.ANSWER_STATEMENT}
+FOR_CUSTOMERS_ALONE = {
+    Deed.ASK_ABOUT_BILL,
+    Deed.ANSWER_STATEMENT,
+    Deed.SEE_COMPANY,
+    Deed.EDIT_COMPANY,
+    Deed.TRADE,
+    Deed.TRADE_LISTINGS,
+    Deed.TRADE_ROLLING,
+    Deed.NEGOTIATE,
+    Deed.SIGN_CONTRACT,
+    Deed.DISPUTE_CONTRACT,
+    Deed.TRADE_GREEN,
+    Deed.ANSWER_RESPONSE,
+}
 FOR_TECHNICIANS = {Deed.SIGN_OUT, Deed.SEE_HOME, Deed.SEE_FIELD, Deed.SEE_GATEWAY}
-FOR_REGULATORS = {Deed.SIGN_OUT, Deed.SEE_HOME, Deed.SEE_REGULATOR, Deed.SEE_POLICIES}
+FOR_REGULATORS = {
+    Deed.SIGN_OUT,
+    Deed.SEE_HOME,
+    Deed.SEE_REGULATOR,
+    Deed.SEE_POLICIES,
+    Deed.SEE_PUBLICITY,
+    Deed.SEE_LISTINGS,
+    Deed.SEE_ROLLING,
+}
 
 
 @pytest.mark.parametrize("deed", Deed)
@@ -52,9 +94,9 @@ def test_nobody_may_only_what_everybody_may(deed: Deed) -> None:
 def test_a_customer_reaches_own_things_and_never_others(deed: Deed) -> None:
     own, other, nobodys = (Subject("bill", "1", party) for party in (OWN, OTHER, None))
 
-    assert may(CUSTOMER, deed, own) == (deed in FOR_CUSTOMERS | FOR_EVERYBODY)
-    assert may(CUSTOMER, deed, other) == (deed in FOR_EVERYBODY)
-    assert may(CUSTOMER, deed, nobodys) == (deed in FOR_EVERYBODY)
+    assert may(CUSTOMER, deed, own) == (deed in FOR_CUSTOMERS | FOR_EVERY_PARTY | FOR_EVERYBODY)
+    assert may(CUSTOMER, deed, other) == (deed in FOR_EVERY_PARTY | FOR_EVERYBODY)
+    assert may(CUSTOMER, deed, nobodys) == (deed in FOR_EVERY_PARTY | FOR_EVERYBODY)
 
 
 @pytest.mark.parametrize("deed", Deed)
