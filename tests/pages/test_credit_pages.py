@@ -208,3 +208,15 @@ def test_figures_without_a_retail_price_are_called_cost_and_a_share_of_nothing_i
     ]
     shown = sum(each["indicator"] in ("credit", "cvar") for each in nothing)
     assert page.count("未缴担保") == shown > 0
+
+
+def test_too_short_a_history_is_said_and_not_measured(site: Site, market: dict[str, int]) -> None:
+    with psycopg.connect(site.world.dsn) as conn:
+        newcomer = market_world.admitted_party(conn, "retailer", "初来售电有限公司")
+        desk.measure(conn, newcomer, ("test", NOW))
+    with site.client("staff") as staff:
+        page = staff.get(f"/risk/parties/{newcomer}", headers=HTML)
+
+    assert page.status_code == 200
+    assert "历史太短，不测算" in page.text
+    assert "只有 0 天" in page.text
