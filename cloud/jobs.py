@@ -26,7 +26,7 @@ from cloud.config import CloudConfig
 from cloud.contracts.run.desk import turn as contracts
 from cloud.db import Conn, Pool, ProcessRole, Scope, open_pool, transaction
 from cloud.errors import Refused, Unavailable
-from cloud.market.run import bound, deviate, green, handover, negotiate, respond, risk, roll, settle
+from cloud.market.run import bound, convene, deviate, green, handover, negotiate, respond, risk, roll, settle
 from cloud.market.run import list as listing
 from cloud.market.store import greenfacts
 from cloud.metering.run import blocks
@@ -45,6 +45,7 @@ CREDIT = Scope(ProcessRole.WORKER, actor="job:credit")
 BENCH = Scope(ProcessRole.WORKER, actor="job:bench")
 ENTITIES = Scope(ProcessRole.WORKER, actor="job:entities")
 GREEN = Scope(ProcessRole.WORKER, actor="job:green")
+SESSIONS = Scope(ProcessRole.WORKER, actor=convene.CLOCK)
 RESPONSE = Scope(ProcessRole.WORKER, actor="job:response")
 CORRECTIONS = Scope(ProcessRole.WORKER, actor="job:corrections")
 BENCH_UNITS_MAX = 10_000  # accounts per look; the next look goes on
@@ -241,6 +242,14 @@ def _deals(pool: Pool, config: CloudConfig, now: datetime) -> None:
         log.info("work.deals listings=%d rolling=%d rooms=%d transfers=%d reserves=%d", *ended)
 
 
+def _sessions(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    """Open sessions, close their books at the hour, begin and end rolling phases."""
+    with transaction(pool, SESSIONS) as conn:
+        moved = convene.look(conn, now)
+    if moved:
+        log.info("work.sessions moved=%d", moved)
+
+
 def _entities(pool: Pool, config: CloudConfig, now: datetime) -> None:
     """Publicity that ended, documents that end, deregistrations that are due."""
     with transaction(pool, ENTITIES) as conn:
@@ -357,6 +366,7 @@ ENTRIES = (
     Entry("collection", timedelta(days=1), timedelta(hours=17), _collection),  # 01:00 market time
     Entry("statements", timedelta(hours=1), timedelta(minutes=12), _statements),
     Entry("settlement", timedelta(minutes=1), timedelta(0), _settlement),
+    Entry("sessions", timedelta(seconds=5), timedelta(0), _sessions),
     Entry("deals", timedelta(seconds=5), timedelta(0), _deals),
     Entry("contracts", timedelta(minutes=1), timedelta(0), _contracts),
     Entry(
