@@ -55,6 +55,16 @@ class Bases:
         return max(self.twelve_months_yuan, self.two_months_yuan)
 
 
+def contract_purpose(contract_id: str, version: int = 1) -> str:
+    """Under which name the guarantee of a contract is bound; a number never has a colon."""
+    return f"contract:{contract_id}" if version == 1 else f"contract:{contract_id}:{version}"
+
+
+def agreed_purpose(contract_id: str) -> str:
+    """Under which name the guarantee is bound of what was agreed and is not in force yet."""
+    return f"agreed:{contract_id}"
+
+
 def national_bases(volumes: Volumes, rates: Rates) -> Bases:
     """Compute both amounts of the national rule, exactly."""
     two_months_kwh = max(volumes.wholesale_2_months_kwh, volumes.retail_2_months_kwh)

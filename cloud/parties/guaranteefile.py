@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from typing import Final
 
-from cloud.money import fen_of
+from cloud.money import EXACT, fen_of
 from cloud.parties import guarantee
 from cloud.parties.guarantee import Rates, Step, Volumes
 from cloud.parties.ruletext import Table, table_from
@@ -49,6 +49,8 @@ class GuaranteeRule:
     steps: tuple[Step, ...]
     by_grade: Mapping[Grade, Decimal]
     remind_days: tuple[int, ...]
+    contract_yuan_per_kwh: Decimal  # what a contract binds of what is lodged, before the grade is looked at
+    entrant_least_kwh: int  # the energy of a year with which a newcomer counts at least
 
     @property
     def name(self) -> str:
@@ -78,33 +80,78 @@ def required(rule: GuaranteeRule, volumes: Volumes, grade: Grade | None, *, has_
         base_yuan = guarantee.national_bases(volumes, rule.rates).larger_yuan
     else:
         base_yuan = guarantee.stepped_yuan(volumes.wholesale_12_months_kwh, rule.steps)
-    number = rule.by_grade.get(UNRATED if grade is None else grade, ZERO)
-    if rule.scaling is Scaling.FACTOR:
-        amount_fen = guarantee.rated_fen(base_yuan, number)
-    elif rule.scaling is Scaling.DIVISOR:
-        amount_fen = guarantee.reduced_fen(base_yuan, number, has_paid_late=not has_unsecured)
-    else:
-        amount_fen = fen_of(base_yuan)
-    return Required(fen_of(base_yuan), amount_fen)
+    return Required(fen_of(base_yuan), _scaled_fen(rule, base_yuan, grade, has_unsecured=has_unsecured))
+
+
+def bond_fen(rule: GuaranteeRule, kwh: int, grade: Grade | None, *, has_unsecured: bool) -> int:
+    """Work out what a contract of so much energy binds of what its buyer has lodged."""
+    base_yuan = EXACT.multiply(Decimal(kwh), rule.contract_yuan_per_kwh)
+    return _scaled_fen(rule, base_yuan, grade, has_unsecured=has_unsecured)
+
+
+def with_forecast(rule: GuaranteeRule, volumes: Volumes, declared_kwh: int) -> Volumes:
+    """Let a newcomer count with the year that it declared, and with the least of the rule; what it trades may be more.
+
+    Two months are two twelfths of the year.
+    """
+    year_kwh = Decimal(max(declared_kwh, rule.entrant_least_kwh))
+    two_months_kwh = (year_kwh / 6).quantize(ONE, ROUND_CEILING)
+    return Volumes(
+        max(volumes.wholesale_12_months_kwh, year_kwh),
+        max(volumes.wholesale_2_months_kwh, two_months_kwh),
+        volumes.retail_2_months_kwh,
+    )
 
 
 def rule_from(body: str) -> GuaranteeRule:
     """Read a rule. Raises BadRule."""
     text = table_from(body)
-    text.known("rule", "rates", "step", "by_grade")
+    text.known("rule", "rates", "step", "by_grade", "contract", "entrant")
     head = text.table("rule")
     head.known("id", "version", "title", "title_en", "source", "form", "scaling", "remind_days")
     head.text("title"), head.text("title_en"), head.text("source")
     form, scaling = head.word("form", Form), head.word("scaling", Scaling)
+    rates = _rates(text.table("rates")) if form is Form.RATES else None
+    steps = _steps(text) if form is Form.STEPS else ()
     return GuaranteeRule(
         head.text("id"),
         head.integer("version", 1, 10**6),
         scaling,
-        _rates(text.table("rates")) if form is Form.RATES else None,
-        _steps(text) if form is Form.STEPS else (),
+        rates,
+        steps,
         {} if scaling is Scaling.NONE else _by_grade(text.table("by_grade"), scaling),
         _days(head),
+        _contract_rate(text, rates, steps),
+        _entrant_least(text),
     )
+
+
+def _scaled_fen(rule: GuaranteeRule, base_yuan: Decimal, grade: Grade | None, *, has_unsecured: bool) -> int:
+    number = rule.by_grade.get(UNRATED if grade is None else grade, ZERO)
+    if rule.scaling is Scaling.FACTOR:
+        return guarantee.rated_fen(base_yuan, number)
+    if rule.scaling is Scaling.DIVISOR:
+        return guarantee.reduced_fen(base_yuan, number, has_paid_late=not has_unsecured)
+    return fen_of(base_yuan)
+
+
+def _contract_rate(text: Table, rates: Rates | None, steps: tuple[Step, ...]) -> Decimal:
+    """Read what a contract binds per kWh; a text that does not say so takes its rate of a year, or its dearest step."""
+    if text.has("contract"):
+        table = text.table("contract")
+        table.known("yuan_per_kwh")
+        return table.decimal("yuan_per_kwh", ZERO, ONE)
+    if rates is not None:
+        return rates.twelve_months_yuan_per_kwh
+    return max((step.yuan_per_kwh or ZERO for step in steps), default=ZERO)
+
+
+def _entrant_least(text: Table) -> int:
+    if not text.has("entrant"):
+        return 0
+    table = text.table("entrant")
+    table.known("least_kwh")
+    return table.integer("least_kwh", 0, _KWH_MAX)
 
 
 def _rates(table: Table) -> Rates:

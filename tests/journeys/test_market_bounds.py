@@ -169,7 +169,8 @@ def test_a_listing_to_buy_that_is_taken_whole_binds_only_its_contracts(deals: De
         rung(deals, now())
 
     assert taken.status_code == 201, taken.text
-    assert reserved(deals, "shop") * 100 == whole * 60
+    assert whole == 190_000  # 5 % of 100 MWh at 380 yuan
+    assert reserved(deals, "shop") == 48_000  # 1595号: 0.8 分 for each of 60 000 kWh
     held = deals.rows(
         """SELECT purpose_key FROM guarantee_entry e WHERE kind = 'reserve' AND NOT EXISTS (SELECT FROM guarantee_entry r
            WHERE r.kind = 'release' AND r.purpose_key = e.purpose_key)"""
@@ -204,6 +205,46 @@ def test_a_transfer_moves_the_margin_with_the_energy(deals: Deals) -> None:
     ) == [(f"contract:{done.json()['contract_id']}",)]
 
 
+def test_a_bid_binds_only_what_is_open_and_what_it_bought(deals: Deals) -> None:
+    with deals.client("operator") as operator, deals.client("shop") as shop, deals.client("coal") as coal:
+        number = session(operator)
+        path = f"/rolling/{number}/orders"
+        order = shop.post(path, {"side": "B", "price": "380", "mwh": "100", "period": "1"}).json()[
+            "order_seq"
+        ]
+        bound_fen = [reserved(deals, "shop")]
+        coal.post(path, {"side": "S", "price": "380", "mwh": "20", "period": "1"})
+        bound_fen.append(reserved(deals, "shop"))
+        for deed, form in (
+            ("replace", {"price": "390", "mwh": "10"}),
+            ("replace", {"price": "370", "mwh": "40"}),
+        ):
+            assert shop.post(f"{path}/{order}/{deed}", form).status_code < 400
+            bound_fen.append(reserved(deals, "shop"))
+        for _ in range(2):
+            assert shop.post(f"{path}/{order}/cancel").status_code < 400
+            bound_fen.append(reserved(deals, "shop"))
+        coal.post(path, {"side": "S", "price": "381", "mwh": "5", "period": "1"})
+        cut = {"side": "B", "price": "381", "mwh": "50", "period": "1", "stays": "ioc"}
+        assert shop.post(path, cut).json()["cancelled_kwh"] == 45_000
+        bound_fen.append(reserved(deals, "shop"))
+        rung(deals, now() + timedelta(hours=3))
+
+    # 5 % of what was bought, 20 MWh at 380, and of what is open; cancelled a second time nothing more is free.
+    assert bound_fen == [190_000, 190_000, 57_500, 112_000, 38_000, 38_000, 38_000 + 9_525]
+    assert reserved(deals, "shop") == 20_000  # the contract: 0.8 分 for each of 25 000 kWh
+
+
+def test_a_session_called_off_gives_back_every_bid(deals: Deals) -> None:
+    with deals.client("operator") as operator, deals.client("shop") as shop:
+        number = session(operator)
+        shop.post(f"/rolling/{number}/orders", {"side": "B", "price": "380", "mwh": "10", "period": "1"})
+        before = reserved(deals, "shop")
+        assert operator.post(f"/rolling/{number}/cancel").status_code < 400
+
+    assert (before, reserved(deals, "shop")) == (19_000, 0)
+
+
 def test_a_guarantee_that_lapses_stops_no_session_and_no_window(deals: Deals) -> None:
     with deals.client("operator") as operator, deals.client("shop") as shop, deals.client("coal") as coal:
         number = session(operator)
@@ -218,11 +259,11 @@ def test_a_guarantee_that_lapses_stops_no_session_and_no_window(deals: Deals) ->
         )
         rung(deals, now() + timedelta(hours=3))
 
-    assert before > 0
+    assert before == 19_000 + 38_000  # 5 % of 10 and of 20 MWh at 380 yuan
     assert (refused.status_code, refused.json()["problem"]) == (409, "over_guarantee")
     assert deals.rows("SELECT state FROM rolling_session WHERE rolling_id = %s", number) == [("closed",)]
     assert deals.rows("SELECT state FROM listing WHERE listing_id = %s", view["listing_id"]) == [("cleared",)]
-    assert reserved(deals, "shop") == before  # what was bound stays bound, and not a fen more
+    assert reserved(deals, "shop") == 24_000  # what was bound goes on as far as contracts of 30 MWh bind it
 
 
 def test_an_overseer_counts_rooms_and_reads_none(deals: Deals) -> None:

@@ -130,6 +130,50 @@ def _evidence_proves_itself(desk: Desk, room: int) -> None:
     assert before in page.text
 
 
+def test_what_one_side_does_appears_at_the_other_and_a_broken_line_loses_nothing(deals: Deals) -> None:
+    with (
+        deals.client("coal") as coal,
+        deals.client("mill") as mill,
+        deals.client("shop") as stranger,
+        deals.client("operator") as operator,
+    ):
+        room = opened(deals, coal, "mill", title="看得见的协商")
+        path = f"/negotiations/{room}/events"
+        with stranger.listening(path) as foreign:
+            assert foreign.status == 404
+        with coal.listening(f"{path}?after=1") as heard, operator.listening(f"{path}?after=1") as overseen:
+            mill.post(f"/negotiations/{room}/join")
+            joined = json.loads(heard.wait("happened"))
+            heard.wait("seen")
+            assert (joined["number"], joined["deed"], joined["is_mine"]) == (2, "join", False)
+            assert 'name="mwh"' in heard.wait("making")  # now that somebody is there, an offer may be made
+            assert overseen.named("making") == []
+        number = heard.last_id
+        offer(mill, room, "100", "395")  # while the line is broken
+        mill.post(f"/negotiations/{room}/messages", {"text": "价格含<辅助服务>"})
+        with coal.listening(f"{path}?after=1", number) as again:
+            assert "395.00" in again.wait("offers")
+            assert "价格含&lt;辅助服务&gt;" in again.wait("talk")
+            again.wait("seen")
+            missed = [json.loads(each) for each in again.named("happened")]
+            unread = deals.rows(
+                "SELECT number FROM negotiation_read WHERE negotiation_id = %s AND user_id = %s",
+                *(room, deals.users["coal"]),
+            )
+        with coal.listening(f"{path}?after=4") as current:
+            deals.rows("SELECT pg_sleep(1)")
+            assert current.messages == []  # who has everything hears nothing
+            with psycopg.connect(deals.dsn) as conn:
+                conn.execute("DELETE FROM user_session WHERE user_id = %s", (deals.users["coal"],))
+            mill.post(f"/negotiations/{room}/messages", {"text": "在吗"})
+            current.wait("over")  # whose session is over reads no further
+
+    assert number == "2"
+    assert [(each["number"], each["deed"]) for each in missed] == [(3, "offer"), (4, "say")]
+    assert unread == [(4,)]
+    assert current.named("happened") == []
+
+
 def test_a_change_after_agreement_needs_a_reason_and_the_other_side(deals: Deals) -> None:
     with deals.client("coal") as coal, deals.client("shop") as shop, deals.client("operator") as operator:
         room = opened(deals, coal, "shop")
@@ -317,5 +361,5 @@ def test_a_transfer_ends_by_refusal_or_time_and_frees_what_was_bound(deals: Deal
                 state = negotiations.find_transfer(conn, other).state
 
     assert declined.status_code == 303
-    assert int(str(bound)) - int(str(reserved)) == 10 * 380 * 5  # 5 % of 10 MWh x 380 yuan, in fen
+    assert int(str(bound)) - int(str(reserved)) == 8_000  # 0.8 分 for each of 10 000 kWh
     assert (freed, state) == (reserved, "expired")

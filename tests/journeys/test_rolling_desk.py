@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -53,6 +54,43 @@ def announce(operator: Desk, **changed: object) -> int:
 
 def order(desk: Desk, session: int, side: str, price: str, mwh: str, **more: object) -> httpx.Response:
     return desk.post(f"/rolling/{session}/orders", {"side": side, "price": price, "mwh": mwh, **more})
+
+
+def test_a_trade_appears_at_the_other_party_and_none_is_missed(deals: Deals) -> None:
+    with (
+        deals.client("operator") as operator,
+        deals.client("coal") as coal,
+        deals.client("mill") as mill,
+        deals.client("wind") as wind,
+    ):
+        session = announce(operator, month=[MONTH, f"{next_month(2):%Y-%m}"])
+        path = f"/rolling/{session}/events"
+        assert mill.get(f"{path}?period=3").status_code == 404
+        assert mill.get("/rolling/999999/events").status_code == 404
+        with (
+            coal.listening(path) as heard,
+            wind.listening(path) as other,
+            wind.listening(f"{path}?period=2") as book,
+        ):
+            order(coal, session, "S", "380", "10")
+            assert "380.00" in other.wait("book")
+            order(mill, session, "B", "380", "4")
+            trade = json.loads(heard.wait("trade"))
+            other.wait("trade")
+            heard.wait("own")
+        number = heard.last_id
+        order(mill, session, "B", "380", "1")
+        order(mill, session, "B", "381", "2")
+        with coal.listening(path, number) as again:
+            again.wait("seen")
+
+    assert (trade["kwh"], trade["price_ticks"]) == (4_000, 38_000)
+    assert {"party", "buyer_id", "seller_id", "buyer", "seller"}.isdisjoint(trade)
+    assert [json.loads(each)["kwh"] for each in again.named("trade")] == [1_000, 2_000]
+    assert "own" in [each[0] for each in heard.messages]
+    assert all("coal" not in each[1] and "示范" not in each[1] for each in other.messages)
+    assert book.named("trade") == []  # another book is not woken
+    assert "own" not in {each[0] for each in other.messages if "4.000" in each[1]}
 
 
 def oracle(events: list[tuple[object, ...]]) -> tuple[list[tuple[int, int, int, int]], dict[int, int]]:
@@ -228,8 +266,8 @@ def test_at_the_close_rests_expire_and_every_pair_has_one_contract(deals: Deals)
         assert deals.rows(LOG, session)[-1][1] == "close"
         reserved = deals.rows("SELECT guarantee_reserved_fen(%s)", deals.parties["shop"])[0][0]
         assert (
-            int(str(reserved)) - int(str(free)) == 28_550
-        )  # 5 % of 5 710.00 yuan: the unfilled bid is free again
+            int(str(reserved)) - int(str(free)) == 12_000
+        )  # 0.8 分 for each of 15 000 kWh: the unfilled bid is free again
         assert coal.get(f"/rolling/{session}").json()["contracts"] == list(made)
 
 

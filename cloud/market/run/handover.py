@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Final
 
 from cloud import markettime
@@ -22,16 +21,15 @@ from cloud.market.offering import may_act
 from cloud.market.store import listings, negotiations
 from cloud.market.store.negotiations import NewTransfer, TransferEvent, TransferRow
 from cloud.market.transfer import TRANSFER, check, parted, terms_sha256
-from cloud.money import fen_of, product
 from cloud.notices import Notice, post
-from cloud.parties.store import standings
+from cloud.parties.guaranteefile import rule_from
+from cloud.parties.store import credits, standings
 from cloud.security.access import Actor, Deed, Subject
 from cloud.security.run import Session, actor_name, allow, demand_step_up, may_sign_for
 
 CLOCK: Final = Scope(ProcessRole.WORKER, actor="job:transfers")
 LASTS: Final = timedelta(days=14)
 REASON_MAX: Final = 1000
-MARGIN_RATE: Final = Decimal("0.05")
 
 
 class NotAdmitted(Forbidden):
@@ -119,10 +117,10 @@ def take_over(conn: Conn, session: Session, transfer_id: int, seen: tuple[str, s
     _gate(conn, party_id, row.side, now)
     if unit_id not in listings.units_of(conn, party_id, now):
         raise BadProposal("unknown_unit", unit=unit_id[:40])
-    terms = wholesale.find(conn, row.contract_id, row.from_version)
-    standing = standings.standing_of(conn, party_id, now)
-    if row.side == "buyer" and standing.guarantee_free_fen is not None and terms is not None:
-        standings.reserve(conn, party_id, _margin_fen(terms, row.kwh), _key(row), now)
+    if row.side == "buyer":
+        rule = rule_from(credits.active_body(conn, "guarantee"))
+        bond_fen = standings.bond_fen(conn, rule, party_id, sum(row.kwh), now)
+        standings.reserve(conn, party_id, bond_fen, _key(row), now)
     _move(conn, row, (actor, "take_over", ""), now, unit_id)
 
 
@@ -252,16 +250,6 @@ def _tell(conn: Conn, row: TransferRow, deed: str, by: int | None, now: datetime
             facts = {"contract": row.contract_id, "transfer": str(row.transfer_id)}
             key = f"transfer:{row.transfer_id}:{deed}:{party_id}"
             post(conn, Notice(party_id, f"transfer.{deed}", facts, f"/transfers/{row.transfer_id}", key), now)
-
-
-def _margin_fen(terms: WholesaleTerms, kwh: list[int]) -> int:
-    parts = (
-        product(
-            Decimal(part).scaleb(-3), volume.price_yuan_per_mwh + volume.environment_yuan_per_mwh, MARGIN_RATE
-        )
-        for volume, part in zip(terms.volumes, kwh, strict=True)
-    )
-    return fen_of(sum(parts, Decimal(0)))
 
 
 def _key(row: TransferRow) -> str:

@@ -38,10 +38,11 @@ from cloud.market.offering import (
 from cloud.market.precheck import DeskRules, Finding, Known, demand_clean, desk_rules, findings
 from cloud.market.store import listings
 from cloud.market.store.listings import ListingRow, NewEvent, TakeRow
-from cloud.market.store.reserves import purpose
 from cloud.notices import Notice, post
+from cloud.parties.guarantee import contract_purpose
+from cloud.parties.guaranteefile import rule_from
 from cloud.parties.standing import Standing
-from cloud.parties.store import standings
+from cloud.parties.store import credits, standings
 from cloud.security.access import Actor, Deed, Subject
 from cloud.security.run import actor_name, allow
 
@@ -187,7 +188,8 @@ def take(conn: Conn, actor: Actor, listing_id: int, sent: TakeSent, now: datetim
             _reserve(conn, standing, _listed_fen(offer, sent.kwh), f"take:{seq}", now)
         return Receipt(_receipt_no(listing_id, seq), listing_id, seq, sent.kwh, None, None, now)
     if taking is Side.BUY:
-        _reserve(conn, standing, _listed_fen(offer, outcome.got), purpose(_contract_id(listing_id, seq)), now)
+        bond_fen = _bond_fen(conn, party_id, outcome.got, now)
+        _reserve(conn, standing, bond_fen, contract_purpose(_contract_id(listing_id, seq)), now)
     taker = _Taker(seq, party_id, sent.unit_id)
     contract_id = _contract(conn, row, taker, outcome.got, (now, actor_name(actor)))
     listings.add_share(conn, listing_id, seq, outcome.got, (contract_id, now))
@@ -292,10 +294,7 @@ def _clear(conn: Conn, row: ListingRow, now: datetime) -> None:
         if any(got):
             taker = _Taker(each.seq, each.party_id, each.unit_id)
             if row.offer.side is Side.SELL:
-                standing = standings.standing_of(conn, each.party_id, now)
-                _carry(
-                    conn, standing, _listed_fen(row.offer, got), _contract_id(row.listing_id, each.seq), now
-                )
+                _carry(conn, each.party_id, got, _contract_id(row.listing_id, each.seq), now)
             contract_id = _contract(conn, row, taker, got, (now, CLOCK.actor))
         listings.add_share(conn, row.listing_id, each.seq, got, (contract_id, now))
         _tell(conn, each.party_id, "listing.shared", row, f"take:{each.seq}:shared", now)
@@ -335,9 +334,13 @@ def _reserve(conn: Conn, standing: Standing, amount_fen: int, key: str, now: dat
         standings.reserve(conn, standing.party_id, amount_fen, key, now)
 
 
-def _carry(conn: Conn, standing: Standing, amount_fen: int, contract_id: str, now: datetime) -> None:
-    if standing.guarantee_free_fen is not None:
-        standings.carry(conn, standing.party_id, amount_fen, purpose(contract_id), now)
+def _carry(conn: Conn, party_id: int, got: Sequence[int], contract_id: str, now: datetime) -> None:
+    standings.carry(conn, party_id, _bond_fen(conn, party_id, got, now), contract_purpose(contract_id), now)
+
+
+def _bond_fen(conn: Conn, party_id: int, kwh: Sequence[int], now: datetime) -> int:
+    rule = rule_from(credits.active_body(conn, "guarantee"))
+    return standings.bond_fen(conn, rule, party_id, sum(kwh), now)
 
 
 def _open_limit_kwh(conn: Conn, standing: Standing, now: datetime) -> int | None:
@@ -357,10 +360,9 @@ def _settle_reserve(conn: Conn, row: ListingRow, now: datetime) -> None:
     if row.offer.side is not Side.BUY:
         return
     standings.release(conn, _listing_key(row.listing_id), now)
-    standing = standings.standing_of(conn, row.party_id, now)
     for each in listings.takes_of(conn, row.listing_id):
         if each.contract_id is not None and each.got is not None:
-            _carry(conn, standing, _listed_fen(row.offer, each.got), each.contract_id, now)
+            _carry(conn, row.party_id, each.got, each.contract_id, now)
 
 
 def _own_open(conn: Conn, actor: Actor, listing_id: int) -> ListingRow:

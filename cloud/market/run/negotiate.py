@@ -16,7 +16,8 @@ from typing import Any, Final
 from cloud import files, markettime
 from cloud.contracts.contract import NEGOTIATION, from_trade
 from cloud.contracts.store import life
-from cloud.db import Conn, Pool, ProcessRole, Scope, transaction
+from cloud.contracts.terms import WholesaleTerms
+from cloud.db import Conn, Pool, ProcessRole, Scope, take_scope, transaction
 from cloud.errors import Forbidden, Invalid, NotNow
 from cloud.market.auction import Side
 from cloud.market.negotiation import (
@@ -38,7 +39,9 @@ from cloud.market.precheck import DeskRules, Finding, Known, demand_clean, desk_
 from cloud.market.store import listings, negotiations
 from cloud.market.store.negotiations import NewRoom, RoomRow
 from cloud.notices import Notice, post
-from cloud.parties.store import standings
+from cloud.parties.guarantee import agreed_purpose
+from cloud.parties.guaranteefile import rule_from
+from cloud.parties.store import credits, standings
 from cloud.security.access import Actor, Deed, Role, Subject
 from cloud.security.run import Session, actor_name, allow, demand_step_up, may_sign_for
 
@@ -67,6 +70,10 @@ class NothingSaid(Invalid):
 
 class RoomOver(NotNow):
     """The room's time is over; it may be reopened."""
+
+
+class NotCovered(NotNow):
+    """What is to be agreed is more than a side may contract, or than the buyer's guarantee covers."""
 
 
 class ChangeTooLate(NotNow):
@@ -175,7 +182,8 @@ def check(conn: Conn, row: RoomRow, terms: Terms, now: datetime) -> tuple[Findin
 def accept(conn: Conn, session: Session, negotiation_id: int, seen: tuple[int, str], now: datetime) -> str:
     """Agree to the standing version, `seen` by number and hash: it is frozen and becomes a contract's draft.
 
-    Returns the contract's number. Raises StepUpNeeded, NotASigner, StaleVersion, NotYourTurn, NotAdmissible.
+    What both may contract and the buyer's guarantee must cover it; the guarantee is bound from here on.
+    Returns the contract's number. Raises StepUpNeeded, NotASigner, StaleVersion, NotYourTurn, NotAdmissible, NotCovered.
     """
     actor = session.actor
     allow(conn, actor, Deed.NEGOTIATE, Subject("negotiation", str(negotiation_id), actor.party_id), now)
@@ -192,6 +200,7 @@ def accept(conn: Conn, session: Session, negotiation_id: int, seen: tuple[int, s
     day = markettime.day_of(now)
     units = (row.seller_unit, row.buyer_unit)
     terms = wholesale_of(negotiation_id, room.agreed, units, day, is_green=row.is_green)
+    _cover(conn, actor, row, terms, now)
     life.insert(conn, from_trade(terms, f"{NEGOTIATION}:{negotiation_id}"), now, actor_name(actor))
     _do(conn, entered, event)
     return terms.contract_id
@@ -362,6 +371,30 @@ def _drawn(conn: Conn, entered: Entered) -> life.ContractRow:
     if row.state not in _UNSIGNED:
         raise ChangeTooLate("change_too_late", contract=contract_id)
     return row
+
+
+def _cover(conn: Conn, actor: Actor, row: RoomRow, terms: WholesaleTerms, now: datetime) -> None:
+    """Hold what is to be agreed to the limits of both sides, and bind the buyer's guarantee for it. Raises NotCovered.
+
+    The month in which it is agreed is the one that a limit is for, as with listings. Either side may be the one that
+    accepts, so the guarantee of the other is looked at as the worker.
+    """
+    kwh = int(sum(volume.mwh for volume in terms.volumes) * 1000)
+    since = markettime.slot_start(markettime.month_of(markettime.day_of(now)), 0)
+    take_scope(conn, Scope(ProcessRole.WORKER, actor=actor_name(actor)))
+    for party_id, name in sorted(((row.seller_id, row.seller_name), (row.buyer_id, row.buyer_name))):
+        limit_kwh = standings.standing_of(conn, party_id, now).limit_kwh
+        if limit_kwh is not None:
+            standings.lock_limit(conn, party_id)
+            if negotiations.agreed_kwh(conn, party_id, since) + kwh > limit_kwh:
+                raise NotCovered("agreed_over_limit", party=name, limit=str(limit_kwh))
+    rule = rule_from(credits.active_body(conn, "guarantee"))
+    bond_fen = standings.bond_fen(conn, rule, row.buyer_id, kwh, now)
+    try:
+        standings.reserve(conn, row.buyer_id, bond_fen, agreed_purpose(terms.contract_id), now)
+    except standings.OverGuarantee as problem:
+        raise NotCovered("guarantee_short", party=row.buyer_name) from problem
+    take_scope(conn, Scope(ProcessRole.API, actor.role.value, actor.party_id, actor_name(actor)))
 
 
 def _authorised(conn: Conn, session: Session, now: datetime) -> None:

@@ -7,6 +7,7 @@ back is folded anew, so what is in memory is never ahead of what is committed.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +18,7 @@ from uuid import UUID
 from cloud import markettime
 from cloud.contracts.contract import from_trade
 from cloud.contracts.store import life, wholesale
-from cloud.db import Conn, Pool, ProcessRole, Scope, transaction
+from cloud.db import Conn, Pool, ProcessRole, Scope, take_scope, transaction
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound, NotNow
 from cloud.lives import step
 from cloud.market.auction import Side
@@ -26,11 +27,12 @@ from cloud.market.orders import BookState, Code, Limits, Rules, Submission
 from cloud.market.orders import check as checked
 from cloud.market.rollbook import ROLLING, Answer, Depth, LiveBook, Op, Stays, contracts_of
 from cloud.market.store import listings, rolling
-from cloud.market.store.reserves import purpose
 from cloud.market.store.rolling import LogRow, NewEvent, NewRolling, OwnRow, RollingRow, TradeRow
 from cloud.notices import Notice, post
+from cloud.parties.guarantee import contract_purpose
+from cloud.parties.guaranteefile import rule_from
 from cloud.parties.standing import Standing
-from cloud.parties.store import standings
+from cloud.parties.store import credits, standings
 from cloud.security.access import Actor, Deed, Subject
 from cloud.security.run import actor_name, allow
 
@@ -87,7 +89,7 @@ class Receipt:
 
 
 class Shelf:
-    """The books that this process has folded, the last used at the end. Used under the book's lock only."""
+    """The books that this process has folded, the last used at the end. One at a time: a writer has the book's lock."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -113,6 +115,8 @@ class Shelf:
 
 
 _SHELF: Final = Shelf(BOOKS_KEPT_MAX)
+_READ: Final = Shelf(BOOKS_KEPT_MAX)  # for who only looks: committed events, none of them ever rolled back
+_READING: Final = threading.Lock()
 
 
 def announce(conn: Conn, actor: Actor, new: NewRolling, now: datetime) -> int:
@@ -160,11 +164,14 @@ def submit(conn: Conn, actor: Actor, rolling_id: int, sent: OrderSent, now: date
     )  # fmt: skip
     seq = rolling.add_event(conn, rolling_id, sent.period_no, event)
     if sent.side is Side.BUY:
-        _reserve(conn, row, standing, (seq, price_ticks * quantity_kwh), now)
+        _reserve(conn, row, standing, (_bid_key(seq), price_ticks * quantity_kwh), now)
     log = LogRow(
         seq, Op.ADD, None, party_id, sent.unit_id, sent.side, sent.stays, price_ticks, quantity_kwh, now
     )
-    return _applied(conn, row, sent.period_no, (book, orders), log)
+    receipt = _applied(conn, row, sent.period_no, (book, orders), log)
+    if sent.side is Side.BUY and receipt.cancelled_kwh:
+        _free_cut(conn, row, receipt, (party_id, price_ticks), now)
+    return receipt
 
 
 def cancel(conn: Conn, actor: Actor, rolling_id: int, order_seq: int, now: datetime) -> Receipt:
@@ -178,7 +185,10 @@ def cancel(conn: Conn, actor: Actor, rolling_id: int, order_seq: int, now: datet
     event = NewEvent(Op.CANCEL, now, actor_name(actor), actor.party_id, order_seq=order_seq)
     seq = rolling.add_event(conn, rolling_id, order.period_no, event)
     log = LogRow(seq, Op.CANCEL, order_seq, actor.party_id, None, None, None, None, None, now)
-    return _applied(conn, row, order.period_no, (book, orders), log)
+    receipt = _applied(conn, row, order.period_no, (book, orders), log)
+    if order.side == Side.BUY:
+        _free_cut(conn, row, receipt, (_own_party(actor), 0), now)
+    return receipt
 
 
 def replace(
@@ -207,27 +217,30 @@ def replace(
     )  # fmt: skip
     seq = rolling.add_event(conn, row.rolling_id, order.period_no, event)
     if side is Side.BUY:
-        _reserve(conn, row, standing, (seq, price_ticks * quantity_kwh), now)
+        _free_order(conn, row, order.seq, party_id, now)
+        value = price_ticks * quantity_kwh + rolling.bought_value(conn, row.rolling_id, order.seq)
+        _reserve(conn, row, standing, (_bid_key(seq), value), now)
     log = LogRow(
         seq, Op.REPLACE, order.seq, party_id, order.unit_id, None, None, price_ticks, quantity_kwh, now
     )
-    return _applied(conn, row, order.period_no, (book, orders), log)
+    receipt = _applied(conn, row, order.period_no, (book, orders), log)
+    if side is Side.BUY and receipt.cancelled_kwh:
+        _free_cut(conn, row, receipt, (party_id, price_ticks), now)
+    return receipt
 
 
 def depth(conn: Conn, row: RollingRow, period_no: int) -> Depth:
-    """The best levels of a book, without names: folded from its log, beside whoever writes it."""
-    book = LiveBook(row.rule)
-    for each in rolling.log_after(conn, row.rolling_id, period_no, 0):
-        book.apply(each.event)
-    return book.depth()
+    """The best levels of a book, without names: as its committed log says, beside whoever writes it."""
+    with _READING:
+        book, _ = _READ.book(conn, row, period_no)
+        return book.depth()
 
 
 def open_orders(conn: Conn, row: RollingRow, period_no: int) -> dict[int, tuple[int, int]]:
     """Price in ticks and open kWh of every resting order of a book, by its number."""
-    book = LiveBook(row.rule)
-    for each in rolling.log_after(conn, row.rolling_id, period_no, 0):
-        book.apply(each.event)
-    return {int(order.id): (order.price_ticks, kwh) for order, kwh in book.resting()}
+    with _READING:
+        book, _ = _READ.book(conn, row, period_no)
+        return {int(order.id): (order.price_ticks, kwh) for order, kwh in book.resting()}
 
 
 def cancel_session(conn: Conn, actor: Actor, rolling_id: int, now: datetime) -> None:
@@ -238,6 +251,10 @@ def cancel_session(conn: Conn, actor: Actor, rolling_id: int, now: datetime) -> 
     if rolling.trades_of(conn, rolling_id):
         raise OrderRefused("rolling_traded")
     rolling.move(conn, rolling_id, row.state, after)
+    take_scope(
+        conn, Scope(ProcessRole.WORKER, actor=actor_name(actor))
+    )  # gives back what everybody has bound
+    _release(conn, row, now)
 
 
 def ring(pool: Pool, now: datetime) -> int:
@@ -268,17 +285,15 @@ def close(conn: Conn, rolling_id: int, now: datetime) -> tuple[str, ...]:
     _release(conn, row, now)
     signed = (markettime.day_of(row.closes_at), f"rolling session {rolling_id}")
     made = contracts_of(f"GD-{rolling_id:05d}", rolling.matches_of(row, trades), signed)
+    rule = rule_from(credits.active_body(conn, "guarantee"))
     for terms in made:
         pair = pairs[terms.seller, terms.buyer]
         wholesale.put(conn, terms, CLOCK.actor, now)
         life.insert(conn, from_trade(terms, f"rolling:{rolling_id}"), now, CLOCK.actor)
         rolling.add_contract(conn, rolling_id, terms.contract_id, pair, now)
         own = [each for each in trades if (each.seller_unit, each.buyer_unit) == (terms.seller, terms.buyer)]
-        standing = standings.standing_of(conn, pair.buyer_id, now)
-        value = sum(each.price_ticks * each.kwh for each in own)
-        if standing.guarantee_free_fen is not None:
-            amount_fen = margin_fen(value, row.margin_rate_pct)
-            standings.carry(conn, pair.buyer_id, amount_fen, purpose(terms.contract_id), now)
+        bond_fen = standings.bond_fen(conn, rule, pair.buyer_id, sum(each.kwh for each in own), now)
+        standings.carry(conn, pair.buyer_id, bond_fen, contract_purpose(terms.contract_id), now)
         for party_id in (pair.seller_id, pair.buyer_id):
             facts = {"session": row.title, "contract": terms.contract_id}
             key = f"rolling:{terms.contract_id}:{party_id}"
@@ -400,19 +415,44 @@ def _receipt_again(conn: Conn, kept: OwnRow) -> Receipt:
     )
 
 
-def _reserve(conn: Conn, row: RollingRow, standing: Standing, order: tuple[int, int], now: datetime) -> None:
-    """Bind margin for a bid until the session closes; `order` is (event's number, value)."""
-    seq, value = order
+def _reserve(conn: Conn, row: RollingRow, standing: Standing, bid: tuple[str, int], now: datetime) -> None:
+    """Bind margin for a bid, for what it bought and what is open of it, until the session closes; `bid` is (purpose, value)."""
+    purpose, value = bid
     if standing.guarantee_free_fen is not None:
         amount_fen = margin_fen(value, row.margin_rate_pct)
-        standings.reserve(conn, standing.party_id, amount_fen, f"rolling:bid:{seq}", now)
+        standings.reserve(conn, standing.party_id, amount_fen, purpose, now)
+
+
+def _free_cut(conn: Conn, row: RollingRow, receipt: Receipt, bid: tuple[int, int], now: datetime) -> None:
+    """Part of a bid is gone: only what it bought and what rests of it stays bound; `bid` is (party, price of the rest)."""
+    party_id, price_ticks = bid
+    if not _free_order(conn, row, receipt.order_seq, party_id, now):
+        return
+    value = receipt.resting_kwh * price_ticks + rolling.bought_value(conn, row.rolling_id, receipt.order_seq)
+    amount_fen = margin_fen(value, row.margin_rate_pct)
+    standings.carry(conn, party_id, amount_fen, _bid_key(receipt.seq, is_cut=True), now)
+
+
+def _free_order(conn: Conn, row: RollingRow, order_seq: int, party_id: int, now: datetime) -> bool:
+    """Give back all that an order has bound, in the transaction that binds what is left of it; say whether anything was."""
+    is_bound = False
+    for each in rolling.own_events(conn, party_id, row.rolling_id):
+        if order_seq in (each.seq, each.order_seq):
+            for is_cut in (False, True):
+                is_bound |= standings.release(conn, _bid_key(each.seq, is_cut=is_cut), now)
+    return is_bound
 
 
 def _release(conn: Conn, row: RollingRow, now: datetime) -> None:
     for period_no in range(1, len(row.period_label) + 1):
         for each in rolling.log_after(conn, row.rolling_id, period_no, 0):
-            if each.op in (Op.ADD, Op.REPLACE):
-                standings.release(conn, f"rolling:bid:{each.seq}", now)
+            for is_cut in (False, True):
+                standings.release(conn, _bid_key(each.seq, is_cut=is_cut), now)
+
+
+def _bid_key(seq: int, *, is_cut: bool = False) -> str:
+    """Under which name an event's bid is bound, and what is left of it once part of it was cancelled at once."""
+    return f"rolling:bid:{seq}:left" if is_cut else f"rolling:bid:{seq}"
 
 
 def _receipt_no(rolling_id: int, seq: int) -> str:

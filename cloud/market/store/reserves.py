@@ -11,15 +11,15 @@ from cloud.db import Conn
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """A reserve whose contract has a later version: values of both in 1e-5 yuan; `sold_on` is the contract that another
+    """A reserve whose contract has a later version: the energy of both in kWh; `sold_on` is the contract that another
     seller delivers to the same buyer since then."""
 
     party_id: int
     amount_fen: int
     contract_id: str
     version: int
-    value_before: int
-    value_after: int
+    kwh_before: int
+    kwh_after: int
     sold_on: str | None
 
 
@@ -28,11 +28,6 @@ _OPEN = """SELECT e.purpose_key, e.party_id, e.amount_fen, split_part(e.purpose_
                   coalesce(nullif(split_part(e.purpose_key, ':', 3), ''), '1')::integer AS version
            FROM guarantee_entry e WHERE e.kind = 'reserve' AND e.purpose_key LIKE 'contract:%%'
              AND NOT EXISTS (SELECT FROM guarantee_entry r WHERE r.kind = 'release' AND r.purpose_key = e.purpose_key)"""
-
-
-def purpose(contract_id: str, version: int = 1) -> str:
-    """Under which name a contract's margin is reserved."""
-    return f"contract:{contract_id}" if version == 1 else f"contract:{contract_id}:{version}"
 
 
 def over(conn: Conn) -> tuple[str, ...]:
@@ -49,6 +44,17 @@ def over(conn: Conn) -> tuple[str, ...]:
     return tuple(str(key) for (key,) in rows)
 
 
+def lapsed(conn: Conn) -> tuple[str, ...]:
+    """Reserves of what was agreed and will not be signed as it is: declined, expired, cancelled, void."""
+    rows = conn.execute(
+        """SELECT e.purpose_key FROM guarantee_entry e JOIN contract c ON e.purpose_key = 'agreed:' || c.contract_id
+           WHERE e.kind = 'reserve' AND c.state NOT IN ('draft', 'signing', 'cooling')
+             AND NOT EXISTS (SELECT FROM guarantee_entry r WHERE r.kind = 'release' AND r.purpose_key = e.purpose_key)
+           ORDER BY e.party_id, e.purpose_key"""
+    )
+    return tuple(str(key) for (key,) in rows)
+
+
 def changed(conn: Conn) -> tuple[str, ...]:
     """Reserves of running contracts that have a later version than the one they were reserved for."""
     rows = conn.execute(
@@ -61,13 +67,13 @@ def changed(conn: Conn) -> tuple[str, ...]:
 
 
 def step_of(conn: Conn, key: str) -> StepRow | None:
-    """A reserve and what its contract's next version changes of the value; None when it is released meanwhile."""
-    value = """(SELECT coalesce(sum(v.mwh * (v.price_yuan_per_mwh + v.environment_yuan_per_mwh)) * 100000, 0)::bigint
-                FROM wholesale_volume v WHERE (v.contract_id, v.version) = (o.contract_id, o.version{}))"""
+    """A reserve and what its contract's next version changes of the energy; None when it is released meanwhile."""
+    kwh = """(SELECT coalesce(sum(v.mwh) * 1000, 0)::bigint
+              FROM wholesale_volume v WHERE (v.contract_id, v.version) = (o.contract_id, o.version{}))"""
     with conn.cursor(row_factory=class_row(StepRow)) as cursor:
         return cursor.execute(
-            f"""SELECT o.party_id, o.amount_fen, o.contract_id, o.version, {value.format("")} AS value_before,
-                       {value.format(" + 1")} AS value_after,
+            f"""SELECT o.party_id, o.amount_fen, o.contract_id, o.version, {kwh.format("")} AS kwh_before,
+                       {kwh.format(" + 1")} AS kwh_after,
                        (SELECT t.new_contract_id FROM contract_transfer t WHERE t.contract_id = o.contract_id
                         AND t.from_version = o.version AND t.state = 'done' AND t.side = 'seller') AS sold_on
                 FROM ({_OPEN}) o WHERE o.purpose_key = %s""",

@@ -309,6 +309,16 @@ def bound_kwh(conn: Conn, rolling_id: int, party_id: int, but_order: int | None)
     return int(row[0])
 
 
+def bought_value(conn: Conn, rolling_id: int, order_seq: int) -> int:
+    """Price x quantity of what a bid has bought so far, in 1e-5 yuan."""
+    row = conn.execute(
+        "SELECT coalesce(sum(price_ticks::bigint * kwh), 0) FROM rolling_trade WHERE rolling_id = %s AND buy_seq = %s",
+        (rolling_id, order_seq),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def trades_of(conn: Conn, rolling_id: int) -> tuple[TradeRow, ...]:
     """The trades of a session that this transaction may see, in their order."""
     with conn.cursor(row_factory=class_row(TradeRow)) as cursor:
@@ -325,6 +335,32 @@ def feed(conn: Conn, rolling_id: int, period_no: int, most: int) -> tuple[FeedRo
     """The last trades of a book without names (period 0: of all books), the latest first."""
     with conn.cursor(row_factory=class_row(FeedRow)) as cursor:
         return tuple(cursor.execute("SELECT * FROM rolling_feed(%s, %s, %s)", (rolling_id, period_no, most)))
+
+
+@dataclass(frozen=True, slots=True)
+class NewTrade:
+    """A trade without names, with the number of the event that made it."""
+
+    trade_id: int
+    seq: int
+    kwh: int
+    price_ticks: int
+    at: datetime
+
+
+def feed_after(conn: Conn, rolling_id: int, period_no: int, seq: int) -> tuple[NewTrade, ...]:
+    """The trades of a book that were made after an event's number, without names, in their order."""
+    with conn.cursor(row_factory=class_row(NewTrade)) as cursor:
+        return tuple(
+            cursor.execute("SELECT * FROM rolling_feed_after(%s, %s, %s)", (rolling_id, period_no, seq))
+        )
+
+
+def last_seq(conn: Conn, rolling_id: int, period_no: int) -> int:
+    """The number of a book's last event; 0: nothing has happened."""
+    row = conn.execute("SELECT rolling_last(%s, %s)", (rolling_id, period_no)).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def matches_of(row: RollingRow, trades: Sequence[TradeRow]) -> tuple[Match, ...]:

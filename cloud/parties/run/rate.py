@@ -16,7 +16,7 @@ from cloud.parties.conduct import Conduct, Fact
 from cloud.parties.credit import FactorScore, Model, Score, limit_kwh, score
 from cloud.parties.creditfile import model_from
 from cloud.parties.guarantee import Volumes
-from cloud.parties.guaranteefile import GuaranteeRule, Traded, required, rule_from
+from cloud.parties.guaranteefile import GuaranteeRule, Traded, required, rule_from, with_forecast
 from cloud.parties.ruletext import sha256_of
 from cloud.parties.standing import Grade
 from cloud.parties.store import conduct, credits, standings
@@ -72,12 +72,17 @@ def look(conn: Conn, facts: Sequence[Fact], traded: Mapping[int, Traded], act: A
 def assess(conn: Conn, parties: Sequence[PartyRow], traded: Mapping[int, Traded], act: Act) -> int:
     """Score each party from its facts and work out what it must lodge; say how many are graded."""
     rules, graded = active_rules(conn), 0
+    declared = credits.newcomers(conn, act[1])
     for party in parties:
         made = score(rules.model, conduct.of_party(conn, party.party_id, act[1]), act[1])
         if made is not None:
             graded += 1
             _keep_score(conn, party, rules, made, act)
-        _keep_requirement(conn, party, rules, made, traded.get(party.party_id, NOTHING), act)
+        counted = traded.get(party.party_id, NOTHING)
+        if party.party_id in declared and party.kind in standings.LODGING_KINDS:
+            volumes = with_forecast(rules.guarantee, counted.volumes, declared[party.party_id])
+            counted = Traded(volumes, counted.largest_month_kwh)
+        _keep_requirement(conn, party, rules, made, counted, act)
     return graded
 
 

@@ -237,6 +237,19 @@ def requirement(conn: Conn, party_id: int, at: datetime) -> RequirementRow | Non
         ).fetchone()
 
 
+def newcomers(conn: Conn, at: datetime) -> dict[int, int]:
+    """The energy of a year that parties declared which are in force for less than a year; 0: none declared."""
+    rows = conn.execute(
+        """SELECT e.party_id,
+                  coalesce((SELECT p.facts->>'forecast_annual_kwh' FROM party_profile p
+                            WHERE p.party_id = e.party_id AND p.effective_at <= %(at)s ORDER BY p.version DESC LIMIT 1), '')
+           FROM party_event e WHERE e.after = 'effective' AND e.at <= %(at)s
+           GROUP BY e.party_id HAVING min(e.at) > %(at)s - interval '12 months'""",
+        {"at": at},
+    ).fetchall()
+    return {int(party_id): int(kwh) if str(kwh).isdecimal() else 0 for party_id, kwh in rows}
+
+
 def insert_override(
     conn: Conn, party_id: int, exception: tuple[str, str, datetime], act: tuple[str, datetime]
 ) -> int:

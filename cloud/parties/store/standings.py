@@ -16,6 +16,8 @@ from cloud import markettime
 from cloud.db import Conn
 from cloud.errors import Conflict, NotNow
 from cloud.parties import checklist, expiry
+from cloud.parties.guaranteefile import GuaranteeRule
+from cloud.parties.guaranteefile import bond_fen as computed_bond_fen
 from cloud.parties.party import EFFECTIVE, UNREGISTERED, Kind, may_trade
 from cloud.parties.standing import Grade, NoParty, Standing, standing
 
@@ -167,20 +169,36 @@ def carry(conn: Conn, party_id: int, amount_fen: int, purpose_key: str, at: date
         return bound_fen
 
 
+def bond_fen(conn: Conn, rule: GuaranteeRule, party_id: int, kwh: int, at: datetime) -> int:
+    """What a contract of so much energy binds of its buyer's guarantee, by the rule in force; 0 for who need not lodge any."""
+    row = conn.execute(
+        """SELECT p.kind, coalesce((SELECT (g.volumes->>'has_unsecured')::boolean FROM guarantee_requirement g
+                                    WHERE g.party_id = p.party_id AND g.at <= %s
+                                    ORDER BY g.at DESC, g.requirement_id DESC LIMIT 1), true)
+           FROM party p WHERE p.party_id = %s""",
+        (at, party_id),
+    ).fetchone()
+    if row is None or row[0] not in LODGING_KINDS:
+        return 0
+    return computed_bond_fen(rule, kwh, grade_of(conn, party_id, at), has_unsecured=bool(row[1]))
+
+
 def lock_limit(conn: Conn, party_id: int) -> None:
     """Let one trade of a party be held against its limit after the other, until the transaction's end."""
     conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('limit:' || %s, 0))", (party_id,))
 
 
-def release(conn: Conn, purpose_key: str, at: datetime) -> None:
-    """Give back what was reserved for a purpose, once; nothing happens if nothing was."""
+def release(conn: Conn, purpose_key: str, at: datetime) -> bool:
+    """Give back what was reserved for a purpose, once; say whether anything was given back now."""
     kept = _amount(conn, "reserve", purpose_key)
     if kept is None:
-        return
+        return False
     party_id, amount_fen = kept
     _lock(conn, party_id)
-    if _amount(conn, "release", purpose_key) is None:
-        _insert(conn, "release", party_id, amount_fen, purpose_key, at)
+    if _amount(conn, "release", purpose_key) is not None:
+        return False
+    _insert(conn, "release", party_id, amount_fen, purpose_key, at)
+    return True
 
 
 def _state_at_the_gate(kind: str, subkind: str, state: str, *, has_expired: bool) -> str:
