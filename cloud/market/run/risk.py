@@ -249,7 +249,8 @@ def _readings(
     conn: Conn, party_id: int, seen: Seen, found: Sequence[Position], value: Mapping[str, Any], now: datetime
 ) -> tuple[Reading, ...]:
     means = [sum(seen.prices[day], Decimal(0)) / len(seen.prices[day]) for day in sorted(seen.prices)[-31:]]
-    held_fen, reserved_fen = guarantees.balances(conn, party_id, seen.today)
+    held_fen, _ = guarantees.balances(conn, party_id, seen.today)
+    reserved_fen = guarantees.told_fen(conn, party_id)
     needed = credits.requirement(conn, party_id, now)
     required_fen = 0 if needed is None else needed.required_fen
     measures = {each["level"]: each for each in value.get("measures", ())}

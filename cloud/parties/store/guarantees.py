@@ -123,6 +123,13 @@ def entries(conn: Conn, party_id: int) -> tuple[EntryRow, ...]:
         )
 
 
+def told_fen(conn: Conn, party_id: int) -> int:
+    """What is reserved of a party's guarantee, without what sealed declarations bind: that is nobody's to know yet."""
+    row = conn.execute("SELECT guarantee_told_fen(%s)", (party_id,)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def balances(conn: Conn, party_id: int, day: date) -> tuple[int, int]:
     """What is lodged and in force on a day, and what is reserved of it."""
     row = conn.execute(
