@@ -18,7 +18,7 @@ from datetime import UTC, date, datetime, timedelta
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from cloud import markettime
-from cloud.billing.run import bench, collect, conduct, correct, issue, review, reward
+from cloud.billing.run import bench, collect, conduct, correct, greenmoney, issue, review, reward
 from cloud.billing.run import bill as billing
 from cloud.billing.store import marketside
 from cloud.billing.store import review as review_store
@@ -323,14 +323,16 @@ def _risk(pool: Pool, config: CloudConfig, now: datetime) -> None:
 
 
 def _green(pool: Pool, config: CloudConfig, now: datetime) -> None:
-    """Issue last month's certificates, hand over those of settled contracts, end sales, let old ones go."""
+    """Issue last month's certificates, hand over those of settled contracts, end sales, let old ones go, book money."""
     last = markettime.month_after(markettime.month_of(markettime.day_of(now)), -1)
     with transaction(pool, GREEN) as conn:
         issued = green.issue_month(conn, last, None, now)
         for month in reversed(greenfacts.settled_months(conn)):
             green.allot_month(conn, month, None, now)
         lapsed, expired = green.lapse(conn, now), green.expire(conn, now)
-    log.info("green.looked issued=%d lapsed=%d expired=%d", len(issued), lapsed, expired)
+    with transaction(pool, GREEN) as conn:
+        booked = greenmoney.book_sales(conn, now)
+    log.info("green.looked issued=%d lapsed=%d expired=%d booked=%d", len(issued), lapsed, expired, booked)
 
 
 def _response(pool: Pool, config: CloudConfig, now: datetime) -> None:
@@ -377,7 +379,7 @@ ENTRIES = (
     Entry("exchange_days", timedelta(hours=1), timedelta(minutes=22), exchange.reconcile),
     Entry("regulator", timedelta(minutes=5), timedelta(minutes=3), regulator.look),
     Entry("entities", timedelta(hours=1), timedelta(minutes=2), _entities),
-    Entry("green", timedelta(hours=1), timedelta(minutes=17), _green),
+    Entry("green", timedelta(minutes=5), timedelta(minutes=2), _green),
     Entry("response", timedelta(minutes=1), timedelta(0), _response),
     Entry("expiry", timedelta(hours=1), timedelta(minutes=7), _expiry),
 )

@@ -10,7 +10,8 @@ from cloud import db, markettime
 from cloud.market.run import green, respond
 from cloud.market.store import certificates, entered
 from cloud.market.store import response as store
-from cloud.market.store.certificates import NewSale, PlantRow
+from cloud.market.store.certificates import PlantRow
+from cloud.market.store.greensales import NewSale
 from cloud.market.store.response import NewEnrolment
 from cloud.security.access import Actor, Role
 

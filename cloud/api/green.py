@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+import csv
+import io
+from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Final
 
@@ -11,21 +12,26 @@ from fastapi import APIRouter, Form, Path, Request, Response
 from fastapi.responses import RedirectResponse
 
 from cloud import db, markettime
-from cloud.api import greenpaper, reply, who
+from cloud.api import greenpaper, greenviews, reply, who
+from cloud.api.greenviews import (
+    CheckView,
+    ClaimView,
+    DeskView,
+    MineView,
+    MonthView,
+    PlantView,
+    StatementView,
+    SumDrawing,
+)
+from cloud.billing.run import greenmoney
+from cloud.billing.store import bookings
 from cloud.errors import Invalid, NotFound
-from cloud.market import certificates as gec
 from cloud.market.run import green as desk
 from cloud.market.store import certificates as store
-from cloud.market.store import greenfacts, greenuses
-from cloud.market.store.certificates import (
-    AccountRow,
-    EntryRow,
-    NewSale,
-    PlaceRow,
-    PlantRow,
-    SaleRow,
-)
-from cloud.market.store.greenuses import RetirementRow
+from cloud.market.store import greenaudit, greenfacts, greensales, greenuses, members
+from cloud.market.store.certificates import PlantRow
+from cloud.market.store.greensales import NewSale
+from cloud.money import yuan
 from cloud.security import run as security
 from cloud.security.access import Deed, Role, Subject
 
@@ -47,138 +53,6 @@ class BadNumber(Invalid):
     """A number or a month of the form cannot be read."""
 
 
-class CertificateView(reply.View):
-    """A run of certificates, where it is and where from."""
-
-    numbers: str
-    mwh: int
-    place: str
-    plant: str
-    energy: str
-    month: date
-    valid_to: date
-    is_traded: bool
-    is_tradable: bool
-
-
-class SaleView(reply.View):
-    """Certificates on offer."""
-
-    sale_id: int
-    seller: str
-    price_yuan: str
-    left_mwh: int
-    mwh: int
-    ends_at: datetime
-    state: str
-    months: tuple[date, ...]
-    plants: tuple[str, ...]
-    is_own: bool
-
-
-class UseView(reply.View):
-    """Certificates used up, with the number of the proof."""
-
-    entry_id: int
-    party: str
-    proof_no: str
-    used_by: str
-    purpose: str
-    first_month: date
-    last_month: date
-    mwh: int
-    at: datetime
-
-
-class EntryView(reply.View):
-    """A move of certificates into an account."""
-
-    entry_id: int
-    kind: str
-    account: str
-    numbers: str
-    mwh: int
-    contract_id: str | None
-    at: datetime
-
-
-class MineView(reply.View):
-    """A party's green page."""
-
-    sums: dict[str, int]
-    use_mwh: int
-    used_mwh: int
-    share_percent: str | None
-    certificates: tuple[CertificateView, ...]
-    sales: tuple[SaleView, ...]
-    uses: tuple[UseView, ...]
-    entries: tuple[EntryView, ...]
-    form_key: str
-
-
-class BalanceView(reply.View):
-    """An account of the ledger with its balance."""
-
-    account: str
-    party: str | None
-    mwh: int
-
-
-class MonthView(reply.View):
-    """How a plant's month came to its certificates."""
-
-    unit_id: str
-    month: date
-    generation_kwh: int
-    mechanism_kwh: int
-    issued_mwh: int
-    carry_after_kwh: int
-    source: str
-
-
-class PlantView(reply.View):
-    """A plant whose energy earns certificates."""
-
-    unit_id: str
-    party: str
-    name: str
-    energy: str
-    is_tradable: bool
-    document: str
-
-
-class DeskView(reply.View):
-    """The whole ledger, for the staff."""
-
-    sums: dict[str, int]
-    balances: tuple[BalanceView, ...]
-    doubts: dict[str, int]
-    plants: tuple[PlantView, ...]
-    months: tuple[MonthView, ...]
-    sales: tuple[SaleView, ...]
-    uses: tuple[UseView, ...]
-    entries: tuple[EntryView, ...]
-    last_month: date
-
-
-class CheckView(reply.View):
-    """Whether a proof stands, and for how much."""
-
-    proof_no: str
-    is_valid: bool
-    mwh: int | None
-    first_month: date | None
-    last_month: date | None
-    retired_on: date | None
-
-
-@dataclass(frozen=True, slots=True)
-class SumDrawing:
-    """The places of certificates in the order of their life."""
-
-    places: tuple[str, ...] = ("issued", "held", "locked", "retired", "expired")
-
-
 @router.get("/green", response_model=None)
 def green(request: Request, visit: Annotated[who.Visit, who.visits(Deed.SEE_GREEN)]) -> Response:
     """Certificates: of the visitor's party with its green share; for staff the whole ledger."""
@@ -189,6 +63,40 @@ def green(request: Request, visit: Annotated[who.Visit, who.visits(Deed.SEE_GREE
         return reply.answer(request, visit, "green/desk.html", _desk(visit), drawing=SumDrawing())
     assert party_id is not None
     return reply.answer(request, visit, "green/mine.html", _mine(visit, party_id), drawing=SumDrawing())
+
+
+@router.get("/green/statements/{month}", response_model=StatementView)
+def statement(
+    request: Request,
+    month: Annotated[str, Path(pattern=_MONTH)],
+    visit: Annotated[who.Visit, who.visits(Deed.SEE_GREEN)],
+) -> Response:
+    """What the certificates that a party bought and sold in a month come to; for staff of everybody."""
+    view = _statement(visit, markettime.month_from(month))
+    return reply.answer(request, visit, "green/statement.html", view)
+
+
+@router.get("/green/statements/{month}/csv", response_class=Response)
+def statement_csv(
+    month: Annotated[str, Path(pattern=_MONTH)],
+    visit: Annotated[who.Visit, who.visits(Deed.SEE_GREEN)],
+) -> Response:
+    """The same as a table."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    head = ("entry", "day", "seller", "buyer", "mwh", "price_yuan", "amount_yuan", "journal")
+    writer.writerow(head)
+    for row in _statement(visit, markettime.month_from(month)).rows:
+        writer.writerow(
+            (
+                *(row.entry_id, row.day, row.seller, row.buyer, row.mwh, row.price_yuan),
+                *(yuan(row.amount_fen), row.journal_id or ""),
+            )
+        )
+    name = f'attachment; filename="green-{month}.csv"'
+    return Response(
+        out.getvalue(), media_type="text/csv; charset=utf-8", headers={"Content-Disposition": name}
+    )
 
 
 @router.post("/green/sales", response_class=RedirectResponse)
@@ -334,6 +242,34 @@ def month_deed(
 # ---- views -----------------------------------------------------------------------------------------------
 
 
+def _claims(visit: who.Visit, month: date | None = None) -> tuple[ClaimView, ...]:
+    days = None if month is None else (month, markettime.month_after(month))
+    party_id = visit.actor.party_id
+    found = greensales.claims(visit.conn, party_id, days)
+    keys = {greenmoney.key_of(each.entry_id): each.entry_id for each in found}
+    journals = {keys[key]: number for key, number in bookings.ids_of(visit.conn, list(keys)).items()}
+    return tuple(greenviews.claim_view(each, party_id, journals) for each in found)
+
+
+def _statement(visit: who.Visit, month: date) -> StatementView:
+    party_id = visit.actor.party_id
+    subject = Subject("green", str(party_id or "all"), party_id)
+    security.allow(visit.conn, visit.actor, visit.deed, subject, visit.now)
+    rows = _claims(visit, month)
+    is_staff = visit.actor.role is Role.STAFF
+    sold = sum(each.amount_fen for each in rows if each.amount_fen > 0)
+    bought = sold if is_staff else -sum(each.amount_fen for each in rows if each.amount_fen < 0)
+    party = None if party_id is None else members.find_party(visit.conn, party_id)
+    return StatementView(
+        month=month,
+        party=None if party is None else party.name,
+        rows=rows,
+        sold_fen=sold,
+        bought_fen=bought,
+        net_fen=sold - bought,
+    )
+
+
 def _mine(visit: who.Visit, party_id: int) -> MineView:
     conn = visit.conn
     rows = store.places_of(conn, party_id)
@@ -351,17 +287,19 @@ def _mine(visit: who.Visit, party_id: int) -> MineView:
         use_mwh=use_mwh,
         used_mwh=used_mwh,
         share_percent=None if use_mwh == 0 else f"{min(Decimal(100), Decimal(100) * used_mwh / use_mwh):.1f}",
-        certificates=tuple(map(_certificate, rows)),
-        sales=tuple(_sale(each, party_id) for each in store.sales(conn, party_id)),
-        uses=tuple(map(_use, uses)),
-        entries=tuple(map(_entry, store.entries_of(conn, party_id))),
+        certificates=tuple(map(greenviews.certificate_view, rows)),
+        sales=tuple(greenviews.sale_view(each, party_id) for each in greensales.sales(conn, party_id)),
+        uses=tuple(map(greenviews.use_view, uses)),
+        entries=tuple(map(greenviews.entry_view, store.entries_of(conn, party_id))),
+        claims=_claims(visit),
+        statement_months=greensales.claim_months(conn, party_id),
         form_key=f"{visit.now:%Y%m%d%H%M%S%f}",
     )
 
 
 def _desk(visit: who.Visit) -> DeskView:
     conn = visit.conn
-    balances = store.balances(conn)
+    balances = greenaudit.balances(conn)
     sums: dict[str, int] = {}
     for row in balances:
         place = row.account.partition("/")[0]
@@ -369,8 +307,8 @@ def _desk(visit: who.Visit) -> DeskView:
     month = markettime.month_of(markettime.day_of(visit.now))
     return DeskView(
         sums=sums,
-        balances=tuple(map(_balance, balances)),
-        doubts=dict(store.doubts(conn)),
+        balances=tuple(map(greenviews.balance_view, balances)),
+        doubts=dict(greenaudit.doubts(conn)),
         plants=tuple(
             PlantView(
                 unit_id=each.unit_id,
@@ -394,70 +332,13 @@ def _desk(visit: who.Visit) -> DeskView:
             )
             for each in reversed(store.months(conn))
         ),
-        sales=tuple(_sale(each, None) for each in store.sales(conn, None)),
-        uses=tuple(map(_use, greenuses.retirements(conn, None))),
-        entries=tuple(map(_entry, store.entries_of(conn, None)))[:100],
+        sales=tuple(greenviews.sale_view(each, None) for each in greensales.sales(conn, None)),
+        uses=tuple(map(greenviews.use_view, greenuses.retirements(conn, None))),
+        entries=tuple(map(greenviews.entry_view, store.entries_of(conn, None)))[:100],
+        claims=_claims(visit)[:100],
+        statement_months=greensales.claim_months(conn, None),
         last_month=markettime.month_after(month, -1),
     )
-
-
-def _certificate(row: PlaceRow) -> CertificateView:
-    return CertificateView(
-        numbers=gec.span(row.holding.serials),
-        mwh=row.mwh,
-        place=row.account.partition("/")[0],
-        plant=row.plant,
-        energy=row.energy,
-        month=row.month,
-        valid_to=gec.last_valid_month(row.month),
-        is_traded=row.is_traded,
-        is_tradable=row.is_tradable,
-    )
-
-
-def _sale(row: SaleRow, party_id: int | None) -> SaleView:
-    return SaleView(
-        sale_id=row.sale_id,
-        seller=row.seller,
-        price_yuan=str(Decimal(row.price_ticks).scaleb(-2)),
-        left_mwh=row.left_mwh,
-        mwh=row.mwh,
-        ends_at=row.ends_at,
-        state=row.state,
-        months=tuple(row.months),
-        plants=tuple(row.plants),
-        is_own=row.seller_id == party_id,
-    )
-
-
-def _use(row: RetirementRow) -> UseView:
-    return UseView(
-        entry_id=row.entry_id,
-        party=row.party_name,
-        proof_no=row.proof_no,
-        used_by=row.used_by,
-        purpose=row.purpose,
-        first_month=row.first_month,
-        last_month=row.last_month,
-        mwh=row.mwh,
-        at=row.at,
-    )
-
-
-def _entry(row: EntryRow) -> EntryView:
-    return EntryView(
-        entry_id=row.entry_id,
-        kind=row.kind,
-        account=row.account,
-        numbers=gec.span(gec.Serials(row.first, row.end)),
-        mwh=row.mwh,
-        contract_id=row.contract_id,
-        at=row.at,
-    )
-
-
-def _balance(row: AccountRow) -> BalanceView:
-    return BalanceView(account=row.account, party=row.party_name, mwh=row.mwh)
 
 
 def _whole(text: str) -> int:

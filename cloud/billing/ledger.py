@@ -23,7 +23,7 @@ from datetime import date
 
 from cloud.billing.line import Section
 from cloud.errors import Invalid
-from cloud.markettime import days_of_month
+from cloud.markettime import days_of_month, month_after
 
 POSTINGS_MAX = 1000
 FUNDS = "payable/government_funds"
@@ -137,6 +137,11 @@ def bill_postings(
     total_fen = -sum(by_account.values())
     owed = (Posting(receivable(account_id), total_fen, item_of(account_id, month)),) if total_fen else ()
     return owed + tuple(Posting(account, fen) for account, fen in sorted(by_account.items()) if fen)
+
+
+def open_day(day: date, locked_through: date | None) -> date:
+    """The first day from `day` on whose month is still open: in which a journal about `day` may count."""
+    return day if locked_through is None else max(day, month_after(locked_through))
 
 
 def bill_event_date(month: date) -> date:

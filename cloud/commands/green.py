@@ -56,11 +56,11 @@ def _green(arguments: argparse.Namespace) -> int:
 
 
 def _check(conn: Conn) -> int:
-    from cloud.market.store import certificates
+    from cloud.market.store import greenaudit
 
-    for row in certificates.balances(conn):
+    for row in greenaudit.balances(conn):
         print(f"{row.account:<28} {row.party_name or '':<20} {row.mwh:>10}")
-    found = certificates.doubts(conn)
+    found = greenaudit.doubts(conn)
     for name, mwh in found:
         print(f"{name:<28} {mwh:>10}")
     return 1 if any(mwh for _, mwh in found) else 0

@@ -14,7 +14,7 @@ from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 
-from cloud.errors import Invalid, NotNow
+from cloud.errors import Conflict, Invalid, NotNow
 from cloud.lives import Life
 from cloud.market import green
 from cloud.markettime import month_after
@@ -59,6 +59,10 @@ class NotValidThen(Invalid):
 
 class BadQuantity(Invalid):
     """Certificates are whole, at least one."""
+
+
+class KeyReused(Conflict):
+    """The same key came with other content."""
 
 
 class MonthOutOfOrder(NotNow):
@@ -189,6 +193,11 @@ def picked(holdings: Iterable[Holding], mwh: int) -> tuple[Serials, ...]:
     if left:
         raise NotEnough("green_not_enough", asked=mwh, found=mwh - left)
     return tuple(runs)
+
+
+def sale_fen(mwh: int, price_ticks: int) -> int:
+    """What certificates cost: the price is in 0.01 yuan for one, so nothing is ever rounded."""
+    return mwh * price_ticks
 
 
 def number(serial: int) -> str:

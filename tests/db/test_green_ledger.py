@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -15,13 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud import db
+from cloud.billing.run import greenmoney
+from cloud.billing.store import ledger
 from cloud.db import Conn, ProcessRole, Scope
 from cloud.errors import Refused
 from cloud.market import certificates as gec
 from cloud.market.run import green as run
 from cloud.market.store import certificates as store
-from cloud.market.store import greenuses
-from cloud.market.store.certificates import NewSale, PlantRow
+from cloud.market.store import greenaudit, greensales, greenuses
+from cloud.market.store.certificates import PlantRow
+from cloud.market.store.greensales import NewSale
 from cloud.security.access import Actor, Role
 
 NOW = datetime(2026, 9, 10, 2, tzinfo=UTC)
@@ -41,6 +44,7 @@ class World:
     places: dict[int, str] = field(default_factory=dict)
     traded: set[int] = field(default_factory=set)
     born: dict[int, date] = field(default_factory=dict)
+    owed_fen: dict[int, int] = field(default_factory=dict)  # + to the party, - by it
 
     def actor(self, number: int) -> Actor:
         party_id = self.parties[number]
@@ -104,7 +108,7 @@ def actual_places(world: World) -> dict[int, str]:
                JOIN green_batch b ON b.entry_id = p.batch_id WHERE b.unit_id = %s""",
             (world.plant.unit_id,),
         ).fetchall()
-        assert {name: mwh for name, mwh in store.doubts(conn) if mwh} == {}
+        assert {name: mwh for name, mwh in greenaudit.doubts(conn) if mwh} == {}
     return {serial: account for first, end, account in rows for serial in range(first, end)}
 
 
@@ -164,6 +168,8 @@ def test_the_ledger_is_that_of_single_numbers(pool: db.Pool) -> None:
                     for serial in chosen or ():
                         world.places[serial] = f"held/{world.parties[number]}"
                         world.traded.add(serial)
+                    for party, sign in ((seller, 1), (number, -1)):
+                        world.owed_fen[party] = world.owed_fen.get(party, 0) + sign * 414 * quantity
             elif deed == "withdraw" and sales:
                 sale_id, seller = sales[-1]
                 locked = f"locked/{world.parties[seller]}/{sale_id}"
@@ -180,8 +186,23 @@ def test_the_ledger_is_that_of_single_numbers(pool: db.Pool) -> None:
                     for serial in chosen or ():
                         world.places[serial] = f"retired/{world.parties[number]}"
             assert actual_places(world) == world.places
+            assert booked_fen(world) == world.owed_fen
 
     law()
+
+
+def booked_fen(world: World) -> dict[int, int]:
+    """Book what was sold, twice, and read what each party is owed (+) or owes (-) from the ledger of money."""
+    with db.transaction(world.pool, WORKER) as conn:
+        greenmoney.book_sales(conn, NOW)
+        assert greenmoney.book_sales(conn, NOW) == 0
+        rows = conn.execute(
+            """SELECT split_part(account_code, '/', 3)::bigint, -sum(amount_fen)::bigint FROM posting
+               WHERE account_code ~ '^(receivable|payable)/party/' GROUP BY 1"""
+        ).fetchall()
+    found = dict(rows)
+    assert sum(found.values()) == 0
+    return {number: found[party] for number, party in enumerate(world.parties) if party in found}
 
 
 def done(world: World, number: int, chosen: list[int] | None, deed, *what):  # type: ignore[no-untyped-def]
@@ -267,6 +288,76 @@ def test_a_certificate_is_traded_once(pool: db.Pool) -> None:
     resale = NewSale(world.parties[1], None, 1, 0, NOW + timedelta(days=1), "again")
     with pytest.raises(gec.NotEnough), db.transaction(pool, world.scope(1)) as conn:
         run.offer(conn, world.actor(1), resale, NOW)
+
+
+def test_a_purchase_is_owed_to_the_seller_by_the_buyer_and_seen_by_both(pool: db.Pool) -> None:
+    """3 certificates at 4.14 and 2 more: 12.42 and 8.28 yuan; the third party sees nothing of it."""
+    world = new_world(pool, "")
+    issue(world, 6000)
+    with db.transaction(pool, world.scope(0)) as conn:
+        sale = NewSale(world.parties[0], None, 6, 414, NOW + timedelta(days=1), "one")
+        sale_id = run.offer(conn, world.actor(0), sale, NOW).sale_id
+    with db.transaction(pool, world.scope(1)) as conn:
+        for key, mwh in (("a", 3), ("b", 2), ("a", 3)):
+            run.take(conn, world.actor(1), sale_id, mwh, key, NOW)
+
+    seen = []
+    for number in range(3):
+        with db.transaction(pool, world.scope(number)) as conn:
+            seen.append([each.amount_fen for each in greensales.claims(conn, world.parties[number])])
+    with db.transaction(pool, world.scope(2)) as conn:
+        foreign = greensales.claims(conn, None)
+    assert seen == [[828, 1242], [828, 1242], []]
+    assert foreign == ()
+    assert booked_fen(world) == {0: 2070, 1: -2070}
+    with db.transaction(pool, world.scope(1)) as conn:  # the journal too
+        assert conn.execute("SELECT count(*) FROM journal").fetchone() == (2,)
+    with db.transaction(pool, world.scope(2)) as conn:
+        assert conn.execute("SELECT count(*) FROM journal").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(("mwh", "price_ticks"), [(1, 414), (2, 413), (None, 0)])
+def test_certificates_and_their_money_move_together_or_not_at_all(
+    pool: db.Pool, mwh: int | None, price_ticks: int
+) -> None:
+    """A claim on less than was taken, at another price, or none at all: the purchase does not commit."""
+    world = new_world(pool, "")
+    issue(world, 2000)
+    with db.transaction(pool, world.scope(0)) as conn:
+        sale = NewSale(world.parties[0], None, 2, 414, NOW + timedelta(days=1), "one")
+        sale_id = run.offer(conn, world.actor(0), sale, NOW).sale_id
+    before = actual_places(world)
+    claim = greensales.insert_claim
+
+    def forged(conn: Conn, made: greensales.NewClaim, day: date, at: datetime) -> None:
+        if mwh is not None:
+            wrong = replace(made, mwh=mwh, price_ticks=price_ticks, amount_fen=mwh * price_ticks)
+            claim(conn, wrong, day, at)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(greensales, "insert_claim", forged)
+        with pytest.raises(psycopg.errors.CheckViolation), db.transaction(pool, world.scope(1)) as conn:
+            run.take(conn, world.actor(1), sale_id, 2, "one", NOW)
+
+    assert actual_places(world) == before
+
+
+def test_a_sale_of_a_closed_month_is_booked_in_the_first_open_one(pool: db.Pool) -> None:
+    world = new_world(pool, "")
+    issue(world, 1000)
+    with db.transaction(pool, world.scope(0)) as conn:
+        sale = NewSale(world.parties[0], None, 1, 414, NOW + timedelta(days=1), "one")
+        sale_id = run.offer(conn, world.actor(0), sale, NOW).sale_id
+    with db.transaction(pool, world.scope(1)) as conn:
+        run.take(conn, world.actor(1), sale_id, 1, "one", NOW)
+    october = datetime(2026, 10, 3, tzinfo=UTC)
+    with db.transaction(pool, Scope(ProcessRole.OWNER)) as conn:
+        ledger.lock_period(conn, date(2026, 9, 1), "test", october)
+    with db.transaction(pool, WORKER) as conn:
+        greenmoney.book_sales(conn, october)
+        row = conn.execute("SELECT event_date, effective_date FROM journal").fetchone()
+
+    assert row == (date(2026, 9, 10), date(2026, 10, 1))
 
 
 @pytest.mark.parametrize(

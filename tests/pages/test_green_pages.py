@@ -98,6 +98,15 @@ def test_from_issue_to_a_proof_that_anybody_can_check(
     }
     assert buyer.post("/green/uses", use | {"key": "c"}).status_code == 303
 
+    this_month = f"{buyer.json('/green')['claims'][0]['day']:.7}"
+    statement = f"/green/statements/{this_month}"
+    assert [each.json(statement)["net_fen"] for each in (farm, buyer, staff)] == [828, -828, 0]  # 2 x 4.14
+    assert "8.28" in farm.get(f"{statement}/csv").text
+    for who in (farm, buyer, staff):
+        for language in ("zh", "en"):
+            page = who.client.get(f"{statement}?lang={language}", headers={"accept": "text/html"})
+            assert page.status_code == 200
+            assert "8.28" in page.text
     mine = buyer.json("/green")
     assert mine["sums"] == {"held": 1, "retired": 1}
     (used,) = mine["uses"]

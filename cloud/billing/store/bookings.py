@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -50,6 +51,14 @@ class JournalRow:
     facts: dict[str, str]
     reverses: int | None
     reversed_by: int | None
+
+
+def ids_of(conn: Conn, idem_keys: Sequence[str]) -> dict[str, int]:
+    """Find the journals that were booked under these keys, as far as this transaction sees them."""
+    rows = conn.execute(
+        "SELECT idem_key, journal_id FROM journal WHERE idem_key = ANY(%s)", (list(idem_keys),)
+    )
+    return {str(key): int(journal_id) for key, journal_id in rows}
 
 
 def statement(conn: Conn, account: str, span: Span) -> tuple[StatementLine, ...]:

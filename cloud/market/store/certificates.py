@@ -1,4 +1,4 @@
-"""SQL: the ledger of green certificates, the months and batches behind it, sales and proofs of use."""
+"""SQL: the ledger of green certificates, and the plants, months and batches behind it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,11 @@ import psycopg
 from psycopg.rows import class_row
 
 from cloud.db import Conn
-from cloud.errors import Conflict, NotFound, NotNow
-from cloud.market.certificates import Due, Holding, Kind, Posting, Serials
+from cloud.errors import Conflict, NotNow
+from cloud.market.certificates import Due, Holding, KeyReused, Kind, Posting, Serials
 
 ROWS_MAX = 500
 _LOCK = 46  # see cloud/schema/0031_green.sql
-
-
-class NoSale(NotFound):
-    """There is no such sale, or this transaction does not see it."""
-
-
-class KeyReused(Conflict):
-    """The same key came with other content."""
 
 
 class GoneMeanwhile(Conflict):
@@ -114,54 +106,8 @@ class EntryRow:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class SaleRow:
-    """A sale and what is left of it."""
-
-    sale_id: int
-    seller_id: int
-    seller: str
-    buyer_id: int | None
-    mwh: int
-    price_ticks: int
-    ends_at: datetime
-    state: str
-    left_mwh: int
-    months: list[date]
-    plants: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class NewSale:
-    """A sale to be opened."""
-
-    seller_id: int
-    buyer_id: int | None
-    mwh: int
-    price_ticks: int
-    ends_at: datetime
-    client_key: str
-
-
-@dataclass(frozen=True, slots=True)
-class AccountRow:
-    """An account's balance."""
-
-    account: str
-    party_id: int | None
-    party_name: str | None
-    mwh: int
-
-
 _PLACE = """SELECT lower(p.serials) AS first, upper(p.serials) AS end, p.account, p.party_id, b.plant, b.energy, b.month,
     p.is_traded, b.is_tradable FROM green_place p JOIN green_batch b ON b.entry_id = p.batch_id"""
-_SALE = """SELECT s.sale_id, s.seller_id, p.name AS seller, s.buyer_id, s.mwh, s.price_ticks, s.ends_at, s.state,
-    coalesce(l.mwh, 0)::bigint AS left_mwh, coalesce(l.months, '{}') AS months, coalesce(l.plants, '{}') AS plants
-    FROM green_sale s JOIN party p ON p.party_id = s.seller_id
-    LEFT JOIN LATERAL (SELECT sum(upper(g.serials) - lower(g.serials)) AS mwh, array_agg(DISTINCT b.month) AS months,
-                              array_agg(DISTINCT b.plant) AS plants
-                       FROM green_place g JOIN green_batch b ON b.entry_id = g.batch_id
-                       WHERE g.account = 'locked/' || s.seller_id || '/' || s.sale_id) l ON true"""
 
 
 def put_plant(conn: Conn, plant: PlantRow, at: datetime, actor: str) -> bool:
@@ -340,55 +286,6 @@ def old_places(conn: Conn, before: date) -> tuple[PlaceRow, ...]:
         )
 
 
-def balances(conn: Conn) -> tuple[AccountRow, ...]:
-    """The sum of the postings of each account; all of them add up to zero."""
-    with conn.cursor(row_factory=class_row(AccountRow)) as cursor:
-        return tuple(
-            cursor.execute(
-                """SELECT g.account, g.party_id, p.name AS party_name, sum(g.mwh)::bigint AS mwh
-                   FROM green_posting g LEFT JOIN party p USING (party_id)
-                   GROUP BY g.account, g.party_id, p.name HAVING sum(g.mwh) <> 0 ORDER BY g.account"""
-            )
-        )
-
-
-def doubts(conn: Conn) -> tuple[tuple[str, int], ...]:
-    """The double-count check: what of the ledger contradicts itself, by name, with how many MWh. Nothing may.
-
-    Numbers at two places, numbers lost, places that the postings do not give, numbers of two batches or of none,
-    months whose certificates are not those that were issued.
-    """
-    rows = conn.execute(
-        """WITH folded AS (
-               SELECT account, range_agg(serials) FILTER (WHERE mwh > 0) AS came,
-                      sum(mwh) AS mwh FROM green_posting GROUP BY account),
-           placed AS (SELECT account, sum(upper(serials) - lower(serials)) AS mwh FROM green_place GROUP BY account)
-           SELECT 'two_places', coalesce(sum(upper(a.serials * b.serials) - lower(a.serials * b.serials)), 0)::bigint
-           FROM green_place a JOIN green_place b ON a.serials && b.serials AND a.serials < b.serials
-           UNION ALL
-           SELECT 'sum_not_zero', coalesce(abs(sum(mwh)), 0)::bigint FROM green_posting
-           UNION ALL
-           SELECT 'place_differs', coalesce(sum(abs(coalesce(f.mwh, 0) - coalesce(p.mwh, 0))), 0)::bigint
-           FROM (SELECT * FROM folded WHERE account NOT LIKE 'issued/%%') f FULL JOIN placed p USING (account)
-           UNION ALL
-           SELECT 'never_arrived', coalesce(sum(p.mwh), 0)::bigint FROM (
-               SELECT upper(g.serials) - lower(g.serials) AS mwh FROM green_place g JOIN folded f USING (account)
-               WHERE NOT f.came @> g.serials) p
-           UNION ALL
-           SELECT 'batch_differs', abs(coalesce((SELECT sum(upper(serials) - lower(serials)) FROM green_batch), 0)
-                                       - coalesce((SELECT sum(issued_mwh) FROM green_month), 0))::bigint
-           UNION ALL
-           SELECT 'traded_twice', coalesce(sum(upper(a.serials * b.serials) - lower(a.serials * b.serials)), 0)::bigint
-           FROM green_posting a JOIN green_posting b ON a.serials && b.serials AND a.entry_id < b.entry_id
-           WHERE a.kind = 'transfer' AND b.kind = 'transfer' AND a.mwh > 0 AND b.mwh > 0
-           UNION ALL
-           SELECT 'used_twice', coalesce(sum(upper(a.serials * b.serials) - lower(a.serials * b.serials)), 0)::bigint
-           FROM green_posting a JOIN green_posting b ON a.serials && b.serials AND a.entry_id < b.entry_id
-           WHERE a.kind = 'retire' AND b.kind = 'retire' AND a.mwh > 0 AND b.mwh > 0"""
-    )
-    return tuple((str(name), int(mwh)) for name, mwh in rows)
-
-
 def entries_of(conn: Conn, party_id: int | None) -> tuple[EntryRow, ...]:
     """The postings of a party, or of everybody, newest first; at most ROWS_MAX."""
     with conn.cursor(row_factory=class_row(EntryRow)) as cursor:
@@ -402,75 +299,6 @@ def entries_of(conn: Conn, party_id: int | None) -> tuple[EntryRow, ...]:
                 {"party": party_id, "most": ROWS_MAX},
             )
         )
-
-
-# ---- sales -----------------------------------------------------------------------------------------------
-
-
-def insert_sale(conn: Conn, sale: NewSale, at: datetime, actor: str) -> tuple[int, bool]:
-    """Open a sale once by the seller's key; return its number and whether it is new."""
-    row = conn.execute(
-        """INSERT INTO green_sale (seller_id, buyer_id, mwh, price_ticks, ends_at, client_key, at, actor)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING sale_id""",
-        (
-            *(sale.seller_id, sale.buyer_id, sale.mwh, sale.price_ticks, sale.ends_at, sale.client_key),
-            *(at, actor),
-        ),
-    ).fetchone()
-    if row is not None:
-        return int(row[0]), True
-    kept = conn.execute(
-        """SELECT sale_id, buyer_id, mwh, price_ticks, ends_at FROM green_sale
-           WHERE seller_id = %s AND client_key = %s""",
-        (sale.seller_id, sale.client_key),
-    ).fetchone()
-    if kept is None or kept[1:4] != (sale.buyer_id, sale.mwh, sale.price_ticks):
-        raise KeyReused("green_key_reused", key=sale.client_key)
-    return int(kept[0]), False
-
-
-def lock_sale(conn: Conn, sale_id: int) -> None:
-    """Let nobody else take from or end this sale until the transaction's end."""
-    conn.execute("SELECT pg_advisory_xact_lock(%s, %s::integer)", (_LOCK, sale_id % 2**31))
-
-
-def sale(conn: Conn, sale_id: int) -> SaleRow:
-    """A sale. Raises NoSale."""
-    with conn.cursor(row_factory=class_row(SaleRow)) as cursor:
-        found = cursor.execute(f"{_SALE} WHERE s.sale_id = %s", (sale_id,)).fetchone()
-    if found is None:
-        raise NoSale("not_found", kind="green_sale")
-    return found
-
-
-def sales(conn: Conn, party_id: int | None) -> tuple[SaleRow, ...]:
-    """Open sales, and those of a party in any state, newest first."""
-    with conn.cursor(row_factory=class_row(SaleRow)) as cursor:
-        return tuple(
-            cursor.execute(
-                f"""{_SALE} WHERE s.state = 'open' OR s.seller_id = %(party)s OR s.buyer_id = %(party)s
-                    ORDER BY s.state = 'open' DESC, s.sale_id DESC LIMIT %(most)s""",
-                {"party": party_id, "most": ROWS_MAX},
-            )
-        )
-
-
-def lapsed_sales(conn: Conn, at: datetime) -> tuple[int, ...]:
-    """Open sales whose time is over."""
-    rows = conn.execute(
-        "SELECT sale_id FROM green_sale WHERE state = 'open' AND ends_at <= %s ORDER BY sale_id", (at,)
-    )
-    return tuple(int(row[0]) for row in rows)
-
-
-def move_sale(conn: Conn, sale_id: int, state: str) -> None:
-    """Write a sale's new state."""
-    conn.execute("UPDATE green_sale SET state = %s WHERE sale_id = %s", (state, sale_id))
-
-
-def note_exhausted(conn: Conn, sale_id: int) -> None:
-    """The sale is over if nothing is left of it."""
-    conn.execute("SELECT green_sale_exhausted(%s)", (sale_id,))
 
 
 def transferred_mwh(conn: Conn, contract_id: str) -> int:
