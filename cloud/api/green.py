@@ -14,6 +14,7 @@ from fastapi.responses import RedirectResponse
 from cloud import db, markettime
 from cloud.api import greenpaper, greenviews, reply, who
 from cloud.api.greenviews import (
+    AheadView,
     CheckView,
     ClaimView,
     DeskView,
@@ -309,6 +310,10 @@ def _desk(visit: who.Visit) -> DeskView:
         sums=sums,
         balances=tuple(map(greenviews.balance_view, balances)),
         doubts=dict(greenaudit.doubts(conn)),
+        ahead=tuple(
+            AheadView(contract_id=contract, settled_kwh=kwh, handed_mwh=mwh)
+            for contract, kwh, mwh in greenfacts.ahead(conn)
+        ),
         plants=tuple(
             PlantView(
                 unit_id=each.unit_id,

@@ -142,12 +142,21 @@ class PlantView(reply.View):
     document: str
 
 
+class AheadView(reply.View):
+    """A contract that was handed more certificates than it has settled by now."""
+
+    contract_id: str
+    settled_kwh: int
+    handed_mwh: int
+
+
 class DeskView(reply.View):
     """The whole ledger, for the staff."""
 
     sums: dict[str, int]
     balances: tuple[BalanceView, ...]
     doubts: dict[str, int]
+    ahead: tuple[AheadView, ...]
     plants: tuple[PlantView, ...]
     months: tuple[MonthView, ...]
     sales: tuple[SaleView, ...]

@@ -151,6 +151,11 @@ def due(generation_kwh: int, mechanism_kwh: int, carry_before_kwh: int) -> Due:
     )
 
 
+def due_mwh(settled_kwh: int, handed_mwh: int) -> WholeMwh:
+    """How many certificates a contract is still due of all it has settled; none when it was handed more already."""
+    return max(0, settled_kwh // KWH_PER_MWH - handed_mwh)
+
+
 def check_next_month(month: date, last: date | None) -> None:
     """Refuse a month that does not follow the last one that was issued. Raises MonthOutOfOrder."""
     if last is not None and month != month_after(last):

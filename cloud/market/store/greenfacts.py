@@ -37,9 +37,19 @@ def settled_months(conn: Conn) -> tuple[date, ...]:
     return tuple(row[0] for row in rows)
 
 
-def is_allotted(conn: Conn, key: str) -> bool:
-    """Whether the certificates of a contract's month were handed over."""
-    return conn.execute("SELECT 1 FROM green_entry WHERE idem_key = %s", (key,)).fetchone() is not None
+def ahead(conn: Conn) -> tuple[tuple[str, int, int], ...]:
+    """Contracts that were handed more than they have settled by now: (contract, settled kWh, certificates handed).
+
+    A month was settled anew to less. Nothing is taken back; the next months of the contract make it up, or people do.
+    """
+    rows = conn.execute(
+        f"""SELECT h.contract_id, coalesce(s.kwh, 0)::bigint, h.mwh::bigint
+            FROM (SELECT e.contract_id, sum(g.mwh) AS mwh FROM green_entry e JOIN green_posting g USING (entry_id)
+                  WHERE e.kind = 'transfer' AND g.mwh > 0 AND e.contract_id IS NOT NULL GROUP BY 1) h
+            LEFT JOIN (SELECT contract_id, sum(mwh * 1000) AS kwh FROM ({_SETTLED}) g GROUP BY 1) s USING (contract_id)
+            WHERE h.mwh > floor(coalesce(s.kwh, 0) / 1000) ORDER BY 1"""
+    )
+    return tuple((str(contract_id), int(kwh), int(mwh)) for contract_id, kwh, mwh in rows)
 
 
 def party_of(conn: Conn, unit_id: str) -> int | None:

@@ -33,9 +33,10 @@ class Allotted:
 def allot_month(conn: Conn, month: date, actor: Actor | None, now: datetime) -> tuple[Allotted, ...]:
     """Hand over the certificates of a settled month's green contracts: min(contract, generation − mechanism, use).
 
-    The quantity is that of the final statement's environmental value; parts below one MWh of a contract add up over
-    its months. They go to the buyer, or to the users a retailer's contract names (1656号 art. 53, 79). Running it again
-    changes nothing. Return what was handed over now.
+    The quantity is that of the final statements' environmental value; parts below one MWh of a contract add up over
+    its months. They go to the buyer, or to the users a retailer's contract names (1656号 art. 53, 79). What a contract
+    was handed counts against all it has settled so far: running it again changes nothing, a month settled anew to more
+    brings the difference, one settled anew to less is made up by the months after it. Return what was handed over now.
     """
     if actor is not None:
         allow(conn, actor, Deed.DIRECT_GREEN, Subject("green_month", f"{month:%Y-%m}"), now)
@@ -43,30 +44,32 @@ def allot_month(conn: Conn, month: date, actor: Actor | None, now: datetime) -> 
     done = []
     settled = greenfacts.settled_kwh(conn, month)
     for terms in wholesale.of_month(conn, month):
-        key = f"allot:{terms.contract_id}:{month:%Y-%m}"
         if terms.kind is not ContractKind.GREEN or terms.contract_id not in settled:
-            continue
-        if greenfacts.is_allotted(conn, key):
             continue
         seller_id = greenfacts.party_of(conn, terms.seller)
         if seller_id is None:
             continue
-        targets = _targets(conn, terms.green_users or (terms.buyer,), month)
-        whole_kwh = greenfacts.settled_until(conn, terms.contract_id, month)
-        due = whole_kwh // gec.KWH_PER_MWH - store.transferred_mwh(conn, terms.contract_id)
+        store.lock_unit(conn, terms.seller)
+        handed = store.transferred_mwh(conn, terms.contract_id)
+        due = gec.due_mwh(greenfacts.settled_until(conn, terms.contract_id, month), handed)
+        if due == 0:
+            continue
+        targets = _targets(conn, terms.green_users or (terms.buyer,), seller_id, month)
+        key = f"allot:{terms.contract_id}:{month:%Y-%m}:{handed}"
         moved = _hand_over(
             conn, (terms.contract_id, terms.seller, seller_id), targets, due, (key, month, now, by)
         )
-        done.append(Allotted(terms.contract_id, seller_id, settled[terms.contract_id], moved))
+        if moved:
+            done.append(Allotted(terms.contract_id, seller_id, settled[terms.contract_id], moved))
     return tuple(done)
 
 
-def _targets(conn: Conn, users: Sequence[str], month: date) -> tuple[tuple[int, int], ...]:
-    """Who gets the certificates, by party, with the kWh of the month that weigh them."""
+def _targets(conn: Conn, users: Sequence[str], seller_id: int, month: date) -> tuple[tuple[int, int], ...]:
+    """Who gets the certificates, by party, with the kWh of the month that weigh them; nobody buys of themselves."""
     weights: dict[int, int] = {}
     for user in users:
         party_id = greenfacts.party_of(conn, user)
-        if party_id is not None:
+        if party_id not in (None, seller_id):
             weights[party_id] = weights.get(party_id, 0) + greenfacts.used_kwh(conn, user, month)
     return tuple(sorted(weights.items()))
 
@@ -93,7 +96,7 @@ def _hand_over(
     parts = shares(mwh, weights if any(weights) else [1] * len(weights))
     postings: list[gec.Posting] = []
     for (party_id, _), part in zip(targets, parts, strict=True):
-        if part == 0 or party_id == seller_id:
+        if part == 0:
             continue
         runs = gec.picked(free, part)
         free = _without(free, runs)
