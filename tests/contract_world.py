@@ -19,6 +19,7 @@ from cloud.contracts.store import papers, seals, texts
 from cloud.contracts.store.texts import Decision
 from cloud.db import Conn, Pool, ProcessRole, Scope, transaction
 from cloud.files import FolderVault
+from cloud.markettime import day_of, month_after, month_of
 from cloud.paper.seals import Keys, make_authority
 from cloud.security import sealing, store
 from cloud.security.access import Actor, Role
@@ -129,12 +130,18 @@ def wish(**changed: str) -> draft.Wish:
     return draft.Wish("wholesale-bilateral", 1, values | changed, Changes())
 
 
+def volumes_after(at: datetime) -> str:
+    """The usual volumes, of the two months after an instant: VOLUMES at NOW."""
+    first, second = (f"{month_after(month_of(day_of(at)), number):%Y-%m}" for number in (1, 2))
+    return VOLUMES.replace("2026-09", first).replace("2026-10", second)
+
+
 def drawn(world: World, at: datetime = NOW, *, wished: draft.Wish | None = None) -> str:
     """Draw up and send the usual contract for the seller; return its number."""
     person = world.seller
     with transaction(world.pool, world.scope(person)) as conn:
         ask = world.ask(conn, person, at)
-        contract_id = draft.start(conn, ask, wished or wish(), world.units())
+        contract_id = draft.start(conn, ask, wished or wish(volumes=volumes_after(at)), world.units())
         draft.send(conn, ask, contract_id, 1)
     return contract_id
 

@@ -44,6 +44,18 @@ class Purpose(StrEnum):
 
 
 SOLD_TO_USERS = frozenset({Kind.AGENCY, Kind.RETAIL})
+# Which kinds of parties sell and buy. Wholesale and green power: generators sell, users buy, who stands between does both
+# (1656号 art. 11); a retail contract is between a retailer and a user (art. 19), agency also by an aggregator.
+_WHOLESALE_SIDES = (
+    frozenset({"generator", "retailer", "storage", "vpp"}),
+    frozenset({"user", "retailer", "storage", "vpp"}),
+)
+SIDES: Mapping[Kind, tuple[frozenset[str], frozenset[str]]] = {
+    Kind.WHOLESALE: _WHOLESALE_SIDES,
+    Kind.GREEN: _WHOLESALE_SIDES,
+    Kind.AGENCY: (frozenset({"retailer", "vpp"}), frozenset({"user"})),
+    Kind.RETAIL: (frozenset({"retailer"}), frozenset({"user"})),
+}
 
 CONTRACT = Life(
     "contract",
@@ -144,6 +156,17 @@ class NewContract:
     def deed(self) -> str:
         """Name the deed of its life by which it enters."""
         return "trade" if self.kind is Kind.CONFIRMATION else "draw"
+
+
+def sides_problem(kind: Kind, kinds: tuple[str, str]) -> str:
+    """Say what is wrong with the kinds of parties (who sells, who buys) of such a contract; empty when nothing is.
+
+    Tells apart sides that were swapped from parties that this kind of contract is not made between.
+    """
+    sellers, buyers = SIDES[kind]
+    if kinds[0] in sellers and kinds[1] in buyers:
+        return ""
+    return "sides_swapped" if kinds[1] in sellers and kinds[0] in buyers else "wrong_sides"
 
 
 def from_trade(terms: WholesaleTerms, source: str) -> NewContract:

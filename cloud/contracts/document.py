@@ -16,7 +16,7 @@ from typing import Any
 
 from cloud.contracts.clause import Clause, filled
 from cloud.contracts.contract import Kind, Purpose
-from cloud.contracts.template import Template, volumes_from
+from cloud.contracts.template import BadValue, Template, volumes_from
 from cloud.contracts.terms import ContractKind, Shape, Volume, WholesaleTerms
 from cloud.errors import Invalid
 from cloud.markettime import month_after
@@ -95,6 +95,13 @@ def compose(
     Raises LockedClause, NoTerm, BadValue, UnknownVariable.
     """
     volumes = volumes_from(VOLUMES, values[VOLUMES]) if values.get(VOLUMES) else ()
+    if heading.kind is not Kind.GREEN and any(each.environment_yuan_per_mwh for each in volumes):
+        raise BadValue(
+            "bad_value",
+            name=VOLUMES,
+            found=values[VOLUMES][:100],
+            allowed="no price of environmental value but in green contracts",
+        )
     first, end = _term(values, volumes)
     texts = {**values, **_given(heading, volumes, (first, end))}
     return {
@@ -142,6 +149,11 @@ def sha256_of(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(content).encode()).hexdigest()
 
 
+def volumes_in(content: Mapping[str, Any]) -> tuple[Volume, ...]:
+    """Read the volumes of a paper."""
+    return tuple(_volume(row) for row in content["volumes"])
+
+
 def body_of(content: Mapping[str, Any]) -> str:
     """Write a paper as text: what search reads."""
     lines = [content["title"], content["contract_id"]]
@@ -160,7 +172,7 @@ def wholesale_terms(
         f"{content['title']} {content['contract_id']}/{content['paper_no']} sha256:{sha256_of(content)[:16]}"
     )
     parties = {each["side"]: each["unit_id"] for each in content["parties"]}
-    volumes = tuple(_volume(row) for row in content["volumes"])
+    volumes = volumes_in(content)
     is_green = content["kind"] == "green"
     if agreed is None:
         shape = SHAPES.get(content["values"].get(SHAPE, ""), Shape.FLAT)

@@ -24,6 +24,7 @@ from cloud.contracts.terms import (
     QUARTERS,
     VOLUME_MAX,
     Volume,
+    mixed_month,
 )
 from cloud.errors import Invalid
 from cloud.markettime import month_from
@@ -240,9 +241,9 @@ def volumes_from(name: str, text: str) -> tuple[Volume, ...]:
     if not 1 <= len(lines) <= ROWS_MAX:
         raise BadValue("bad_value", name=name, found=f"{len(lines)} lines", allowed=f"1..{ROWS_MAX} lines")
     volumes = tuple(_volume(name, line) for line in lines)
-    places = [(volume.month, volume.period) for volume in volumes]
-    if len(set(places)) != len(places):
-        raise BadValue("bad_value", name=name, found=text[:100], allowed="each month and period once")
+    mixed = mixed_month(volumes)
+    if mixed is not None:
+        raise BadValue("bad_value", name=name, found=mixed[1][:100], allowed=mixed[2])
     return tuple(sorted(volumes, key=lambda volume: (volume.month, volume.period)))
 
 

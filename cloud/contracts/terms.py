@@ -8,6 +8,7 @@ contract states the price of the energy and of its environmental value separatel
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -162,16 +163,24 @@ def _price(table: Entries, key: str, default: str | None = None) -> Decimal:
 def _check_periods(table: Entries, volumes: tuple[Volume, ...]) -> None:
     if not volumes:
         table.refuse("volume", None, "one or more tables [[contract.volume]]")
+    mixed = mixed_month(volumes)
+    if mixed is not None:
+        table.refuse(f"volume.{mixed[0]}", mixed[1], mixed[2])
+
+
+def mixed_month(volumes: Sequence[Volume]) -> tuple[str, str, str] | None:
+    """Find the first month whose volumes do not go together: in what, as they are, and what is allowed; None: there is none."""
     for month in sorted({volume.month for volume in volumes}):
         labels = [volume.period for volume in volumes if volume.month == month]
         families = {_family(label) for label in labels}
         if len(set(labels)) != len(labels) or len(families) != 1:
             text = f"{month:%Y-%m}: {', '.join(labels)}"
-            table.refuse("volume.period", text, "each period once, all of one kind, in a month")
+            return "period", text, "each period once, all of one kind, in a month"
         prices = {volume.environment_yuan_per_mwh for volume in volumes if volume.month == month}
         if len(prices) != 1:  # the environmental value is outside the time of use (1656号 art. 33)
             text = f"{month:%Y-%m}: {', '.join(map(str, sorted(prices)))}"
-            table.refuse("volume.environment", text, "one environmental price in a month")
+            return "environment", text, "one environmental price in a month"
+    return None
 
 
 def _family(label: str) -> str:

@@ -16,11 +16,11 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import TypeVar
 
+from cloud.contracts import periods
 from cloud.contracts.entries import Entries, entries_from
-from cloud.contracts.terms import LABEL
+from cloud.contracts.periods import NamedHours, hours_in
 from cloud.market.deviation import Assessment, PricePick, SideRule, Tier
 from cloud.market.line import Side
-from cloud.markettime import SLOTS_PER_DAY, SLOTS_PER_HOUR
 
 MARKS = ("OFF", "SEC", "CALC", "MEM", "PROJ")
 WHOLE = "month"
@@ -104,14 +104,6 @@ class Sharing:
 
 
 @dataclass(frozen=True, slots=True)
-class NamedHours:
-    """96 labels of the days of some months."""
-
-    months: tuple[int, ...]
-    labels: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class MarketRule:
     """One version of a market's rule. Deviation rules are there when there is no spot market."""
 
@@ -145,12 +137,11 @@ class MarketRule:
 
     def label_of(self, day: date, slot: int) -> str:
         """Name the period of a quarter-hour; empty where the rule names none."""
-        return next((each.labels[slot] for each in self.hours if day.month in each.months), "")
+        return periods.label_of(self.hours, day, slot)
 
     def labels(self, month: date) -> tuple[str, ...]:
         """List the named periods of a month in the order of the day."""
-        labels = next((each.labels for each in self.hours if month.month in each.months), ())
-        return tuple(dict.fromkeys(labels))
+        return periods.labels_of(self.hours, month)
 
     def sharing_of(self, name: Difference) -> Sharing:
         """Find who shares a named difference; the parser made sure that everything is said."""
@@ -185,7 +176,7 @@ def rule_from(name: str, text: str) -> MarketRule:
         reference=Reference(settlement.choice("reference", tuple(Reference))) if is_spot else None,
         line_loss=line_loss,
         green_order=GreenOrder(settlement.choice("green_order", tuple(GreenOrder))),
-        hours=_hours(table, is_needed=period is PeriodKind.NAMED),
+        hours=hours_in(table, is_needed=period is PeriodKind.NAMED),
         user=None if is_spot else _side(table.table("deviation"), "user"),
         generator=None if is_spot else _side(table.table("deviation"), "generator"),
         sharings=_sharings(table, is_spot, line_loss),
@@ -291,49 +282,6 @@ def _sharings(table: Entries, is_spot: bool, line_loss: LineLoss) -> tuple[Shari
             "difference.among", "grid", "user, retailer, generator; [] leaves it with the grid company"
         )
     return sharings
-
-
-def _hours(table: Entries, *, is_needed: bool) -> tuple[NamedHours, ...]:
-    hours = tuple(_read(each, _named_hours) for each in table.tables("hours"))
-    months = sorted(month for each in hours for month in each.months)
-    if (is_needed or hours) and months != list(range(1, 13)):
-        table.refuse("hours.months", months, "every month 1..12 in exactly one table [[hours]]")
-    return hours
-
-
-def _named_hours(table: Entries) -> NamedHours:
-    months = table.integers("months")
-    labels = [""] * SLOTS_PER_DAY
-    names = [key for key in table.content if key != "months"]
-    for name in names:
-        if not LABEL.fullmatch(name) or name == WHOLE:
-            table.refuse(name, name, "a name of small letters, digits and _, other than month")
-        for text in table.texts(name):
-            start, end = _slots(table, name, text)
-            for slot in range(start, end):
-                if labels[slot]:
-                    table.refuse(name, text, f"hours that {labels[slot]} does not have")
-                labels[slot] = name
-    if "" in labels:
-        table.refuse("(hours)", f"quarter-hour {labels.index('')} has no period", "24 hours, each once")
-    return NamedHours(months, tuple(labels))
-
-
-def _slots(table: Entries, key: str, text: str) -> tuple[int, int]:
-    try:
-        first, last = (_slot(part) for part in text.split("-"))
-    except ValueError:
-        first, last = 0, 0
-    if not 0 <= first < last <= SLOTS_PER_DAY:
-        table.refuse(key, text, 'quarter-hours, for example "16:00-18:30"')
-    return first, last
-
-
-def _slot(text: str) -> int:
-    hour, minute = text.split(":")
-    if len(hour) != 2 or minute not in ("00", "15", "30", "45"):
-        raise ValueError(text)
-    return int(hour) * SLOTS_PER_HOUR + int(minute) // 15
 
 
 def _read(table: Entries, make: Callable[[Entries], _T]) -> _T:

@@ -163,6 +163,14 @@ def party_facts(conn: Conn, party_id: int) -> tuple[str, str, str]:
     return str(row[0]), str(row[1]), str(row[2])
 
 
+def kind_of(conn: Conn, party_id: int) -> str:
+    """What kind of market entity a party is. Raises NoSuchUnit."""
+    row = conn.execute("SELECT kind FROM party WHERE party_id = %s", (party_id,)).fetchone()
+    if row is None:
+        raise NoSuchUnit("no_such_unit", unit=f"party:{party_id}")
+    return str(row[0])
+
+
 def is_kept(conn: Conn, contract_id: str) -> bool:
     """Whether there is a contract of that number; a market file may enter terms without one."""
     row = conn.execute(

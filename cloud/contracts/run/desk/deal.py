@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cloud.contracts import document
-from cloud.contracts.contract import IN_FORCE, REQUEST, Purpose, terms_from_json
+from cloud.contracts.contract import IN_FORCE, REQUEST, Purpose
 from cloud.contracts.run.desk.ask import Ask, contract_for, event, reason_of, tell
+from cloud.contracts.run.desk.check import latest_terms
 from cloud.contracts.run.desk.draft import Wish, add_paper
 from cloud.contracts.store import dealings, life, papers, retail, wholesale
 from cloud.contracts.store.dealings import RequestRow, StepRow
 from cloud.contracts.store.life import ContractRow
-from cloud.contracts.terms import WholesaleTerms
 from cloud.db import Conn
 from cloud.errors import Invalid, NotNow
 from cloud.lives import step
@@ -102,14 +102,6 @@ def _void(conn: Conn, ask: Ask, row: ContractRow, why: str) -> None:
         retail.end_at(conn, account_id, ask.now)
     dealings.release_accounts(conn, row.contract_id, ask.now)
     life.move(conn, life.find(conn, row.contract_id), event(ask, "void", why), version=version)
-
-
-def latest_terms(conn: Conn, row: ContractRow) -> WholesaleTerms | None:
-    """The wholesale terms of a contract as they stand in the market, if it has any there."""
-    kept = wholesale.find(conn, row.contract_id, row.version)
-    if kept is None and row.agreed is not None and row.kind == "confirmation":
-        return terms_from_json(row.agreed)
-    return kept
 
 
 def retract(conn: Conn, ask: Ask, contract_id: str, reason: str) -> None:

@@ -12,7 +12,6 @@ from cloud.contracts import document, keyterms
 from cloud.contracts.clause import Clause, clause_from
 from cloud.contracts.contract import (
     PARTY_UNIT,
-    SOLD_TO_USERS,
     STUDIO,
     Kind,
     NewContract,
@@ -22,13 +21,22 @@ from cloud.contracts.contract import (
 from cloud.contracts.document import Changes, Heading, PartyFacts
 from cloud.contracts.keyterms import Reference
 from cloud.contracts.run.desk.ask import Ask, contract_for, event, reason_of, tell
+from cloud.contracts.run.desk.check import (
+    check_accounts,
+    check_admitted,
+    check_delivery,
+    check_drafter,
+    check_free,
+    check_kinds,
+    latest_terms,
+)
 from cloud.contracts.run.desk.print import printed
-from cloud.contracts.store import archive, dealings, life, papers, texts
+from cloud.contracts.store import archive, life, papers, texts
 from cloud.contracts.store.life import ContractRow
 from cloud.contracts.store.papers import PaperRow
 from cloud.contracts.template import Template, template_from, values_of, volumes_text
 from cloud.db import Conn
-from cloud.errors import Forbidden, Invalid, NotNow
+from cloud.errors import NotNow
 from cloud.markettime import day_of, market_local, month_of
 from cloud.money import quotient
 from cloud.security.access import Deed, Subject
@@ -43,18 +51,6 @@ NUMBERS = {Kind.WHOLESALE: "GS", Kind.AGENCY: "WT", Kind.RETAIL: "LS", Kind.GREE
 
 class NotInForce(NotNow):
     """The template's version is not in force today: it waits for approval, or was withdrawn."""
-
-
-class NotDrafter(Forbidden):
-    """Only who draws a contract up may change or send it."""
-
-
-class NotAdmitted(NotNow):
-    """A party is not registered in force, so it makes no contract."""
-
-
-class WrongAccounts(Invalid):
-    """An account of the contract is not the buyer's, or another retailer has it in that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +73,12 @@ def start(conn: Conn, ask: Ask, wish: Wish, units: tuple[str, str], note: str = 
     template, clauses = template_in_force(conn, wish.template_id, wish.version, day_of(ask.now))
     if template.purpose is not Purpose.MAIN:
         raise NotInForce("template_not_for_this", template=template.title)
+    check_kinds(conn, template.kind, (seller_id, buyer_id))
     number = f"{NUMBERS[template.kind]}{market_local(ask.now):%Y%m%d}-{life.next_number(conn):05d}"
     heading = Heading(number, 1, template.kind, _parties(conn, units))
     content = _composed(conn, ask, (template, clauses), heading, wish)
-    _check_accounts(conn, content, buyer_id)
+    check_accounts(conn, content, buyer_id)
+    check_delivery(conn, content, None, ask.now)
     days = (date.fromisoformat(content["first_day"]), date.fromisoformat(content["end_day"]))
     new = NewContract(number, template.kind, STUDIO, *units, *days, None, own)
     life.insert(conn, new, ask.now, ask.name)
@@ -106,7 +104,8 @@ def redraw(conn: Conn, ask: Ask, contract_id: str, wish: Wish) -> int:
     paper_no = papers.next_no(conn, contract_id)
     heading = Heading(contract_id, paper_no, template.kind, _parties(conn, (row.seller_unit, row.buyer_unit)))
     content = _composed(conn, ask, (template, clauses), heading, _as_agreed(row, wish))
-    _check_accounts(conn, content, row.buyer_id)
+    check_accounts(conn, content, row.buyer_id)
+    check_delivery(conn, content, None, ask.now)
     days = (date.fromisoformat(content["first_day"]), date.fromisoformat(content["end_day"]))
     life.move(conn, row, event(ask, "redraw", paper_no=paper_no), start_day=days[0], end_day=days[1])
     _keep(conn, ask, template, content)
@@ -131,7 +130,9 @@ def add_paper(conn: Conn, ask: Ask, row: ContractRow, purpose: Purpose, wish: Wi
         main.content["title"],
         None if row.signed_at is None else day_of(row.signed_at),
     )
-    _keep(conn, ask, template, _composed(conn, ask, (template, clauses), heading, wish))
+    content = _composed(conn, ask, (template, clauses), heading, wish)
+    check_delivery(conn, content, latest_terms(conn, row), ask.now)
+    _keep(conn, ask, template, content)
     life.note(conn, row.contract_id, event(ask, "draw", paper_no=paper_no), (row.state, row.state))
     return paper_no
 
@@ -144,8 +145,12 @@ def preview(conn: Conn, ask: Ask, wish: Wish, units: tuple[str, str]) -> PaperRo
     allow(conn, ask.actor, Deed.DRAW_CONTRACT, Subject("contract", "preview", subject), ask.now)
     _check_public(conn, ask, units)
     template, clauses = template_of(conn, wish.template_id, wish.version)
+    check_kinds(conn, template.kind, (seller_id, buyer_id))
     heading = Heading("PREVIEW", 1, template.kind, _parties(conn, units))
-    return _paper(ask, template, _composed(conn, ask, (template, clauses), heading, wish))
+    content = _composed(conn, ask, (template, clauses), heading, wish)
+    if template.purpose is Purpose.MAIN:
+        check_delivery(conn, content, None, ask.now)
+    return _paper(ask, template, content)
 
 
 def send(conn: Conn, ask: Ask, contract_id: str, paper_no: int) -> None:
@@ -157,7 +162,8 @@ def send(conn: Conn, ask: Ask, contract_id: str, paper_no: int) -> None:
     paper = papers.find(conn, contract_id, paper_no)
     check_drafter(ask, row)
     check_admitted(conn, row)
-    _check_free(conn, row, paper.content)
+    check_free(conn, row, paper.content)
+    check_delivery(conn, paper.content, latest_terms(conn, row), ask.now)
     template, _ = template_in_force(
         conn, str(paper.template_id), int(paper.template_version or 0), day_of(ask.now)
     )
@@ -219,23 +225,6 @@ def template_in_force(
     if text.standing != "approve" or text.from_day is None or text.from_day > day:
         raise NotInForce("template_not_in_force", template=text.title, version=version)
     return template_of(conn, template_id, version)
-
-
-def check_drafter(ask: Ask, row: ContractRow) -> None:
-    """Check that this person draws the contract up: its drafter's, either side's where both do, or the operator's.
-
-    Raises NotDrafter.
-    """
-    if not ask.is_staff and row.drafter_id not in (None, ask.actor.party_id):
-        raise NotDrafter("not_drafter", contract=row.contract_id)
-
-
-def check_admitted(conn: Conn, row: ContractRow) -> None:
-    """Check that both parties are registered in force. Raises NotAdmitted."""
-    for party_id in row.parties:
-        name, state, _ = life.party_facts(conn, party_id)
-        if state != "effective":
-            raise NotAdmitted("party_not_admitted", party=name)
 
 
 def references(conn: Conn, months: tuple[date, ...], ask: Ask) -> tuple[Reference, ...]:
@@ -326,25 +315,6 @@ def _as_agreed(row: ContractRow, wish: Wish) -> Wish:
     shape = next(word for word, each in document.SHAPES.items() if each is terms.shape)
     fixed = {document.VOLUMES: volumes_text(terms.volumes), document.SHAPE: shape}
     return replace(wish, values={**wish.values, **fixed})
-
-
-def accounts_in(content: Mapping[str, Any]) -> tuple[str, ...]:
-    """The accounts that a paper names."""
-    return tuple(content["values"].get("accounts", "").split())
-
-
-def _check_accounts(conn: Conn, content: Mapping[str, Any], buyer_id: int) -> None:
-    if not dealings.are_accounts_of(conn, buyer_id, accounts_in(content)):
-        raise WrongAccounts("not_their_accounts")
-
-
-def _check_free(conn: Conn, row: ContractRow, content: Mapping[str, Any]) -> None:
-    if Kind(row.kind) not in SOLD_TO_USERS:
-        return
-    term = (date.fromisoformat(content["first_day"]), date.fromisoformat(content["end_day"]))
-    for account_id in accounts_in(content):
-        if dealings.is_held(conn, row.contract_id, account_id, term):
-            raise WrongAccounts("supplied_already", account=account_id)
 
 
 def _subject(ask: Ask, row: ContractRow) -> Subject:

@@ -17,7 +17,14 @@ from cloud.contracts import difference, keyterms
 from cloud.contracts.contract import SOLD_TO_USERS, Kind, Purpose
 from cloud.contracts.document import agreed_clauses, standard_clauses
 from cloud.contracts.run.desk.ask import Ask, contract_for, event, reason_of, tell
-from cloud.contracts.run.desk.draft import accounts_in, check_admitted, check_drafter
+from cloud.contracts.run.desk.check import (
+    accounts_in,
+    check_admitted,
+    check_delivery,
+    check_drafter,
+    cooling_hours,
+    latest_terms,
+)
 from cloud.contracts.run.desk.print import stamp
 from cloud.contracts.store import dealings, life, papers, seals
 from cloud.contracts.store.life import ContractRow
@@ -70,7 +77,7 @@ class Told:
 def confirm(conn: Conn, ask: Ask, contract_id: str, paper_no: int, told: Told) -> int:
     """Confirm the key terms for the own party and return the confirmation's number.
 
-    Raises StepUpNeeded, NotSealHolder, NotOpen, NotTheirTurn, ShownOther, NotAcknowledged.
+    Raises StepUpNeeded, NotSealHolder, NotOpen, NotTheirTurn, DeliveryOver, ShownOther, NotAcknowledged.
     """
     row, paper, place = _place(conn, ask, contract_id, paper_no)
     keyterms.check(paper.card, told.card_sha256, told.ticked, paper.content["warnings"])
@@ -211,6 +218,7 @@ def _place(conn: Conn, ask: Ask, contract_id: str, paper_no: int) -> tuple[Contr
     turn = next((each for each in signers if each.signed_at is None), None)
     if turn is None or turn.party_id != party_id:
         raise NotTheirTurn("not_their_turn")
+    check_delivery(conn, paper.content, latest_terms(conn, row), ask.now)
     return row, paper, turn
 
 
@@ -275,7 +283,7 @@ def _file_before(conn: Conn, paper: PaperRow) -> str:
 def _complete(conn: Conn, ask: Ask, row: ContractRow, paper: PaperRow, sha256: str) -> None:
     """All have signed: the cooling-off time begins; a retail contract holds its accounts from here on."""
     papers.move(conn, papers.find(conn, row.contract_id, paper.paper_no), "complete")
-    until = ask.now + timedelta(hours=cooling_hours(paper))
+    until = ask.now + timedelta(hours=cooling_hours(paper.content))
     facts = {"until": f"{market_local(until):%Y-%m-%d %H:%M}", "title": paper.content["title"]}
     told = event(ask, "complete", paper_no=paper.paper_no, document=sha256)
     if paper.purpose == Purpose.MAIN:
@@ -288,8 +296,3 @@ def _complete(conn: Conn, ask: Ask, row: ContractRow, paper: PaperRow, sha256: s
     else:
         life.note(conn, row.contract_id, told, (row.state, row.state))
     tell(conn, row, "completed", (str(paper.paper_no), ask.now), facts)
-
-
-def cooling_hours(paper: PaperRow) -> int:
-    """How long a paper cools after its last signature."""
-    return int(paper.content["values"].get("cooling_hours", "0"))

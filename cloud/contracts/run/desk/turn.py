@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
-from cloud.contracts import document, execution
+from cloud.contracts import delivery, document, execution
 from cloud.contracts.contract import IN_FORCE, SOLD_TO_USERS, Kind, Purpose, terms_from_json
 from cloud.contracts.run.desk.ask import tell
-from cloud.contracts.run.desk.deal import latest_terms
-from cloud.contracts.run.desk.draft import NotAdmitted, accounts_in
-from cloud.contracts.run.desk.sign import cooling_hours
+from cloud.contracts.run.desk.check import NotAdmitted, accounts_in, cooling_hours, latest_terms
 from cloud.contracts.store import dealings, life, papers, retail, wholesale
 from cloud.contracts.store.dealings import StepRow
 from cloud.contracts.store.life import ContractRow, Event
@@ -130,7 +128,8 @@ def _mature(conn: Conn, row: ContractRow, now: datetime) -> int:
     if document.is_wholesale(paper.content):
         agreed = None if row.agreed is None else terms_from_json(row.agreed)
         signed = day_of(row.signed_at or now)
-        wholesale.put(conn, document.wholesale_terms(paper.content, agreed, row.version, signed), ACTOR, now)
+        terms = document.wholesale_terms(paper.content, agreed, row.version, signed)
+        wholesale.put(conn, terms, ACTOR, now)
     if Kind(row.kind) in SOLD_TO_USERS:
         _assign(conn, row, paper, now)
     told = Event("mature", now, ACTOR, "", paper.paper_no, _file(conn, paper))
@@ -166,7 +165,7 @@ def _apply(conn: Conn, row: ContractRow, now: datetime) -> int:
     }
     for paper in _signed(conn, row, Purpose.SUPPLEMENT, Purpose.TERMINATION):
         last = max(at for at, _ in papers.signings_of(conn, row.contract_id, paper.paper_no))
-        if paper.paper_no not in done and last + timedelta(hours=cooling_hours(paper)) <= now:
+        if paper.paper_no not in done and last + timedelta(hours=cooling_hours(paper.content)) <= now:
             if paper.purpose == Purpose.TERMINATION:
                 _terminate(conn, row, paper, now)
             else:
@@ -181,7 +180,8 @@ def _amend(conn: Conn, row: ContractRow, paper: PaperRow, now: datetime) -> None
     version, end_day = row.version, row.end_day
     if kept is not None and paper.content["volumes"]:
         version = kept.version + 1
-        new = document.wholesale_terms(paper.content, kept, version, kept.signed)
+        named = document.wholesale_terms(paper.content, kept, version, kept.signed)
+        new = replace(named, volumes=delivery.merged(kept.volumes, named.volumes, now))
         wholesale.put(conn, new, ACTOR, now)
         end_day = date.fromisoformat(paper.content["end_day"])
     told = Event("amend", now, ACTOR, "", paper.paper_no, _file(conn, paper))
