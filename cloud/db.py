@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +17,7 @@ from importlib import resources
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -27,6 +28,7 @@ Pool = ConnectionPool[Conn]
 
 MIGRATION_LOCK = 0x5348_4F55  # "SHOU"; any constant that nobody else takes
 READY_PAUSE_S = 0.1
+LOOK_EVERY_S = 0.5  # how soon a listener notices that it is to stop
 _FILE_NAME = re.compile(r"^(\d{4})_[a-z_]+\.sql$")
 
 
@@ -125,6 +127,23 @@ def connected(dsn: str) -> Iterator[Conn]:
         with psycopg.connect(dsn, connect_timeout=5) as conn:
             yield conn
     except (psycopg.OperationalError, psycopg.InterfaceError) as problem:
+        raise Unavailable("database_unavailable", problem=_one_line(problem)) from problem
+
+
+def heard(dsn: str, channels: Sequence[str], is_over: Callable[[], bool]) -> Iterator[tuple[str, str]]:
+    """LISTEN: yield channel and payload of every notification until `is_over`, and ("", "") once when listening begins.
+
+    What came before that, or was missed while nobody listened, is for the caller to read. Raises Unavailable.
+    """
+    try:
+        with psycopg.connect(dsn, autocommit=True, connect_timeout=5) as conn:
+            for channel in channels:
+                conn.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+            yield "", ""
+            while not is_over():
+                for each in conn.notifies(timeout=LOOK_EVERY_S, stop_after=1):
+                    yield each.channel, each.payload
+    except psycopg.OperationalError as problem:
         raise Unavailable("database_unavailable", problem=_one_line(problem)) from problem
 
 

@@ -6,9 +6,10 @@ import itertools
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -92,6 +93,66 @@ class Desk:
     def get(self, path: str) -> httpx.Response:
         """Look at something."""
         return self.http.get(path)
+
+    @contextmanager
+    def listening(self, path: str, last_id: str = "") -> Iterator[Heard]:
+        """Hold a stream of events open, in a thread; what comes is in the answer as it comes."""
+        heard = Heard()
+        headers = {"accept": "text/event-stream"} | ({"last-event-id": last_id} if last_id else {})
+        with self.http.stream("GET", path, headers=headers) as answer:
+            heard.status = answer.status_code
+            thread = threading.Thread(target=heard.read, args=(answer,), daemon=True)
+            thread.start()
+            heard.is_open.wait(5)
+            yield heard
+            answer.extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+
+
+@dataclass
+class Heard:
+    """What a stream has said: (event, data, id) in their order."""
+
+    status: int = 0
+    messages: list[tuple[str, str, str]] = field(default_factory=list)
+    is_open: threading.Event = field(default_factory=threading.Event)
+
+    def read(self, answer: httpx.Response) -> None:
+        """Read until the connection is closed."""
+        name = data = number = ""
+        with suppress(httpx.HTTPError, httpx.StreamError):
+            for line in answer.iter_lines():
+                self.is_open.set()
+                kind, _, text = line.partition(": ")
+                if kind == "event":
+                    name = text
+                elif kind == "data":
+                    data += text + "\n"
+                elif kind == "id":
+                    number = text
+                elif not line and name:
+                    self.messages.append((name, data.rstrip("\n"), number))
+                    name = data = number = ""
+        self.is_open.set()
+
+    def wait(self, name: str, within_s: float = 2.0) -> str:
+        """The data of the first event of that name; the time is the bound that is promised."""
+        end = time.monotonic() + within_s
+        while time.monotonic() < end:
+            for event, data, _ in tuple(self.messages):
+                if event == name:
+                    return data
+            time.sleep(0.02)
+        raise AssertionError(f"no {name} within {within_s} s: {[each[0] for each in self.messages]}")
+
+    def named(self, name: str) -> list[str]:
+        """The data of all events of that name so far."""
+        return [data for event, data, _ in tuple(self.messages) if event == name]
+
+    @property
+    def last_id(self) -> str:
+        """The last number that was given."""
+        return next((number for _, _, number in reversed(self.messages) if number), "")
 
 
 def next_month(months: int = 1) -> date:

@@ -32,6 +32,7 @@ from cloud.api import (
     exchange,
     green,
     hooks,
+    hub,
     intake,
     layers,
     ledger,
@@ -53,6 +54,7 @@ from cloud.api import (
     review,
     risk,
     rolling,
+    roomevidence,
     security,
     settlement,
     stepup,
@@ -98,7 +100,7 @@ def make_app(config: CloudConfig) -> FastAPI:
         openapi_url=None,
     )
     app.state.config = config
-    app.state.hub = live.Hub(config.dsn)
+    app.state.hub = hub.Hub(config.dsn)
     app.state.curves = curve.Curves()
     app.state.catalogue = packaged_catalogue()
     app.state.payments = offered(config)
@@ -115,7 +117,13 @@ def make_app(config: CloudConfig) -> FastAPI:
     app.include_router(ledger.router)
     app.include_router(corrections.router)
     app.include_router(settlement.router)
-    for deals in (listings.router, rolling.router, negotiations.router, transfers.router):
+    for deals in (
+        listings.router,
+        rolling.router,
+        negotiations.router,
+        roomevidence.router,
+        transfers.router,
+    ):
         app.include_router(deals)
     app.include_router(tradingdesk.router)
     app.include_router(trading.router)
@@ -190,7 +198,7 @@ def _listen(host: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """uvicorn that tells open event streams to end first; it would wait for them otherwise."""
 
-    def __init__(self, config: uvicorn.Config, hub: live.Hub) -> None:
+    def __init__(self, config: uvicorn.Config, hub: hub.Hub) -> None:
         super().__init__(config)
         self._hub = hub
 

@@ -11,10 +11,10 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Form, Path, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import RedirectResponse, StreamingResponse
 
 from cloud import markettime
-from cloud.api import dealviews, reply, who
+from cloud.api import dealviews, reply, streaming, who
 from cloud.api.dealviews import Columns, ListingView, TakeView
 from cloud.market.listing import Remainder, Sharing
 from cloud.market.offering import Offer, kwh_from, may_act, opposite, ticks_from
@@ -55,6 +55,7 @@ class OneView(reply.View):
     takes: tuple[TakeView, ...]
     may_take: bool
     units: tuple[str, ...]
+    seq: int
 
 
 class DraftView(reply.View):
@@ -215,10 +216,36 @@ def one(
 def one_now(
     request: Request, listing_id: ListingId, visit: Annotated[who.Visit, who.visits(Deed.SEE_LISTINGS)]
 ) -> Response:
-    """What is left of a listing now, as a fragment that the page asks for again and again."""
+    """What is left of a listing now, as a fragment that the page asks for while its stream is broken."""
     row = listings.find(visit.conn, listing_id)
     _look(visit, str(listing_id))
     return reply.answer(request, visit, "listings/_left.html", _one(visit, row))
+
+
+@router.get(
+    "/listings/{listing_id}/events",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "content": {"text/event-stream": {}},
+            "description": "event `listing`: what is left, as JSON; then the changed parts of the page, as HTML",
+        }
+    },
+)
+def events(
+    request: Request,
+    listing_id: ListingId,
+    visit: Annotated[who.Visit, who.visits(Deed.SEE_LISTINGS)],
+    after: streaming.After = 0,
+) -> StreamingResponse:
+    """What is left of a listing and who took, as it happens."""
+
+    def look(reader: who.Visit, seen: int) -> streaming.Look:
+        row = listings.find(reader.conn, listing_id)
+        _look(reader, str(listing_id))
+        return _seen_now(reader, row, seen)
+
+    return streaming.streaming(request, visit, f"listing:{listing_id}", after, look)
 
 
 @router.post("/listings/{listing_id}/takes", response_model=ReceiptView)
@@ -315,8 +342,23 @@ def _wanted(request: Request, visit: who.Visit) -> Wanted:
     )
 
 
+def _seen_now(visit: who.Visit, row: ListingRow, seen: int) -> streaming.Look:
+    """The listing, and the parts of its page. The form stays while the same may be done with it."""
+    view = _one(visit, row)
+    news = () if view.seq == seen else (("listing", view.model_dump_json()),)
+    parts = {
+        name: streaming.Part(
+            reply.fragment(visit.language, f"listings/_{name}.html", view=view, form_token=visit.csrf_token),
+            f"{view.may_take} {row.state}" if name == "form" else "",
+        )
+        for name in ("left", "form", "takes")
+    }
+    return streaming.Look(view.seq, news, parts)
+
+
 def _one(visit: who.Visit, row: ListingRow) -> OneView:
     party_id = visit.actor.party_id
+    seq = listings.last_seq(visit.conn, row.listing_id)
     may_take = False
     units: tuple[str, ...] = ()
     if party_id is not None:
@@ -335,6 +377,7 @@ def _one(visit: who.Visit, row: ListingRow) -> OneView:
         takes=tuple(map(dealviews.take_view, listings.takes_of(visit.conn, row.listing_id))),
         may_take=may_take,
         units=units,
+        seq=seq,
     )
 
 

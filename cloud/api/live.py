@@ -1,14 +1,11 @@
 """Server-sent events of the live panel: a fragment whenever a sample arrives, at most one a second per page.
 
-One thread per process listens to the database; every open page is one async stream with an event to wake it.
-A stream ends when its reader is gone, its session is over, or the process stops; nothing is left behind.
+Every open page is one async stream that the hub wakes. A stream ends when its reader is gone, its session is over, or the process stops; nothing is left behind.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import threading
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Final
@@ -20,79 +17,15 @@ from starlette.concurrency import run_in_threadpool
 
 from cloud import db
 from cloud.api import panel, reply, who
+from cloud.api.hub import LIVE, Hub, Seat
 from cloud.errors import NotFound, Unavailable
-from cloud.metering.store import live as store
 from cloud.security.access import Deed
 
-log = logging.getLogger(__name__)
 router = APIRouter(tags=["metering"])
 
 BETWEEN_EVENTS_S: Final = 1.0
 KEEP_ALIVE_S: Final = 15.0
-RETRY_S: Final = 2.0
 STREAMS_MAX: Final = 500
-
-
-class Hub:
-    """Wakes every open stream of this process when samples arrive."""
-
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._streams: set[asyncio.Event] = set()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the process is stopping."""
-        return self._over.is_set()
-
-    def open(self) -> None:
-        """Start to listen; called from the event loop."""
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._listen, name="live", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop to listen and let every stream end. Safe to call twice."""
-        self._over.set()
-        self._wake_soon()
-
-    def wait_closed(self) -> None:
-        """Wait until nobody listens any more; call after `close`, from a thread that may block."""
-        if self._thread is not None:
-            self._thread.join()
-
-    def add(self, woken: asyncio.Event) -> None:
-        """A stream wants to be woken."""
-        self._streams.add(woken)
-
-    def remove(self, woken: asyncio.Event) -> None:
-        """The stream is over."""
-        self._streams.discard(woken)
-
-    @property
-    def streams(self) -> int:
-        """How many streams are open."""
-        return len(self._streams)
-
-    def _listen(self) -> None:
-        while not self.is_over:
-            try:
-                for _ in store.arrivals(self._dsn, self._over.is_set):
-                    self._wake_soon()
-            except Unavailable as problem:
-                log.warning("live.listen.lost problem=%s", problem)
-                self._over.wait(RETRY_S)
-
-    def _wake_soon(self) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake)
-
-    def _wake(self) -> None:
-        for woken in self._streams:
-            woken.set()
 
 
 @router.get(
@@ -110,22 +43,22 @@ def events(
     """The live panel again whenever a sample arrives."""
     who.account_for(visit, account_id)
     hub: Hub = request.app.state.hub
-    if hub.streams >= STREAMS_MAX:
+    if hub.of_topic(LIVE) >= STREAMS_MAX:
         raise Unavailable("too_many_streams")
     return StreamingResponse(
-        _stream(request, hub, account_id, visit.language),
+        _stream(request, Seat(LIVE, visit.actor.user_id), account_id, visit.language),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
 
 
-async def _stream(request: Request, hub: Hub, account_id: str, language: str) -> AsyncIterator[bytes]:
-    woken = asyncio.Event()
-    hub.add(woken)
+async def _stream(request: Request, seat: Seat, account_id: str, language: str) -> AsyncIterator[bytes]:
+    hub: Hub = request.app.state.hub
+    hub.add(seat)
     shown: datetime | None = None
     try:
         while not hub.is_over:
-            woken.clear()
+            seat.woken.clear()
             try:
                 taken_at, text = await run_in_threadpool(_panel, request, account_id, language)
             except NotFound:
@@ -138,11 +71,11 @@ async def _stream(request: Request, hub: Hub, account_id: str, language: str) ->
                 yield format_sse_event(event="now", data_str=text)
             await asyncio.sleep(BETWEEN_EVENTS_S)
             try:
-                await asyncio.wait_for(woken.wait(), KEEP_ALIVE_S)
+                await asyncio.wait_for(seat.woken.wait(), KEEP_ALIVE_S)
             except TimeoutError:
                 yield KEEPALIVE_COMMENT
     finally:
-        hub.remove(woken)
+        hub.remove(seat)
 
 
 def _panel(request: Request, account_id: str, language: str) -> tuple[datetime | None, str]:

@@ -1,30 +1,20 @@
-"""The negotiation room 双边协商: rooms, offers as versions with their differences, chat and files, agreement, evidence."""
+"""The negotiation room 双边协商: rooms, offers as versions with their differences, chat and files, agreement."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Path, Request, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 
 from cloud import files
-from cloud.api import dealviews, reply, upload, who
+from cloud.api import dealviews, reply, roomcases, upload, who
 from cloud.api.dealviews import Columns, RoomHeadView, RoomView
-from cloud.market.negotiation import (
-    Deviation,
-    SettlementMethod,
-    Terms,
-    contract_id_of,
-    differences,
-    evidence,
-    first_broken,
-)
-from cloud.market.precheck import Finding, Severity
+from cloud.market.negotiation import Deviation, SettlementMethod, Terms
 from cloud.market.run import negotiate
 from cloud.market.store import listings, negotiations
-from cloud.market.store.negotiations import RoomRow
 from cloud.security import run as security
 from cloud.security.access import Deed, Role, Subject
 
@@ -66,14 +56,6 @@ class OpenedView(reply.View):
     """The number of a room."""
 
     negotiation_id: int
-
-
-class EvidenceView(reply.View):
-    """A room's timeline with its chain, for the page that is printed."""
-
-    room: RoomView
-    chain: dict[str, Any]
-    first_broken: int | None
 
 
 @router.get("/negotiations", response_model=RoomsView)
@@ -124,11 +106,8 @@ def room(
     request: Request, negotiation_id: RoomId, visit: Annotated[who.Visit, who.visits(Deed.SEE_NEGOTIATIONS)]
 ) -> Response:
     """A room: what stands, every version and what it changed, the talk, and what may be done now."""
-    view = _room(visit, _found(visit, negotiation_id))
-    if visit.actor.party_id is not None and view.talk:
-        negotiations.mark_read(
-            visit.conn, negotiation_id, visit.actor.user_id, max(each.number for each in view.talk)
-        )
+    view = roomcases.view_of(visit, roomcases.found(visit, negotiation_id))
+    roomcases.mark_read(visit, view)
     return reply.answer(request, visit, "negotiations/room.html", view)
 
 
@@ -136,47 +115,9 @@ def room(
 def room_now(
     request: Request, negotiation_id: RoomId, visit: Annotated[who.Visit, who.visits(Deed.SEE_NEGOTIATIONS)]
 ) -> Response:
-    """The talk of a room, as a fragment that the page asks for again and again."""
-    view = _room(visit, _found(visit, negotiation_id))
+    """The talk of a room, as a fragment that the page asks for while its stream is broken."""
+    view = roomcases.view_of(visit, roomcases.found(visit, negotiation_id))
     return reply.answer(request, visit, "negotiations/_talk.html", view)
-
-
-@router.get("/negotiations/{negotiation_id}/evidence", response_model=EvidenceView)
-def evidence_page(
-    request: Request, negotiation_id: RoomId, visit: Annotated[who.Visit, who.visits(Deed.SEE_NEGOTIATIONS)]
-) -> Response:
-    """The timeline as a page to print, with every event's hash and whether the chain holds."""
-    row = _found(visit, negotiation_id)
-    chain = evidence(negotiation_id, row.title, negotiations.links_of(visit.conn, negotiation_id))
-    view = EvidenceView(room=_room(visit, row), chain=chain, first_broken=first_broken(chain["events"]))
-    return reply.answer(request, visit, "negotiations/evidence.html", view)
-
-
-@router.get("/negotiations/{negotiation_id}/evidence.json", response_class=JSONResponse)
-def evidence_file(
-    negotiation_id: RoomId, visit: Annotated[who.Visit, who.visits(Deed.SEE_NEGOTIATIONS)]
-) -> Response:
-    """The timeline as a file that proves itself: the bytes of every event and the chain over them."""
-    row = _found(visit, negotiation_id)
-    chain = evidence(negotiation_id, row.title, negotiations.links_of(visit.conn, negotiation_id))
-    name = f"negotiation-{negotiation_id}.json"
-    return JSONResponse(chain, headers={"Content-Disposition": f'attachment; filename="{name}"'})
-
-
-@router.get("/negotiations/{negotiation_id}/files/{document_id}", response_class=Response)
-def take_file(
-    request: Request,
-    negotiation_id: RoomId,
-    document_id: Annotated[int, Path(ge=1, le=2**63 - 1)],
-    visit: Annotated[who.Visit, who.visits(Deed.SEE_NEGOTIATIONS)],
-) -> Response:
-    """A file that was laid before both sides."""
-    _found(visit, negotiation_id)
-    laid = {link.event.body.get("document") for link in negotiations.links_of(visit.conn, negotiation_id)}
-    document = files.find(visit.conn, document_id) if document_id in laid else None
-    if document is None:
-        raise files.NoFile("not_found", kind="document")
-    return upload.send(document, request.app.state.vault.get(document.sha256))
 
 
 @router.post("/negotiations/{negotiation_id}/join", response_class=RedirectResponse)
@@ -184,7 +125,7 @@ def join(
     negotiation_id: RoomId, visit: Annotated[who.Visit, who.changes(Deed.NEGOTIATE)], unit: Short = ""
 ) -> Response:
     """Accept an invitation."""
-    _found(visit, negotiation_id)
+    roomcases.found(visit, negotiation_id)
     chosen = unit or listings.units_of(visit.conn, visit.actor.party_id or 0, visit.now)[0]
     negotiate.join(visit.conn, visit.actor, negotiation_id, chosen, visit.now)
     return _back(negotiation_id)
@@ -206,7 +147,7 @@ def offer(
     clause: Annotated[str, Form(max_length=2000)] = "",
 ) -> Response:
     """Make an offer or a counter-offer: volume and price by month x period, settlement method, deviation clause."""
-    _found(visit, negotiation_id)
+    roomcases.found(visit, negotiation_id)
     terms = Terms(
         dealviews.lines_from(Columns(month, period, mwh, price, environment)),
         settlement,
@@ -230,7 +171,7 @@ def accept(
     sha256: Annotated[str, Form(pattern="^[0-9a-f]{64}$")],
 ) -> Response:
     """Agree to the version of that number and hash: it is frozen and becomes a contract's draft."""
-    _found(visit, negotiation_id)
+    roomcases.found(visit, negotiation_id)
     seen = (version, sha256)
     contract_id = negotiate.accept(visit.conn, visit.session, negotiation_id, seen, visit.now)
     if reply.wants_json(request):
@@ -245,7 +186,7 @@ def say(
     text: Annotated[str, Form(max_length=4000)] = "",
 ) -> Response:
     """Say something in the room."""
-    _found(visit, negotiation_id)
+    roomcases.found(visit, negotiation_id)
     negotiate.say(visit.conn, visit.actor, negotiation_id, text, visit.now)
     return _back(negotiation_id, "#talk")
 
@@ -258,7 +199,7 @@ def give_file(
     file: Annotated[upload.Upload, upload.upload()],
 ) -> Response:
     """Lay a file before both sides, such as a draft of the contract."""
-    _found(visit, negotiation_id)
+    roomcases.found(visit, negotiation_id)
     sha256 = request.app.state.vault.put(file.body)
     document = files.NewDocument(
         sha256, file.name, file.media_type, len(file.body), visit.actor.party_id, "negotiation"
@@ -275,7 +216,7 @@ def reopen(
     until: Until = "",
 ) -> Response:
     """Invite the other side again."""
-    _found(visit, negotiation_id)
+    roomcases.found(visit, negotiation_id)
     told = (reason, dealviews.instant_from(until))
     negotiate.reopen(visit.conn, visit.actor, negotiation_id, told, visit.now)
     return _back(negotiation_id)
@@ -301,7 +242,7 @@ def do(
     reason: Reason = "",
 ) -> Response:
     """Decline, retract the own offer, withdraw; ask for, allow or refuse a change of what was agreed."""
-    _found(visit, negotiation_id)
+    roomcases.found(visit, negotiation_id)
     if deed in ("decline", "retract", "withdraw"):
         negotiate.close_deed(visit.conn, visit.actor, (negotiation_id, deed), reason, visit.now)
     elif deed == "ask_change":
@@ -315,56 +256,6 @@ def do(
 
 
 # ---- inside ----------------------------------------------------------------------------------------------
-
-
-def _found(visit: who.Visit, negotiation_id: int) -> RoomRow:
-    """A room of the visitor's party; who oversees sees all."""
-    row = negotiations.find(visit.conn, negotiation_id)
-    party_id = visit.actor.party_id
-    owner = party_id if party_id in row.parties else row.seller_id
-    subject = Subject("negotiation", str(negotiation_id), owner)
-    security.allow(visit.conn, visit.actor, visit.deed, subject, visit.now)
-    return row
-
-
-def _room(visit: who.Visit, row: RoomRow) -> RoomView:
-    party_id = visit.actor.party_id
-    links = negotiations.links_of(visit.conn, row.negotiation_id)
-    folded = negotiations.room_of(row, links)
-    warned = {
-        link.event.body["version"]: tuple(
-            dealviews.finding_text(
-                visit.language,
-                Finding(Severity(each["severity"]), each["key"], each["place"], each["value"]),
-            )
-            for each in link.event.body.get("warnings", ())
-        )
-        for link in links
-        if link.event.deed == "offer"
-    }
-    befores = (None, *(version.terms for version in folded.versions))
-    agreed = folded.agreed
-    return RoomView(
-        head=dealviews.head_view(row, 0),
-        seller_unit=row.seller_unit,
-        buyer_unit=row.buyer_unit,
-        versions=tuple(
-            dealviews.version_view(
-                row,
-                version,
-                differences(before, version.terms),
-                (party_id, warned.get(version.version_no, ())),
-            )
-            for before, version in zip(befores, folded.versions, strict=False)
-        ),
-        standing_no=folded.standing_no,
-        agreed_no=folded.agreed_no,
-        contract_id=None if agreed is None else contract_id_of(row.negotiation_id, agreed.version_no),
-        talk=tuple(dealviews.talk_view(row, link, party_id) for link in links),
-        may=dealviews.may_do(folded, party_id, visit.actor.role is Role.STAFF),
-        units=() if party_id is None else listings.units_of(visit.conn, party_id, visit.now),
-        last_sha256=negotiations.last_sha256(links),
-    )
 
 
 def _permille(text: str) -> int:

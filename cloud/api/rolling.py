@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,10 +11,10 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Form, Path, Query, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import RedirectResponse, StreamingResponse
 
 from cloud import markettime
-from cloud.api import dealviews, reply, who
+from cloud.api import dealviews, reply, streaming, who
 from cloud.api.dealviews import DepthView, RollingView
 from cloud.contracts.terms import HOURS, WHOLE_MONTH
 from cloud.market.offering import ticks_from
@@ -87,6 +88,17 @@ class DeskView(reply.View):
     units: tuple[str, ...]
     is_trader: bool
     may_direct: bool
+    seq: int
+
+
+class TradeView(reply.View):
+    """A trade of a book without names; `seq` is the event that made it."""
+
+    trade_id: int
+    seq: int
+    kwh: int
+    price_ticks: int
+    at: datetime
 
 
 class ReceiptView(reply.View):
@@ -180,10 +192,35 @@ def desk_now(
     visit: Annotated[who.Visit, who.visits(Deed.SEE_ROLLING)],
     period: PeriodNo = 1,
 ) -> Response:
-    """The book now, as a fragment that the page asks for again and again."""
+    """The book now, as a fragment that the page asks for while its stream is broken."""
     row = _found(visit, rolling_id, period)
     view = _desk(visit, row, period)
     return reply.answer(request, visit, "rolling/_book.html", view, drawing=_drawing(view.book))
+
+
+@router.get(
+    "/rolling/{rolling_id}/events",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "content": {"text/event-stream": {}},
+            "description": "event `trade`: a trade, as JSON; then the changed parts of the page, as HTML",
+        }
+    },
+)
+def events(
+    request: Request,
+    rolling_id: RollingId,
+    visit: Annotated[who.Visit, who.visits(Deed.SEE_ROLLING)],
+    period: PeriodNo = 1,
+    after: streaming.After = 0,
+) -> StreamingResponse:
+    """A book as it moves; after Last-Event-ID or `after` no trade is left out."""
+
+    def look(reader: who.Visit, seen: int) -> streaming.Look:
+        return _seen_now(reader, _found(reader, rolling_id, period), period, seen)
+
+    return streaming.streaming(request, visit, f"book:{rolling_id}:{period}", after, look)
 
 
 @router.post("/rolling/{rolling_id}/orders", response_model=ReceiptView)
@@ -260,8 +297,33 @@ def _receipt(request: Request, rolling_id: int, period: int, receipt: roll.Recei
     return RedirectResponse(f"/rolling/{rolling_id}{at}#{receipt.receipt_no}", _SEE_OTHER)
 
 
+def _seen_now(visit: who.Visit, row: RollingRow, period_no: int, seen: int) -> streaming.Look:
+    """The trades after a number, and the parts of the page. The order's form stays while orders are taken."""
+    view = _desk(visit, row, period_no)
+    drawing = _drawing(view.book)
+    trades = rolling.feed_after(visit.conn, row.rolling_id, period_no, seen)
+    news = tuple(("trade", TradeView(**dataclasses.asdict(each)).model_dump_json()) for each in trades)
+    parts = {
+        name: streaming.Part(
+            reply.fragment(
+                visit.language,
+                f"rolling/_{name}.html",
+                view=view,
+                drawing=drawing,
+                form_token=visit.csrf_token,
+            ),
+            f"{view.session.is_open}" if name == "order" else "",
+        )
+        for name in ("state", "book", "order", "own")
+    }
+    return streaming.Look(view.seq, news, parts)
+
+
 def _desk(visit: who.Visit, row: RollingRow, period_no: int) -> DeskView:
     conn, party_id = visit.conn, visit.actor.party_id
+    seq = rolling.last_seq(
+        conn, row.rolling_id, period_no
+    )  # first: what is read after it may be newer, never older
     depth = roll.depth(conn, row, period_no)
     feed = rolling.feed(conn, row.rolling_id, period_no, _FEED_MAX)
     return DeskView(
@@ -273,6 +335,7 @@ def _desk(visit: who.Visit, row: RollingRow, period_no: int) -> DeskView:
         units=() if party_id is None else listings.units_of(conn, party_id, visit.now),
         is_trader=visit.actor.role is Role.CUSTOMER,
         may_direct=visit.actor.role is Role.STAFF and row.state == "scheduled",
+        seq=seq,
     )
 
 

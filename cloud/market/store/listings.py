@@ -285,6 +285,13 @@ def move(conn: Conn, listing_id: int, before: str, after: str) -> bool:
     )
 
 
+def last_seq(conn: Conn, listing_id: int) -> int:
+    """The number of a listing's last event, whoever's it is."""
+    row = conn.execute("SELECT listing_last(%s)", (listing_id,)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def takes_of(conn: Conn, listing_id: int) -> tuple[TakeRow, ...]:
     """The takes of a listing that this transaction may see, in their order of time."""
     return _takes(conn, "e.listing_id = %s", (listing_id,))
