@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from cloud import markettime
 from cloud.api import reply, who
 from cloud.api.reply import plain
+from cloud.billing.store import bills
 from cloud.daytypes import NoCalendar
 from cloud.errors import NotFound
 from cloud.parties import checklist as checklists
@@ -16,12 +18,26 @@ from cloud.parties import registration
 from cloud.parties.checklist import Checklist, Field
 from cloud.parties.party import EDITABLE, REGISTERED, SUBKINDS, Kind, may_trade, services
 from cloud.parties.run import register
-from cloud.parties.store import entities, reviews, units
+from cloud.parties.store import entities, obstacles, reviews, units
 from cloud.parties.store.entities import PaperRow, PartyRow
+from cloud.parties.store.obstacles import Obstacle
 from cloud.security import run as security
 from cloud.security.access import Subject
+from cloud.security.store import names_of
 
 NUMBERS = frozenset({"yuan", "decimal", "whole"})
+BILLS_SHOWN = 24
+_PERSON = re.compile(r"user:[0-9]{1,18}")
+_OBSTACLE_PATHS = {
+    "contract": "/contracts/{}",
+    "statement": "/statements/{}",
+    "receivable": "/accounts/{}/timeline",
+    "bill": "/bills/{}",
+    "listing": "/listings/{}",
+    "order": "/rolling/{}",
+    "negotiation": "/negotiations/{}",
+    "transfer": "/transfers/{}",
+}
 
 
 class NoParty(NotFound):
@@ -64,6 +80,8 @@ class EntityView(reply.View):
     points: tuple[dict[str, Any], ...]
     relations: tuple[dict[str, Any], ...]
     timeline: tuple[dict[str, Any], ...]
+    obstacles: tuple[dict[str, Any], ...]
+    bills: tuple[dict[str, Any], ...]
     may_edit: bool
     may_change: bool
 
@@ -167,6 +185,8 @@ def entity(visit: who.Visit, party: PartyRow) -> EntityView:
             for each in units.relations(conn, party.party_id)
         ),
         timeline=timeline(visit, party),
+        obstacles=_obstacles(visit, party, today) if party.state in REGISTERED else (),
+        bills=_bills(visit, party),
         may_edit=is_draft,
         may_change=party.state in REGISTERED and profile is not None,
     )
@@ -229,7 +249,62 @@ def timeline(visit: who.Visit, party: PartyRow) -> tuple[dict[str, Any], ...]:
     ]
     rows = list(enumerate([*reversed(papers), *reversed(asked), *moves]))
     newest = sorted(rows, key=lambda each: (each[1]["at"], each[0]), reverse=True)
-    return tuple(row for _, row in newest)
+    names = _names(visit, [str(row["actor"]) for _, row in newest])
+    return tuple(row | names[str(row["actor"])] for _, row in newest)
+
+
+def _names(visit: who.Visit, actors: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Who an actor is to this visitor: a party reads the names of its own people, of everybody else only what they are."""
+    numbers = [int(actor.removeprefix("user:")) for actor in actors if _PERSON.fullmatch(actor)]
+    known = names_of(visit.conn, numbers)
+    found: dict[str, dict[str, str]] = {}
+    for actor in actors:
+        person = known.get(int(actor.removeprefix("user:"))) if _PERSON.fullmatch(actor) else None
+        if person is None:
+            found[actor] = {"actor": "", "actor_kind": "clock" if actor.startswith("job:") else "program"}
+        elif visit.actor.party_id in (None, person[1]):
+            found[actor] = {"actor": person[0], "actor_kind": "person"}
+        else:
+            found[actor] = {"actor": "", "actor_kind": "house" if person[1] is None else "other"}
+    return found
+
+
+def _obstacles(visit: who.Visit, party: PartyRow, today: date) -> tuple[dict[str, Any], ...]:
+    """What stands in the way of a deregistration, each with the page where it is ended."""
+    is_staff = visit.actor.party_id is None
+    return tuple(
+        {
+            "kind": each.kind,
+            "name": each.name,
+            "amount_fen": each.amount_fen,
+            "path": _obstacle_path(each, is_staff=is_staff),
+        }
+        for each in obstacles.of_party(visit.conn, party.party_id, today)
+    )
+
+
+def _obstacle_path(each: Obstacle, *, is_staff: bool) -> str:
+    if each.kind in ("receivable", "payable") and not each.number:
+        return "/receivables" if is_staff else "/statements"
+    if each.kind == "guarantee":
+        return f"/credit/parties/{each.number}" if is_staff else "/credit"
+    if each.kind == "declaration":
+        return f"/trading/{'desk' if is_staff else 'sessions'}/{each.number}"
+    return _OBSTACLE_PATHS[each.kind].format(each.number)
+
+
+def _bills(visit: who.Visit, party: PartyRow) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {
+            "bill_id": each.bill_id,
+            "account_id": each.account_id,
+            "month": f"{each.month:%Y-%m}",
+            "state": each.state,
+            "total_fen": each.total_fen,
+            "open_fen": each.open_fen,
+        }
+        for each in bills.of_party(visit.conn, party.party_id, BILLS_SHOWN)
+    )
 
 
 def _units(visit: who.Visit, party: PartyRow) -> tuple[dict[str, Any], ...]:

@@ -407,6 +407,14 @@ def end_seals_of(conn: Conn, user_id: int, by: int, at: datetime) -> int:
     ).rowcount
 
 
+def names_of(conn: Conn, user_ids: Sequence[int]) -> dict[int, tuple[str, int | None]]:
+    """The display names of people, and whose they are; None: of the house."""
+    rows = conn.execute(
+        "SELECT user_id, display_name, party_id FROM app_user WHERE user_id = ANY(%s)", (list(user_ids),)
+    ).fetchall()
+    return {int(user): (str(name), None if party is None else int(party)) for user, name, party in rows}
+
+
 def people_of(conn: Conn, party_id: int) -> tuple[tuple[int, str, str, bool], ...]:
     """The enabled people of a party: id, login, name, and whether they have a second factor."""
     found = conn.execute(

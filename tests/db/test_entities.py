@@ -20,7 +20,7 @@ from cloud.parties.party import PARTY, Kind
 from cloud.parties.registration import OwnWork, Rejected, Unchecked, Verdict
 from cloud.parties.run import change, group, leave, register, review, watch
 from cloud.parties.run.register import PaperText
-from cloud.parties.store import entities, reviews, standings, state_of, units
+from cloud.parties.store import entities, obstacles, reviews, standings, state_of, units
 from cloud.parties.store.entities import PartyRow
 
 MONDAY = datetime(2026, 3, 2, 2, tzinfo=UTC)  # a working day
@@ -329,10 +329,85 @@ def test_nobody_is_struck_off_while_a_contract_is_performed(market: Market) -> N
     market.watch(datetime(2026, 7, 1, 2, tzinfo=UTC))
     assert market.state() == "deregistering"
     with psycopg.connect(market.dsn) as conn:
-        told = "SELECT facts->>'count' FROM notice WHERE key = 'entity.leave_contracts'"
-        assert conn.execute(told).fetchall() == [("1",)]
+        told = "SELECT facts->>'count', party_id FROM notice WHERE key = 'entity.leave_obstacles' ORDER BY party_id"
+        assert conn.execute(told).fetchall() == [("1", market.party_id), ("1", None)]
     market.watch(datetime(2026, 8, 1, 2, tzinfo=UTC))
     assert market.state() == "deregistered"
+
+
+def test_each_thing_that_is_open_stands_in_the_way_and_is_named(market: Market) -> None:
+    market.admit()
+    day = date(2026, 7, 1)
+    with psycopg.connect(market.dsn) as conn:
+        assert obstacles.of_party(conn, market.party_id, day) == ()
+        conn.execute("SET session_replication_role = replica")
+        conn.execute(
+            "INSERT INTO account VALUES ('1302000300099', %s, '示范用户', '园区')", (market.party_id,)
+        )
+        for statement in OPEN_THINGS:
+            conn.execute(statement, {"party": market.party_id})
+        conn.execute("SET session_replication_role = origin")
+        db.take_scope(conn, Scope(ProcessRole.WORKER, actor="test"))
+        found = obstacles.of_party(conn, market.party_id, day)
+    with market.by_staff(0) as conn:
+        seen = obstacles.of_party(conn, market.party_id, day)
+    with market.by_applicant() as conn:
+        own = obstacles.of_party(conn, market.party_id, day)
+
+    assert [(each.kind, each.amount_fen) for each in found] == [
+        ("bill", 700),
+        ("declaration", None),
+        ("guarantee", 500),
+        ("listing", None),
+        ("negotiation", None),
+        ("order", None),
+        ("receivable", 900),
+        ("statement", 300),
+        ("transfer", None),
+    ]
+    assert {each.kind for each in found} - {each.kind for each in seen} == {
+        "declaration"
+    }  # its book is sealed
+    assert {each.kind for each in found} - {each.kind for each in own} <= {"bill"}
+
+
+OPEN_THINGS = (
+    """INSERT INTO statement (run_id, unit_id, side, party_id, name, month, revision, state, quantity_kwh, total_fen, change_fen,
+                              input_sha256, facts, made_at)
+       VALUES (1, 'party:1', 'user', %(party)s, 'x', '2026-06-01', 1, 'draft', 0, 300, 0, repeat('0', 64), '{}', now())""",
+    """INSERT INTO bill (account_id, month, revision, total_fen, import_wh, state, facts, input_sha256, made_at)
+       VALUES ('1302000300099', '2026-06-01', 1, 700, 0, 'draft', '{}', decode(repeat('00', 32), 'hex'), now())""",
+    "INSERT INTO ledger_account (account_code) VALUES ('receivable/1302000300099')",
+    """INSERT INTO posting (journal_id, posting_no, posting_count, account_code, amount_fen, item)
+       VALUES (1, 1, 2, 'receivable/1302000300099', 900, '1302000300099/2026-05')""",
+    """INSERT INTO guarantee_entry (party_id, kind, amount_fen, purpose_key, at, actor)
+       VALUES (%(party)s, 'reserve', 500, 'contract:C1', now(), 'test')""",
+    """INSERT INTO trading_session (session_no, title, announcement, rule_id, rule_version, rule_sha256, rule_body, product,
+                                    is_sealed, shows_curve, period_month, period_label, opens_at, freezes_at, publishes_at,
+                                    state, drafted_at, drafted_by)
+       VALUES ('SESSION-1', '场次', '', 'r', 1, repeat('0', 64), 'x', 'energy', true, true, '{2026-08-01}', '{peak}', now(),
+               now() + interval '1 hour', now() + interval '1 hour', 'open', now(), 'test')""",
+    """INSERT INTO bid_event (session_id, kind, party_id, unit_id, side, period, price_ticks, quantity_kwh, margin_fen,
+                              client_key, content_sha256, at, actor)
+       SELECT session_id, 'SUBMIT', %(party)s, 'party:1', 'B', '{1}', '{38000}', '{1000}', 0, gen_random_uuid(),
+              decode(repeat('00', 32), 'hex'), now(), 'test' FROM trading_session""",
+    """INSERT INTO listing (party_id, unit_id, side, is_green, sharing, remainder, is_clipped, all_or_none, min_take_kwh,
+                            eligible_kinds, eligible_ids, note, starts_at, ends_at, published_at, published_by)
+       VALUES (%(party)s, 'party:1', 'S', false, 'time', 'last', true, false, 0, '{}', '{}', '', now(),
+               now() + interval '1 day', now(), 'test')""",
+    """INSERT INTO rolling_session (title, period_month, period_label, trade_price, tick, lot_kwh, margin_rate_pct, opens_at,
+                                    closes_at, announced_at, announced_by)
+       VALUES ('滚动', '{2026-08-01}', '{month}', 'resting', 1, 1, 5, now(), now() + interval '1 hour', now(), 'test')""",
+    """INSERT INTO rolling_event (rolling_id, period_no, op, party_id, unit_id, side, terms, price_ticks, quantity_kwh, at,
+                                  actor)
+       SELECT rolling_id, 1, 'add', %(party)s, 'party:1', 'S', 'day', 38000, 1000, now(), 'test' FROM rolling_session""",
+    """INSERT INTO negotiation (title, is_green, seller_id, buyer_id, opener_id, seller_unit, buyer_unit, state, expires_at,
+                                opened_at, opened_by)
+       VALUES ('双边', false, %(party)s, 999, %(party)s, 'party:1', '', 'invited', now(), now(), 'test')""",
+    """INSERT INTO contract_transfer (contract_id, from_version, side, from_id, to_id, other_id, kwh, reason, terms_sha256,
+                                      state, expires_at, asked_at, asked_by)
+       VALUES ('C1', 1, 'seller', %(party)s, 998, 999, '{1}', '减产', repeat('0', 64), 'proposed', now(), now(), 'test')""",
+)
 
 
 def test_one_retailer_per_user_per_period_whatever_it_rests_on(database: str) -> None:

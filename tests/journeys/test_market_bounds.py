@@ -225,7 +225,7 @@ def test_a_bid_binds_only_what_is_open_and_what_it_bought(deals: Deals) -> None:
             assert shop.post(f"{path}/{order}/cancel").status_code < 400
             bound_fen.append(reserved(deals, "shop"))
         coal.post(path, {"side": "S", "price": "381", "mwh": "5", "period": "1"})
-        cut = {"side": "B", "price": "381", "mwh": "50", "period": "1", "stays": "ioc"}
+        cut = {"side": "B", "price": "381", "mwh": "50", "period": "1", "stays": "fak"}
         assert shop.post(path, cut).json()["cancelled_kwh"] == 45_000
         bound_fen.append(reserved(deals, "shop"))
         rung(deals, now() + timedelta(hours=3))
@@ -240,7 +240,7 @@ def test_a_session_called_off_gives_back_every_bid(deals: Deals) -> None:
         number = session(operator)
         shop.post(f"/rolling/{number}/orders", {"side": "B", "price": "380", "mwh": "10", "period": "1"})
         before = reserved(deals, "shop")
-        assert operator.post(f"/rolling/{number}/cancel").status_code < 400
+        assert operator.post(f"/rolling/{number}/call-off").status_code < 400
 
     assert (before, reserved(deals, "shop")) == (19_000, 0)
 

@@ -205,6 +205,34 @@ def latest(conn: Conn, account_id: str, month: date) -> Kept | None:
     return None if row is None else Kept(*row)
 
 
+@dataclass(frozen=True, slots=True)
+class PartyBill:
+    """The latest revision of a bill of one of a party's accounts, and what is open of its month."""
+
+    bill_id: int
+    account_id: str
+    month: date
+    state: str
+    total_fen: int
+    open_fen: int
+
+
+def of_party(conn: Conn, party_id: int, most: int) -> tuple[PartyBill, ...]:
+    """The latest bills of a party's accounts, the latest month first; at most so many."""
+    rows = conn.execute(
+        """SELECT b.bill_id, b.account_id, b.month, b.state, b.total_fen,
+                  (SELECT coalesce(sum(p.amount_fen), 0)::bigint FROM posting p JOIN ledger_account l USING (account_code)
+                   WHERE l.account_code = 'receivable/' || b.account_id
+                     AND p.item = b.account_id || '/' || to_char(b.month, 'YYYY-MM'))
+           FROM (SELECT DISTINCT ON (account_id, month) bill_id, account_id, month, state, total_fen
+                 FROM bill JOIN account a USING (account_id) WHERE a.party_id = %s
+                 ORDER BY account_id, month, revision DESC) b
+           ORDER BY b.month DESC, b.account_id LIMIT %s""",
+        (party_id, most),
+    ).fetchall()
+    return tuple(PartyBill(*row) for row in rows)
+
+
 def number_of(conn: Conn, account_id: str, month: date, revision: int) -> int | None:
     """Find the number of a bill by what its paper says."""
     row = conn.execute(

@@ -21,7 +21,7 @@ from cloud.parties import expiry, registration
 from cloud.parties.expiry import Reminder
 from cloud.parties.labels import label, labels
 from cloud.parties.party import EFFECTIVE, Kind
-from cloud.parties.store import entities, reviews
+from cloud.parties.store import entities, obstacles, reviews
 from cloud.parties.store.entities import PartyRow, ProfileRow
 from cloud.parties.store.reviews import PublicityRow
 
@@ -106,13 +106,15 @@ def _strike_off(conn: Conn, party: PartyRow, at: datetime) -> str:
     today = markettime.day_of(at)
     if leave is None or leave.state != "asked" or today < leave.last_day:
         return ""
-    open_contracts = reviews.open_contracts(conn, party.party_id, today)
-    if open_contracts:
-        facts = {"party": party.name, "count": str(open_contracts)}
-        once = f"leave-contracts:{leave.leave_id}:{today.isoformat()}"
-        notices.post(
-            conn, Notice(None, "entity.leave_contracts", facts, f"/entities/{party.party_id}", once), at
-        )
+    in_the_way = obstacles.of_party(conn, party.party_id, today)
+    if in_the_way:
+        facts = {"party": party.name, "count": str(len(in_the_way))}
+        for whose, path in (
+            (None, f"/entities/{party.party_id}#obstacles"),
+            (party.party_id, "/company#leave"),
+        ):
+            once = f"leave-obstacles:{leave.leave_id}:{today.isoformat()}:{whose or 'staff'}"
+            notices.post(conn, Notice(whose, "entity.leave_obstacles", facts, path, once), at)
         return ""
     wanted = checklists.in_force(Kind(party.kind), today)
     entities.move(conn, party, "strike_off", (at, ACTOR, leave.reason))

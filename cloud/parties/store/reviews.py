@@ -380,17 +380,6 @@ def add_leave(conn: Conn, facts: tuple[int, str, str, date], at: datetime, by: s
     return int(row[0])
 
 
-def open_contracts(conn: Conn, party_id: int, today: date) -> int:
-    """How many contracts of a party still deliver, or are being signed: nobody is struck off before they are handled."""
-    row = conn.execute(
-        """SELECT count(*) FROM contract WHERE %(party)s IN (seller_id, buyer_id) AND end_day > %(today)s
-           AND state IN ('signing', 'cooling', 'effective', 'executing')""",
-        {"party": party_id, "today": today},
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
 def leave_of(conn: Conn, party_id: int) -> LeaveRow | None:
     """The party's last wish to leave."""
     with conn.cursor(row_factory=class_row(LeaveRow)) as cursor:
