@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from cloud import files
-from cloud.api import reply, roomcases, streaming, upload, who
+from cloud.api import reply, roomcases, roompaper, streaming, upload, who
 from cloud.api.dealviews import RoomView
 from cloud.market.negotiation import evidence, first_broken
 from cloud.market.store import negotiations
@@ -74,6 +74,18 @@ def evidence_file(
     chain = evidence(negotiation_id, row.title, negotiations.links_of(visit.conn, negotiation_id))
     name = f"negotiation-{negotiation_id}.json"
     return JSONResponse(chain, headers={"Content-Disposition": f'attachment; filename="{name}"'})
+
+
+@router.get("/negotiations/{negotiation_id}/evidence.pdf", response_class=Response)
+def evidence_pdf(
+    negotiation_id: RoomId, visit: Annotated[who.Visit, who.visits(Deed.SEE_NEGOTIATIONS)]
+) -> Response:
+    """The room as a page of paper: versions, talk, files with their hashes; the chain is attached to it."""
+    row = roomcases.found(visit, negotiation_id)
+    links = negotiations.links_of(visit.conn, negotiation_id)
+    body = roompaper.room_pdf(visit.language, roomcases.view_of(visit, row), links)
+    name = f'attachment; filename="negotiation-{negotiation_id}.pdf"'
+    return Response(body, media_type="application/pdf", headers={"Content-Disposition": name})
 
 
 @router.get("/negotiations/{negotiation_id}/files/{document_id}", response_class=Response)

@@ -184,6 +184,7 @@ FORMS |= {
     "/negotiations/{negotiation_id}/events": {},
     "/negotiations/{negotiation_id}/evidence": {},
     "/negotiations/{negotiation_id}/evidence.json": {},
+    "/negotiations/{negotiation_id}/evidence.pdf": {},
     "/negotiations/{negotiation_id}/files": {},
     "/negotiations/{negotiation_id}/files/{document_id}": {},
     "/negotiations/{negotiation_id}/join": {},

@@ -286,6 +286,7 @@ BY_ROLE |= {
     "/negotiations/{negotiation_id}/events": {"customer", "other_customer", "staff"},
     "/negotiations/{negotiation_id}/evidence": {"customer", "other_customer", "staff"},
     "/negotiations/{negotiation_id}/evidence.json": {"customer", "other_customer", "staff"},
+    "/negotiations/{negotiation_id}/evidence.pdf": {"customer", "other_customer", "staff"},
     "/negotiations/{negotiation_id}/files/{document_id}": {"customer", "other_customer", "staff"},
     "/negotiations/{negotiation_id}/join": {"customer", "other_customer"},
     "/negotiations/{negotiation_id}/offers": {"customer", "other_customer"},

@@ -15,6 +15,7 @@ from deal_world import Deals, Desk, next_month
 from cloud.db import transaction
 from cloud.market.run import handover, negotiate
 from cloud.market.store import negotiations
+from cloud.paper.attached import attached_json, page_text
 
 MONTHS = [f"{next_month(number):%Y-%m}" for number in (1, 2)]
 PDF = b"%PDF-1.7\n1 0 obj <<>> endobj\ntrailer <<>>\n%%EOF\n"
@@ -84,6 +85,7 @@ def test_from_an_invitation_to_a_frozen_version_and_the_draft_of_its_contract(de
         assert (taken.status_code, taken.content) == (200, PDF)
         assert stranger.get(f"/negotiations/{room}/files/{document}").status_code == 404
         assert stranger.get(f"/negotiations/{room}").status_code == 404
+        assert stranger.get(f"/negotiations/{room}/evidence.pdf").status_code == 404
 
         seen = standing(coal, room)
         unproven = coal.post(f"/negotiations/{room}/accept", seen)
@@ -128,6 +130,28 @@ def _evidence_proves_itself(desk: Desk, room: int) -> None:
     ]
     page = desk.http.get(f"/negotiations/{room}/evidence", headers={"accept": "text/html"})
     assert before in page.text
+    _paper_says_it_all(desk, room, chain)
+
+
+def _paper_says_it_all(desk: Desk, room: int, chain: dict[str, object]) -> None:
+    first, again = (desk.get(f"/negotiations/{room}/evidence.pdf") for _ in range(2))
+    assert (first.status_code, first.headers["content-type"]) == (200, "application/pdf")
+    assert first.content == again.content  # the same room is the same bytes
+    assert json.loads(attached_json(first.content)) == chain
+    text = "".join(page_text(first.content).split())
+    versions = [json.loads(event["text"])["body"] for event in chain["events"]]  # type: ignore[attr-defined]
+    said = ("示范热电厂", "示范轧钢厂", "谷段能否再低一些？", "合同草案.pdf", hashlib.sha256(PDF).hexdigest())
+    hashes = [body["sha256"] for body in versions if "terms" in body]
+    for told in (
+        *said,
+        *hashes,
+        str(chain["last_sha256"]),
+        "400.00",
+        "395.00",
+        "±3.5%",
+        f"NEG-{room:06d}-V2",
+    ):
+        assert "".join(told.split()) in text, told
 
 
 def test_what_one_side_does_appears_at_the_other_and_a_broken_line_loses_nothing(deals: Deals) -> None:
