@@ -5,6 +5,7 @@ A form's field is `v.<variable>`, `c.<clause>` for another text of a clause, `x.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Annotated, Any, Final, Literal
 
@@ -15,13 +16,13 @@ from starlette.datastructures import FormData
 from cloud.api import contractviews as views
 from cloud.api import reply, who
 from cloud.contracts import difference
-from cloud.contracts.contract import terms_from_json
+from cloud.contracts.contract import SIDES, Kind, sides_of, terms_from_json
 from cloud.contracts.document import Changes
 from cloud.contracts.run import texts as studio
 from cloud.contracts.run.desk import deal, draft, sign
 from cloud.contracts.run.desk.ask import Ask, contract_for
 from cloud.contracts.run.desk.print import printed
-from cloud.contracts.store import dealings, papers, texts
+from cloud.contracts.store import dealings, life, papers, texts
 from cloud.contracts.store.life import ContractRow
 from cloud.contracts.template import template_from, volumes_text
 from cloud.errors import Invalid, NotFound
@@ -77,6 +78,7 @@ def new(
     template: Chosen = "",
     contract: OfContract = "",
     request_id: Annotated[int, Query(ge=0, le=_BIGINT_MAX)] = 0,
+    side: Annotated[Literal["", "seller", "buyer"], Query()] = "",
 ) -> Response:
     """The form that draws a contract up, draws one up anew, or draws up what a request agreed."""
     security.allow(
@@ -91,13 +93,17 @@ def new(
     shown = None
     if chosen is not None:
         shown = views.template_view(*draft.template_of(visit.conn, chosen["text_id"], chosen["version"]))
-    own = f"party:{visit.actor.party_id}" if visit.actor.party_id else ""
+    places = _places(visit, row, shown, side)
     view = views.DraftView(
         templates=found,
         template=shown,
         values=_values(visit, row, shown),
-        seller=row.seller_unit if row else own,
-        buyer=row.buyer_unit if row else "",
+        seller=places.seller,
+        buyer=places.buyer,
+        side=places.side,
+        sides=places.sides,
+        own_units=places.own_units,
+        others=places.others,
         contract=contract,
         request=request_id,
         is_agreed=row is not None and row.agreed is not None,
@@ -273,6 +279,35 @@ def _values(visit: who.Visit, row: ContractRow | None, shown: views.TemplateView
     if row.agreed is not None and "volumes" in values:
         values["volumes"] = volumes_text(terms_from_json(row.agreed).volumes)
     return values
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Who can stand on which side of a draft; `side` is the own one."""
+
+    seller: str = ""
+    buyer: str = ""
+    side: str = ""
+    sides: tuple[str, ...] = ()
+    own_units: tuple[str, ...] = ()
+    others: dict[str, tuple[tuple[str, str, str], ...]] = field(default_factory=dict)
+
+
+def _places(
+    visit: who.Visit, row: ContractRow | None, shown: views.TemplateView | None, asked: str
+) -> _Places:
+    if row is not None:
+        return _Places(row.seller_unit, row.buyer_unit)
+    if shown is None:
+        return _Places()
+    own, kind = visit.actor.party_id, Kind(shown.kind)
+    sellers, buyers = (life.in_force(visit.conn, kinds, own) for kinds in SIDES[kind])
+    others = {"seller": sellers, "buyer": buyers}
+    if own is None:
+        return _Places(others=others)
+    sides = sides_of(kind, life.kind_of(visit.conn, own))
+    side = asked if asked in sides else sides[0] if sides else ""
+    return _Places(side=side, sides=sides, own_units=life.units_of(visit.conn, own), others=others)
 
 
 def _wish(fields: dict[str, str]) -> draft.Wish:

@@ -34,7 +34,10 @@ class HeadView(View):
 
 
 class PaperView(View):
-    """A paper of a contract: what it says, who signed it, what it differs in from the standard text."""
+    """A paper of a contract: what it says, who signed it, what it differs in from the standard text.
+
+    `prices` compare its price with published averages; none to compare with is empty, no price of its own None.
+    """
 
     paper_no: int
     purpose: str
@@ -46,6 +49,7 @@ class PaperView(View):
     file_sha256: str
     expires_at: datetime | None
     card: tuple[dict[str, str], ...]
+    prices: tuple[dict[str, str], ...] | None
     warnings: tuple[dict[str, str], ...]
     changes: tuple[dict[str, Any], ...]
     volumes: tuple[dict[str, str], ...]
@@ -105,13 +109,21 @@ class TemplateView(View):
 
 
 class DraftView(View):
-    """The form that draws a contract up: templates in force, and the chosen one."""
+    """The form that draws a contract up: templates in force, and the chosen one.
+
+    `side` is the own one, of the `sides` that the own kind of party can take; empty for the operator. `others` are who
+    can stand on each side: unit, name, kind of party.
+    """
 
     templates: tuple[dict[str, Any], ...]
     template: TemplateView | None
     values: dict[str, str]
     seller: str
     buyer: str
+    side: str
+    sides: tuple[str, ...]
+    own_units: tuple[str, ...]
+    others: dict[str, tuple[tuple[str, str, str], ...]]
     contract: str
     request: int
     is_agreed: bool
@@ -175,6 +187,7 @@ def paper_view(
         file_sha256=file_sha256,
         expires_at=paper.expires_at,
         card=tuple(paper.card["terms"]),
+        prices=tuple(paper.content["prices"]) if "prices" in paper.content else None,
         warnings=tuple(paper.content["warnings"]),
         changes=tuple(each for each in difference.changes_json(found) if each["how"] != difference.SAME),
         volumes=tuple(paper.content["volumes"]),

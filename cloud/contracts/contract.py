@@ -158,6 +158,13 @@ class NewContract:
         return "trade" if self.kind is Kind.CONFIRMATION else "draw"
 
 
+def sides_of(kind: Kind, party_kind: str) -> tuple[str, ...]:
+    """List the sides that a kind of party can take in such a contract."""
+    return tuple(
+        side for side, kinds in zip(("seller", "buyer"), SIDES[kind], strict=True) if party_kind in kinds
+    )
+
+
 def sides_problem(kind: Kind, kinds: tuple[str, str]) -> str:
     """Say what is wrong with the kinds of parties (who sells, who buys) of such a contract; empty when nothing is.
 

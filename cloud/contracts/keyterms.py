@@ -17,7 +17,7 @@ from cloud.contracts.terms import KWH_PER_MWH
 from cloud.errors import Invalid
 from cloud.money import EXACT, quotient
 
-AVERAGE_PURCHASE = "average_purchase"
+AGENCY_ITEMS = ("average_purchase", "agency_price")  # a notice states the one or the other
 TENTH = Decimal("0.1")
 PRICE_WARNING = "price_out_of_band"
 CHANGED_WARNING = "clauses_changed"
@@ -48,13 +48,16 @@ def card_of(content: Mapping[str, Any]) -> dict[str, Any]:
         "title": content["title"],
         "content_sha256": sha256_of(content),
         "terms": list(content["card"]),
-    }
+    } | ({"prices": list(content["prices"])} if "prices" in content else {})
 
 
-def price_warnings(
+def compared(
     price_yuan_per_mwh: str, band_percent: int, references: Sequence[Reference]
 ) -> list[dict[str, str]]:
-    """Compare a paper's average price with published averages; one warning for each that is farther off than the band."""
+    """Compare a paper's average price with published averages, each in yuan and in percent, signed.
+
+    `beyond` is the band where the price is farther off than it, else empty. An average from 0 down is no measure.
+    """
     if not price_yuan_per_mwh:
         return []
     price = Decimal(price_yuan_per_mwh)
@@ -63,29 +66,47 @@ def price_warnings(
         if reference.price_yuan_per_mwh <= 0:
             continue
         over = EXACT.subtract(price, reference.price_yuan_per_mwh)
-        off = quotient(EXACT.multiply(over, Decimal(100)), reference.price_yuan_per_mwh, TENTH)
-        if abs(off) > band_percent:
-            found.append(
-                {
-                    "key": PRICE_WARNING,
-                    "price": format(price, "f"),
-                    "reference": format(reference.price_yuan_per_mwh, "f"),
-                    "percent": f"{off:+f}",
-                    "name": reference.name,
-                    "source": reference.source,
-                }
-            )
+        percent = quotient(EXACT.multiply(over, Decimal(100)), reference.price_yuan_per_mwh, TENTH)
+        is_beyond = EXACT.multiply(abs(over), Decimal(100)) > EXACT.multiply(
+            reference.price_yuan_per_mwh, Decimal(band_percent)
+        )
+        found.append(
+            {
+                "price": format(price, "f"),
+                "reference": _short(reference.price_yuan_per_mwh),
+                "off": _short(over),
+                "percent": f"{percent:+f}",
+                "beyond": str(band_percent) if is_beyond else "",
+                "name": reference.name,
+                "source": reference.source,
+            }
+        )
     return found
 
 
-def agency_price(sheet: str) -> Decimal | None:
-    """Read the month's average purchase price (yuan/MWh) out of a published agency price file; None: it states none."""
+def price_warnings(compared_prices: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """One warning for each average that the price is farther off than the template's band."""
+    return [{"key": PRICE_WARNING, **each} for each in compared_prices if each["beyond"]]
+
+
+def agency_price(sheet: str) -> tuple[Decimal, str] | None:
+    """Read the month's purchase price (yuan/MWh) and the title out of a published agency price file; None: it states none."""
     try:
-        components = tomllib.loads(sheet).get("component", [])
-        found = [each["price_yuan_per_kwh"] for each in components if each.get("item") == AVERAGE_PURCHASE]
-        return EXACT.multiply(Decimal(found[0]), Decimal(KWH_PER_MWH)) if len(found) == 1 else None
-    except (tomllib.TOMLDecodeError, AttributeError, KeyError, InvalidOperation):
+        content = tomllib.loads(sheet)
+        prices = {each.get("item"): each.get("price_yuan_per_kwh") for each in content.get("component", [])}
+        stated = next((prices[item] for item in AGENCY_ITEMS if item in prices), None)
+        if stated is None:
+            return None
+        return EXACT.multiply(Decimal(stated), Decimal(KWH_PER_MWH)), str(content["title"])
+    except (tomllib.TOMLDecodeError, AttributeError, KeyError, TypeError, InvalidOperation):
         return None
+
+
+def _short(number: Decimal) -> str:
+    """Write a price without zeros that say nothing, at least to the fen."""
+    text = format(number, "f")
+    whole, _, decimals = text.partition(".")
+    return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
 
 
 def check(

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from contract_world import NOW, World
 
-from cloud.contracts import delivery
+from cloud.contracts import delivery, keyterms
 from cloud.contracts.contract import CONTRACT, PAPER, Kind, NewContract, from_trade
 from cloud.contracts.document import Changes
 from cloud.contracts.run.desk import deal, draft, read, sign, turn
@@ -334,6 +334,37 @@ def test_a_period_that_the_market_does_not_name_is_refused(world: World, owner: 
     with pytest.raises(delivery.UnknownPeriod) as refused:
         w.drawn(world, wished=w.wish(volumes="2026-09 tip 1200 398.50"))
     assert refused.value.facts["allowed"] == "month valley peak h01..h24 q01..q96"
+
+
+def test_the_price_is_compared_with_the_last_published_table_of_the_buyers_grid(
+    world: World, owner: Conn
+) -> None:
+    for name, first, past in (
+        ("jibei-agency-2026-08", "2026-08-01", "2026-09-01"),
+        ("hubei-agency-2026-01", "2026-01-01", "2026-02-01"),
+    ):
+        text = (resources.files("cloud.billing") / "published" / f"{name}.toml").read_text(encoding="utf-8")
+        owner.execute(
+            """INSERT INTO price_sheet (sheet_id, version, kind, grid, sha256, effective, document, body, loaded_at)
+               VALUES (%s, 1, 'price-sheet', %s, %s, tstzrange(%s, %s), 'x', %s, %s)""",
+            (name, name.split("-")[0], bytes(32), f"{first} 00:00+08", f"{past} 00:00+08", text, NOW),
+        )
+    owner.execute(
+        "INSERT INTO account (account_id, party_id, name, address, grid) VALUES (%s, %s, '厂', '示范', 'jibei')",
+        ("1300000000093", world.buyer.party_id),
+    )
+    october = datetime(2026, 10, 20, 2, tzinfo=UTC)  # the table of August is the last one that was entered
+    contract_id = w.drawn(world, october, wished=w.wish(volumes="2026-12 month 10 500"))
+    paper = papers.find(owner, contract_id, 1)
+
+    (said,) = paper.content["prices"]
+    assert (said["name"], said["reference"]) == ("agency_average", "398.598")
+    assert (said["off"], said["percent"], said["beyond"]) == ("101.402", "+25.4", "20")
+    assert "冀北" in said["source"]
+    assert paper.card["prices"] == [said]
+    told = sign.Told(paper.card_sha256, w.TERMS)
+    with transaction(world.pool, world.scope(world.seller)) as conn, pytest.raises(keyterms.NotAcknowledged):
+        sign.confirm(conn, world.ask(conn, world.seller, october), contract_id, 1, told)
 
 
 def test_sides_that_were_swapped_are_told_from_parties_that_make_no_such_contract(world: World) -> None:

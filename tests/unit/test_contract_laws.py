@@ -154,7 +154,14 @@ def test_a_card_is_confirmed_whole_or_not_at_all() -> None:
 
 @pytest.mark.parametrize(
     ("price", "percent"),
-    [("478.20", None), ("478.40", "+20.1"), ("318.80", None), ("318.00", "-20.2"), ("", None)],
+    [
+        ("478.20", None),
+        ("478.21", "+20.0"),
+        ("478.40", "+20.1"),
+        ("318.80", None),
+        ("318.00", "-20.2"),
+        ("", None),
+    ],
 )
 def test_a_price_is_warned_of_beyond_the_band_of_a_published_average(price: str, percent: str | None) -> None:
     references = (
@@ -162,15 +169,36 @@ def test_a_price_is_warned_of_beyond_the_band_of_a_published_average(price: str,
         Reference("annual_average", Decimal(0), "无"),
     )
 
-    found = keyterms.price_warnings(price, 20, references)
+    compared = keyterms.compared(price, 20, references)
+    found = keyterms.price_warnings(compared)
 
     assert [each["percent"] for each in found] == ([] if percent is None else [percent])
+    assert [each["name"] for each in compared] == (["monthly_average"] if price else [])
+
+
+def test_how_far_a_price_is_off_is_said_in_yuan_and_in_percent() -> None:
+    # 国网冀北 2026-08: 0.398598 yuan/kWh; 398.50 is 0.098 below it, 0.0246 %; 420 is 21.402 above, 5.369 %
+    published = [Reference("agency_average", Decimal("398.598000"), "公告")]
+
+    said = [keyterms.compared(price, 5, published)[0] for price in ("398.50", "420.00", "398.598")]
+
+    assert [each["reference"] for each in said] == ["398.598"] * 3
+    assert [each["off"] for each in said] == ["-0.098", "21.402", "0.00"]
+    assert [each["percent"] for each in said] == ["+0.0", "+5.4", "+0.0"]
+    assert [each["beyond"] for each in said] == ["", "5", ""]
 
 
 def test_the_published_agency_price_is_read_from_its_file() -> None:
     sheet = resources.files("cloud.billing") / "published" / "jibei-agency-2026-08.toml"
 
-    assert keyterms.agency_price(sheet.read_text(encoding="utf-8")) == Decimal("398.598")  # 0.398598 yuan/kWh
+    assert keyterms.agency_price(sheet.read_text(encoding="utf-8")) == (
+        Decimal("398.598"),  # 0.398598 yuan/kWh
+        "国网冀北电力有限公司代理购电工商业用户电价表(2026年8月)",
+    )
+    other = resources.files("cloud.billing") / "published" / "shanghai-agency-2026-08.toml"
+    stated = keyterms.agency_price(other.read_text(encoding="utf-8"))
+    assert stated is not None
+    assert stated[0] == Decimal("428.899")
     assert keyterms.agency_price("not toml [") is None
     assert keyterms.agency_price("[[component]]\nitem = 'line_loss'") is None
 

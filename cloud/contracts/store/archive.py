@@ -113,11 +113,16 @@ def published_prices(
     return tuple((str(key), month, value, str(source)) for key, month, value, source in rows)
 
 
-def agency_sheets(conn: Conn, at: datetime) -> tuple[tuple[str, str], ...]:
-    """The published agency-purchase price files in force at an instant: id and text."""
+def agency_sheets(conn: Conn, at: datetime, parties: Sequence[int]) -> tuple[tuple[str, str], ...]:
+    """The agency-purchase price files published up to an instant for where the parties are: grid and text, the last first.
+
+    Where no account of theirs tells a grid, those of the market's grid; where that is not known either, those of all.
+    """
     rows = conn.execute(
-        """SELECT sheet_id, body FROM price_sheet WHERE kind = 'price-sheet' AND effective @> %s
-           AND body LIKE '%%purchase = "agency"%%' ORDER BY sheet_id""",
-        (at,),
+        """WITH of AS (SELECT array_agg(g) AS grids FROM contract_grids(%s) g)
+           SELECT s.grid, s.body FROM price_sheet s, of WHERE s.kind = 'price-sheet' AND lower(s.effective) <= %s
+           AND (of.grids IS NULL OR s.grid = ANY(of.grids)) AND s.body LIKE '%%purchase = "agency"%%'
+           ORDER BY lower(s.effective) DESC, s.version DESC, s.sheet_id""",
+        (list(parties), at),
     )
-    return tuple((str(sheet_id), str(body)) for sheet_id, body in rows)
+    return tuple((str(grid), str(body)) for grid, body in rows)

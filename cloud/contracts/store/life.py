@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -11,7 +11,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from cloud.contracts import search
-from cloud.contracts.contract import CONTRACT, NewContract, terms_json
+from cloud.contracts.contract import CONTRACT, PARTY_UNIT, NewContract, terms_json
 from cloud.contracts.execution import ARCHIVE_DAYS
 from cloud.db import Conn
 from cloud.errors import Conflict, NotFound
@@ -169,6 +169,22 @@ def kind_of(conn: Conn, party_id: int) -> str:
     if row is None:
         raise NoSuchUnit("no_such_unit", unit=f"party:{party_id}")
     return str(row[0])
+
+
+def units_of(conn: Conn, party_id: int) -> tuple[str, ...]:
+    """The units that a party trades as: itself, and each of its accounts."""
+    rows = conn.execute("SELECT account_id FROM account WHERE party_id = %s ORDER BY account_id", (party_id,))
+    return (f"{PARTY_UNIT}{party_id}", *(str(row[0]) for row in rows))
+
+
+def in_force(conn: Conn, kinds: Collection[str], but: int | None) -> tuple[tuple[str, str, str], ...]:
+    """Parties of some kinds whose registration is in force, by name, but one: unit, name, kind; the first LIST_MAX."""
+    rows = conn.execute(
+        """SELECT party_id, name, kind FROM party WHERE state = 'effective' AND kind = ANY(%s)
+           AND party_id IS DISTINCT FROM %s ORDER BY name, party_id LIMIT %s""",
+        (sorted(kinds), but, LIST_MAX),
+    )
+    return tuple((f"{PARTY_UNIT}{party_id}", str(name), str(kind)) for party_id, name, kind in rows)
 
 
 def is_kept(conn: Conn, contract_id: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +12,7 @@ from cloud.contracts import document, keyterms
 from cloud.contracts.clause import Clause, clause_from
 from cloud.contracts.contract import (
     PARTY_UNIT,
+    SOLD_TO_USERS,
     STUDIO,
     Kind,
     NewContract,
@@ -42,7 +43,8 @@ from cloud.money import quotient
 from cloud.security.access import Deed, Subject
 from cloud.security.run import allow
 
-AVERAGE_KEYS = ("annual_average", "monthly_average", "bilateral_average", "auction_average", "retail_average")
+WHOLESALE_KEYS = ("annual_average", "monthly_average", "bilateral_average", "auction_average")
+RETAIL_KEYS = ("retail_average",)
 TRADED, AGENCY = "traded_average", "agency_average"
 CENT = Decimal("0.01")
 REGISTERED = frozenset({"publicised", "effective", "suspended"})  # whose names are public
@@ -227,19 +229,25 @@ def template_in_force(
     return template_of(conn, template_id, version)
 
 
-def references(conn: Conn, months: tuple[date, ...], ask: Ask) -> tuple[Reference, ...]:
-    """List what a price is compared with: entered averages, the market's own average, the published agency price."""
+def references(
+    conn: Conn, heading: Heading, months: tuple[date, ...], now: datetime
+) -> tuple[Reference, ...]:
+    """List what a price is compared with: entered averages, the market's own average, the last published agency price."""
+    keys = RETAIL_KEYS if heading.kind in SOLD_TO_USERS else WHOLESALE_KEYS
     found = [
         Reference(key, value, f"{source} ({month:%Y-%m})")
-        for key, month, value, source in archive.published_prices(conn, max(months), AVERAGE_KEYS)
+        for key, month, value, source in archive.published_prices(conn, max(months), keys)
     ]
     traded = archive.traded_average(conn, months)
     if traded is not None:
         found.append(Reference(TRADED, quotient(traded[1], traded[0], CENT), f"{min(months):%Y-%m}"))
-    for sheet_id, body in archive.agency_sheets(conn, ask.now):
-        price = keyterms.agency_price(body)
-        if price is not None:
-            found.append(Reference(AGENCY, price, sheet_id))
+    parties = [each.party_id for each in heading.parties]
+    told: set[str] = set()
+    for grid, body in archive.agency_sheets(conn, now, parties):  # the last one first
+        stated = keyterms.agency_price(body)
+        if stated is not None and grid not in told:
+            told.add(grid)
+            found.append(Reference(AGENCY, *stated))
     return tuple(found)
 
 
@@ -254,10 +262,12 @@ def _composed(
         {month_of(date.fromisoformat(content["first_day"]))}
         | {date.fromisoformat(f"{row['month']}-01") for row in content["volumes"]}
     )
-    warnings = keyterms.price_warnings(price, template.price_band_percent, references(conn, months, ask))
+    found = references(conn, heading, months, ask.now)
+    prices = keyterms.compared(price, template.price_band_percent, found)
+    warnings = keyterms.price_warnings(prices)
     if any(each["text"] != each["standard"] for each in content["clauses"]):
         warnings.append({"key": keyterms.CHANGED_WARNING})
-    return content | {"warnings": warnings}
+    return content | ({"prices": prices} if price else {}) | {"warnings": warnings}
 
 
 def _paper(ask: Ask, template: Template, content: dict[str, Any]) -> PaperRow:
