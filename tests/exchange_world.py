@@ -8,17 +8,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
+import market_world
 import psycopg
 
+from cloud import db
 from cloud.config import load_config
-from cloud.db import Pool, open_pool
+from cloud.db import Pool, ProcessRole, Scope, open_pool
 from cloud.files import FolderVault
-from cloud.market.run import host
+from cloud.market.auction import Side
+from cloud.market.declaration import Declaration, Packed, content_sha256
+from cloud.market.run import convene, host
+from cloud.market.sessionfile import rule_from
+from cloud.market.store import orders, sessions
+from cloud.market.store.sessions import Gate
 from cloud.outside.exchange import connected
 from cloud.outside.exchange.client import HttpExchange
 from cloud.outside.exchange.errands import Room
 from cloud.outside.exchangesim.server import Simulator
+from cloud.security.access import Actor, Role
 
 SESSION = "JJ-2026-11"
 GATE = datetime(2026, 11, 12, 2, 0, tzinfo=UTC)
@@ -59,13 +68,16 @@ class World:
         return _insert_bid(self.dsn, self.session_id, (kind, unit, side, replaces), entries)
 
     def close_gate(self) -> None:
-        """Close our book."""
+        """Close our book as the clock does."""
         with psycopg.connect(self.dsn) as conn:
-            conn.execute(
-                """UPDATE trading_session SET state = 'frozen', gate_at = %s, book_sha256 = repeat('0', 64),
-                       last_seq = (SELECT max(seq) FROM bid_event WHERE session_id = %s) WHERE session_id = %s""",
-                (GATE, self.session_id, self.session_id),
-            )
+            db.take_scope(conn, Scope(ProcessRole.WORKER, actor="test"))
+            last_seq, book = orders.close(conn, self.session_id, "test", GATE)
+            sessions.set_gate(conn, self.session_id, Gate(GATE, last_seq, book))
+
+    def staff(self, login: str) -> Actor:
+        """A person of the market operator."""
+        with psycopg.connect(self.dsn) as conn:
+            return Actor(market_world.operator(conn, login), login, login, Role.STAFF, None, "zh")
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
         with psycopg.connect(self.dsn) as conn:
@@ -95,6 +107,8 @@ def world(dsn: str, folder: Path, timeout_s: float = 0.5) -> Iterator[World]:
 
 
 def _session(dsn: str) -> int:
+    body = convene.rule_texts()["jibei-multiday-24@1"]
+    rule = rule_from("rule", body)
     with psycopg.connect(dsn) as conn:
         for name in ("示范发电厂甲", "示范发电厂乙", "示范售电公司", "示范用户"):
             kind = "generator" if "发电" in name else "retailer"
@@ -103,10 +117,18 @@ def _session(dsn: str) -> int:
             """INSERT INTO trading_session (session_no, title, announcement, rule_id, rule_version, rule_sha256, rule_body,
                    product, is_sealed, shows_curve, period_month, period_label, opens_at, freezes_at, publishes_at, state,
                    drafted_at, drafted_by)
-               VALUES (%s, '十二月集中竞价', '', 'rule', 1, repeat('a', 64), '', 'energy', true, false,
+               VALUES (%s, '十二月集中竞价', '', 'jibei-multiday-24', 1, %s, %s, 'energy', true, false,
                    ARRAY['2026-12-01', '2026-12-01']::date[], ARRAY['h01', 'h02'], %s, %s, %s, 'open', %s, 'test')
                RETURNING session_id""",
-            (SESSION, NOW - timedelta(hours=1), GATE, GATE + timedelta(hours=2), NOW - timedelta(days=1)),
+            (
+                SESSION,
+                rule.sha256,
+                body,
+                NOW - timedelta(hours=1),
+                GATE,
+                GATE + timedelta(hours=2),
+                NOW - timedelta(days=1),
+            ),
         ).fetchone()
         assert row is not None
         conn.execute("INSERT INTO exchange_session VALUES (%s, 'simulated', %s, 'test')", (row[0], NOW))
@@ -121,13 +143,26 @@ def _insert_bid(
 ) -> int:
     kind, unit, side, replaces = head
     columns = [[entry[place] for entry in entries] for place in range(3)]
+    key, packed = uuid4(), Packed(*(tuple(column) for column in columns))
+    said = Declaration(unit, Side(side), () if entries else None, key, replaces)
+    content = content_sha256(SESSION, said, packed)
     with psycopg.connect(dsn) as conn:
         row = conn.execute(
             """INSERT INTO bid_event (session_id, kind, party_id, unit_id, side, replaces, period, price_ticks,
                    quantity_kwh, margin_fen, client_key, content_sha256, at, actor)
-               VALUES (%s, %s, %s, %s, %s, %s, %s::smallint[], %s::integer[], %s::bigint[], 0, gen_random_uuid(),
-                   sha256('x'), %s, 'test') RETURNING seq""",
-            (session_id, kind, int(unit.partition(":")[2]), unit, side, replaces, *columns, NOW),
+               VALUES (%s, %s, %s, %s, %s, %s, %s::smallint[], %s::integer[], %s::bigint[], 0, %s, %s, %s, 'test') RETURNING seq""",
+            (
+                session_id,
+                kind,
+                int(unit.partition(":")[2]),
+                unit,
+                side,
+                replaces,
+                *columns,
+                key,
+                content,
+                NOW,
+            ),
         ).fetchone()
         assert row is not None
     return int(row[0])

@@ -56,6 +56,7 @@ class HostedView(reply.View):
     rejected: int
     reconciled: int
     result_version: int | None
+    offered_version: int | None
 
 
 class ReconciliationView(reply.View):
@@ -260,6 +261,7 @@ def _hosted(row: store.HostedRow) -> HostedView:
         rejected=row.rejected,
         reconciled=row.reconciled,
         result_version=row.result_version,
+        offered_version=row.offered_version,
     )
 
 

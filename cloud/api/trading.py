@@ -23,7 +23,7 @@ from cloud.market.auction import Side
 from cloud.market.declaration import Declaration, Entry, Packed, packed_from
 from cloud.market.receipt import Acknowledged, receipt
 from cloud.market.run import convene, trade
-from cloud.market.store import clearings, orders, sessions, tracks
+from cloud.market.store import changes, clearings, orders, sessions, tracks
 from cloud.market.store.sessions import SessionRow
 from cloud.security import run as security
 from cloud.security.access import Deed, Role, Subject
@@ -37,7 +37,7 @@ SEGMENTS_SHOWN: Final = 3
 DECLARATIONS_SHOWN: Final = 50
 FIELDS_MAX: Final = 25_000
 PUBLIC_DEEDS: Final = frozenset(
-    {"announce", "open", "freeze", "clear", "check", "publish", "roll", "close"}
+    {"announce", "open", "freeze", "clear", "check", "publish", "roll", "close", "correct"}
     | {"suspend", "reannounce", "reopen", "refreeze", "cancel"}
 )
 _PERIOD_END: Final = 10**6
@@ -147,14 +147,16 @@ def declaration(
     """A declaration's receipt, and where it stands."""
     row, found = _receipt(request, visit, seq)
     bid = orders.find(visit.conn, seq)
+    struck = changes.struck_for(visit.conn, row.session_id).get(seq)
     filled = None if row.final_run is None else clearings.fills_of(visit.conn, row.session_id, row.final_run)
     replaced = orders.replaced_by(visit.conn, seq)
     assert bid is not None
+    gone = "replaced" if replaced is not None else "struck" if struck is not None else ""
     view = views.ReceiptView(
         receipt=found,
-        state=views.declaration_view(
-            bid, row, replaced is not None, None if filled is None else filled.get(seq)
-        ).state,
+        state=views.declaration_view(bid, row, gone, None if filled is None else filled.get(seq)).state,
+        struck_at=None if struck is None else struck.at,
+        struck_reason="" if struck is None else struck.reason,
         replaced_by=replaced,
         session_id=row.session_id,
         title=row.title,
@@ -384,17 +386,19 @@ def _timeline(visit: who.Visit, row: SessionRow, own: Sequence[orders.BidRow]) -
 def _declarations(
     visit: who.Visit, own: Sequence[orders.BidRow], known: Mapping[int, SessionRow]
 ) -> tuple[views.DeclarationView, ...]:
-    replaced = {bid.replaces for bid in own if bid.replaces is not None}
+    gone = {bid.replaces: "replaced" for bid in own if bid.replaces is not None}
     fills: dict[int, dict[int, tuple[int, ...]]] = {}
     for session_id in {bid.session_id for bid in own}:
         row = known.get(session_id)
+        if row is not None and row.gate_at is not None:
+            gone |= dict.fromkeys(changes.struck_for(visit.conn, session_id), "struck")
         if row is not None and row.final_run is not None:
             fills[session_id] = clearings.fills_of(visit.conn, session_id, row.final_run)
     return tuple(
         views.declaration_view(
             bid,
             known.get(bid.session_id),
-            bid.seq in replaced,
+            gone.get(bid.seq, ""),
             fills.get(bid.session_id, {}).get(bid.seq),
         )
         for bid in own

@@ -16,17 +16,18 @@ from cloud.api import tradingviews as views
 from cloud.errors import Invalid, NotFound
 from cloud.lives import deeds
 from cloud.market.auction import AtMargin, PriceRule
-from cloud.market.run import clear, convene, trade
-from cloud.market.session import SESSION, Hours
+from cloud.market.run import clear, convene, host, rectify, trade
+from cloud.market.session import AFTER_PUBLICATION, SESSION, Hours
 from cloud.market.sessionbook import Way
 from cloud.market.sessionfile import Method
-from cloud.market.store import clearings, orders, sessions
+from cloud.market.store import changes, clearings, hosting, orders, sessions
 from cloud.market.store.sessions import SessionRow
 from cloud.security import run as security
 from cloud.security.access import Deed, Subject
 
 router = APIRouter(tags=["trading"])
 
+SHELLS: Final = rectify.Shells(clear.clear, host.take_over, clear.republish)
 RECENT: Final = timedelta(minutes=1)
 _INT_MAX: Final = 2**31 - 1
 _BIGINT_MAX: Final = 2**63 - 1
@@ -131,7 +132,11 @@ def direct(
     fields: Annotated[Mapping[str, str], Depends(_sent_fields)],
     reason: Text = "",
 ) -> Response:
-    """Announce, drop, open, freeze, suspend, resume, cancel, note, clear, sandbox, check, publish or close."""
+    """Announce, drop, open, freeze, suspend, resume, cancel, note, clear, sandbox, check, publish or close.
+
+    After the gate also: ask to strike out a declaration (`seq`) or to take over a platform's version (`offer`), and as
+    another person approve or refuse such a change (`change`).
+    """
     done = _DEEDS.get(deed)
     if done is None or sessions.find(visit.conn, session_id) is None:
         raise NoSession("not_found", kind="trading_session")
@@ -162,7 +167,7 @@ def run(
         cuts=tuple(map(views.cut_view, clearings.cuts_of(visit.conn, session_id, base))),
         repeated_sha256=again,
         is_same=again == kept.result_sha256,
-        may_check=row.state == "cleared" and kept.kind == "pre",
+        may_check=row.state == "cleared" and kept.kind == "pre" and run_no == _last_pre(visit, session_id),
     )
     return reply.answer(request, visit, "trading/run.html", view)
 
@@ -230,6 +235,37 @@ def _check(asked: Asked) -> None:
     clear.check(visit.conn, visit.actor, asked.session_id, cuts, visit.now)
 
 
+def _strike(asked: Asked) -> None:
+    visit, seq = asked.visit, _number(asked.fields, "seq")
+    rectify.ask_strike(visit.conn, visit.actor, asked.session_id, seq, asked.reason, visit.now)
+
+
+def _takeover(asked: Asked) -> None:
+    visit, offer = asked.visit, _number(asked.fields, "offer")
+    rectify.ask_takeover(visit.conn, visit.actor, asked.session_id, offer, asked.reason, visit.now)
+
+
+def _approve(asked: Asked) -> None:
+    visit, change = asked.visit, (asked.session_id, _number(asked.fields, "change"))
+    rectify.approve(visit.conn, visit.actor, change, asked.reason, SHELLS, visit.now)
+
+
+def _refuse(asked: Asked) -> None:
+    visit, change = asked.visit, _number(asked.fields, "change")
+    rectify.refuse(visit.conn, visit.actor, asked.session_id, change, asked.reason, visit.now)
+
+
+def _number(fields: Mapping[str, str], name: str) -> int:
+    text = fields.get(name, "").strip().removeprefix("#")
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise BadPlan("session_number")
+    return int(text)
+
+
+def _last_pre(visit: who.Visit, session_id: int) -> int:
+    return max(run.run_no for run in clearings.runs_of(visit.conn, session_id) if run.kind == "pre")
+
+
 def _piece_no(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 9):
         raise ValueError(text)
@@ -260,6 +296,10 @@ _DEEDS: Final[Mapping[str, Callable[[Asked], object]]] = {
     "sandbox": _sandbox,
     "check": _check,
     "publish": lambda a: clear.publish(a.visit.conn, a.visit.actor, a.session_id, a.visit.now),
+    "strike": _strike,
+    "takeover": _takeover,
+    "approve": _approve,
+    "refuse": _refuse,
     "close": lambda a: convene.close(a.visit.conn, a.visit.actor, a.session_id, a.visit.now),
 }
 
@@ -270,7 +310,12 @@ _DEEDS: Final[Mapping[str, Callable[[Asked], object]]] = {
 def _operations(visit: who.Visit, session_id: int) -> views.OperationsView:
     row, conn = _row(visit, session_id), visit.conn
     counts = orders.counts(conn, session_id, visit.now - RECENT)
-    possible = deeds(SESSION, row.state)
+    is_hosted = hosting.is_hosted(conn, session_id)
+    possible = [
+        each
+        for each in deeds(SESSION, row.state)
+        if each != "correct" and not (each == "clear" and is_hosted)
+    ]
     named = tuple(dict.fromkeys("resume" if each.startswith("re") else each for each in possible))
     return views.OperationsView(
         now=visit.now,
@@ -294,6 +339,13 @@ def _operations(visit: who.Visit, session_id: int) -> views.OperationsView:
             views.event_view(each, session_id) for each in reversed(sessions.events_of(conn, session_id))
         ),
         disputes=tuple(map(views.dispute_view, clearings.disputes(conn, session_id))),
+        changes=tuple(map(views.change_view, changes.of_session(conn, session_id))),
+        offers=tuple(map(views.offer_view, changes.offers_of(conn, session_id))),
+        is_hosted=is_hosted,
+        may_strike=row.gate_at is not None
+        and not is_hosted
+        and row.state in (*rectify.BEFORE_PUBLICATION, *AFTER_PUBLICATION),
+        actor=security.actor_name(visit.actor),
     )
 
 

@@ -12,7 +12,9 @@ from cloud.market.declaration import Packed
 from cloud.market.session import clock_of, phase
 from cloud.market.sessionbook import PeriodResult
 from cloud.market.sessionfile import SessionRule
-from cloud.market.store.clearings import CutRow, DisputeRow, PieceRow, RunRow
+from cloud.market.sessiontrade import PieceRow
+from cloud.market.store.changes import ChangeRow, OfferRow
+from cloud.market.store.clearings import CutRow, DisputeRow, RunRow
 from cloud.market.store.orders import BidRow
 from cloud.market.store.sessions import EventRow, SessionRow
 
@@ -215,6 +217,8 @@ class ReceiptView(View):
 
     receipt: dict[str, Any]
     state: str
+    struck_at: datetime | None
+    struck_reason: str
     replaced_by: int | None
     session_id: int
     title: str
@@ -239,6 +243,31 @@ class CutView(View):
     reason: str
 
 
+class ChangeView(View):
+    """A change of the result that somebody asked for, and its answer."""
+
+    change_id: int
+    kind: str
+    seq: int | None
+    version: int | None
+    reason: str
+    asked_at: datetime
+    asked_by: str
+    verdict: str | None
+    answer: str | None
+    answered_at: datetime | None
+    answered_by: str | None
+
+
+class OfferView(View):
+    """A corrected result of the platform."""
+
+    offer_id: int
+    version: int
+    at: datetime
+    is_taken: bool
+
+
 class OperationsView(View):
     """A session as the staff directs it."""
 
@@ -255,6 +284,11 @@ class OperationsView(View):
     runs: tuple[RunView, ...]
     log: tuple[EventView, ...]
     disputes: tuple[DisputeView, ...]
+    changes: tuple[ChangeView, ...]
+    offers: tuple[OfferView, ...]
+    is_hosted: bool
+    may_strike: bool
+    actor: str
 
 
 class RunPageView(View):
@@ -325,10 +359,10 @@ def rule_view(rule: SessionRule) -> RuleView:
 
 
 def declaration_view(
-    bid: BidRow, session: SessionRow | None, replaced: bool, filled: Sequence[int] | None
+    bid: BidRow, session: SessionRow | None, gone: str, filled: Sequence[int] | None
 ) -> DeclarationView:
-    """A row of the own book and where it stands."""
-    state = "withdrawn" if bid.kind == "WITHDRAW" else "replaced" if replaced else "standing"
+    """A row of the own book and where it stands; `gone` is 'replaced', 'struck' or empty."""
+    state = "withdrawn" if bid.kind == "WITHDRAW" else gone or "standing"
     if state == "standing" and session is not None:
         if session.state == "cancelled":
             state = "void"
@@ -410,6 +444,16 @@ def dispute_view(row: DisputeRow) -> DisputeView:
     """A dispute for reading."""
     names = DisputeView.model_fields
     return DisputeView(**{name: getattr(row, name) for name in names})
+
+
+def change_view(row: ChangeRow) -> ChangeView:
+    """A change for reading."""
+    return ChangeView(**{name: getattr(row, name) for name in ChangeView.model_fields})
+
+
+def offer_view(row: OfferRow) -> OfferView:
+    """A platform's corrected result for reading."""
+    return OfferView(**{name: getattr(row, name) for name in OfferView.model_fields})
 
 
 def entries_of(receipt: Mapping[str, Any], row: SessionRow) -> tuple[tuple[str, str, str, str], ...]:

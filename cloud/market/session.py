@@ -1,7 +1,8 @@
 """A trading session: its life, its hours, its periods. Pure.
 
 Drafted by one person of the staff and announced by another; opened and frozen by the clock or by hand; cleared PRE,
-checked for the security of the grid, published FINAL; then perhaps a rolling phase. A suspension ends in the state that
+checked for the security of the grid, published FINAL; then perhaps a rolling phase. What was published is corrected by a
+later run in its place, the state stays. A suspension ends in the state that
 the hours then say; a cancellation releases whatever was bound (market.md 8).
 """
 
@@ -30,6 +31,9 @@ SESSION = Life(
         ("published", "roll"): "rolling",
         ("published", "close"): "closed",
         ("rolling", "close"): "closed",
+        ("published", "correct"): "published",
+        ("rolling", "correct"): "rolling",
+        ("closed", "correct"): "closed",
         ("announced", "suspend"): "suspended",
         ("open", "suspend"): "suspended",
         ("frozen", "suspend"): "suspended",

@@ -8,14 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from cloud.errors import Invalid
 from cloud.market import kernel, matching
 from cloud.market.auction import AtMargin, Clearing, Order, PriceRule, Side, price_ticks
 from cloud.market.sessionfile import Method
+
+
+class Cut(Protocol):
+    """A cut of the security check: to how much a piece was cut."""
+
+    @property
+    def piece_no(self) -> int: ...
+    @property
+    def to_kwh(self) -> int: ...
+
+
+AnyCut = TypeVar("AnyCut", bound=Cut)
 
 
 class BadCut(Invalid):
@@ -94,9 +106,12 @@ def book_sha256(bids: Iterable[Bid]) -> str:
     return digest.hexdigest()
 
 
-def input_sha256(book: str, way: Way, rule_sha256: str) -> str:
-    """Hash everything a run depends on: the book's hash, the rule's, and the way it is cleared."""
-    words = [book, rule_sha256, way.method.value, way.price_rule.value, way.at_margin.value]
+def input_sha256(book: str, way: Way, rule_sha256: str, also: Sequence[str] = ()) -> str:
+    """Hash everything a run depends on: the book's hash, the rule's, the way it is cleared.
+
+    `also` is what else it rests on: declarations struck out (`struck`), a platform's document.
+    """
+    words = [book, rule_sha256, way.method.value, way.price_rule.value, way.at_margin.value, *also]
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
@@ -121,11 +136,16 @@ def result_json(result: Result) -> dict[str, Any]:
     }
 
 
-def cleared(bids: Sequence[Bid], periods: int, way: Way) -> Result:
-    """Clear all periods, each by itself."""
+def struck_words(struck: Iterable[int]) -> tuple[str, ...]:
+    """What `input_sha256` says of declarations that a run leaves out; nothing where there are none."""
+    return tuple(f"struck {seq}" for seq in sorted(struck))
+
+
+def cleared(bids: Sequence[Bid], periods: int, way: Way, struck: Collection[int] = ()) -> Result:
+    """Clear all periods, each by itself; what is struck out stays in the result and gets nothing."""
     by_period: dict[int, list[tuple[Order, int, int]]] = {period: [] for period in range(1, periods + 1)}
     rank = 0
-    for bid in sorted(bids, key=lambda each: each.seq):
+    for bid in sorted((each for each in bids if each.seq not in struck), key=lambda each: each.seq):
         name = str(bid.seq)
         for place, period in enumerate(bid.period):
             order = Order(str(rank), bid.side, bid.price_ticks[place], bid.quantity_kwh[place], rank, name)
@@ -180,6 +200,29 @@ def cut(bids: Sequence[Bid], result: Result, cuts: Mapping[int, int]) -> Result:
     prices = tuple(replace(each, volume_kwh=volume.get(each.period, 0)) for each in result.prices)
     numbered = tuple(replace(piece, piece_no=number) for number, piece in enumerate(kept, start=1))
     return Result(prices, {seq: tuple(each) for seq, each in fills.items()}, numbered)
+
+
+def cuts_again(
+    cuts: Sequence[AnyCut], old: Sequence[Piece], new: Sequence[Piece]
+) -> tuple[tuple[AnyCut, int], ...]:
+    """Which pieces of a corrected run the cuts of the run before hold: the same pair in the same period, where it is more.
+
+    Gives each such cut with the number of the new piece.
+    """
+    named = {number: name for name, number in _named(old).items()}
+    there = _named(new)
+    more = {piece.piece_no: piece.quantity_kwh for piece in new}
+    found = ((each, there.get(named[each.piece_no], 0)) for each in cuts)
+    return tuple((each, number) for each, number in found if number and more[number] > each.to_kwh)
+
+
+def _named(pieces: Sequence[Piece]) -> dict[tuple[int, int, int, int], int]:
+    """Numbers of pieces by period, seller's and buyer's declaration, and which of these two it is."""
+    found: dict[tuple[int, int, int, int], int] = {}
+    for piece in pieces:
+        pair = piece.period, piece.sell_seq, piece.buy_seq
+        found[*pair, sum(key[:3] == pair for key in found)] = piece.piece_no
+    return found
 
 
 def _pieces(orders: Sequence[Order], clearing: Clearing, way: Way) -> tuple[tuple[int, int, int, int], ...]:

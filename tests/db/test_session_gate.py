@@ -10,6 +10,7 @@ import trade_world as world
 
 from cloud import db
 from cloud.db import ProcessRole, Scope
+from cloud.market.closedbook import bids_of
 from cloud.market.run import clear, convene, trade
 from cloud.market.sessionbook import book_sha256
 from cloud.market.store import clearings, orders, sessions
@@ -64,7 +65,9 @@ def test_no_late_declaration_is_in_and_no_acknowledged_one_is_missing(database: 
         assert max(kept) < row.last_seq
         assert refused, "the race was over before the gate closed"
         assert set(refused) == {"gate_closed"}
-        assert row.book_sha256 == book_sha256(clear._bids(orders.book(conn, session_id, row.last_seq)))
+        assert row.book_sha256 == book_sha256(
+            bids_of(row.session_no, orders.book(conn, session_id, row.last_seq))
+        )
 
 
 def test_who_reads_by_number_misses_no_event_of_many_writers(database: str) -> None:

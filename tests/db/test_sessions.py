@@ -13,13 +13,14 @@ import trade_world as world
 
 from cloud import db
 from cloud.db import Conn, ProcessRole, Scope
-from cloud.lives import NoSuchMove, deeds
+from cloud.lives import NoSuchMove
 from cloud.market.auction import AtMargin, PriceRule
-from cloud.market.run import clear, convene, trade
+from cloud.market.closedbook import BookChanged, bids_of
+from cloud.market.run import clear, convene, host, rectify, trade
 from cloud.market.session import SESSION, STATES, Hours
 from cloud.market.sessionbook import Way, book_sha256
 from cloud.market.sessionfile import Method
-from cloud.market.store import clearings, orders, sessions
+from cloud.market.store import changes, clearings, orders, sessions
 from cloud.parties.store import guarantees, standings
 
 WORKER = Scope(ProcessRole.WORKER, actor="test")
@@ -212,7 +213,7 @@ def test_the_clock_closes_a_book_once_and_the_hash_is_that_of_the_published_line
         row = sessions.find(conn, session_id)
         assert row is not None
         assert row.last_seq is not None
-        kept = clear._bids(orders.book(conn, session_id, row.last_seq))
+        kept = bids_of(row.session_no, orders.book(conn, session_id, row.last_seq))
         lines = "".join(f"{seq} {content}\n" for seq, content in orders.lines(conn, session_id))
         import hashlib
 
@@ -338,7 +339,7 @@ def test_a_book_that_somebody_changed_is_not_cleared(database: str) -> None:
         conn.execute(
             "UPDATE bid_event SET price_ticks[1] = price_ticks[1] + 1 WHERE side = 'B' AND kind = 'SUBMIT'"
         )
-        with pytest.raises(clear.BookChanged):
+        with pytest.raises(BookChanged):
             clear.clear(conn, who.operator, session_id, "", AFTER)
 
 
@@ -518,3 +519,132 @@ def test_a_suspended_session_takes_nothing_and_resumes_where_its_hours_say(datab
 def test_every_state_can_be_left_or_is_an_end() -> None:
     left = {before for (before, _), after in SESSION.moves.items() if after != before}
     assert set(STATES) - left == {"dropped", "closed", "cancelled"}
+
+
+SHELLS = rectify.Shells(clear.clear, host.take_over, clear.republish)
+
+
+def seq_of(dsn: str, actor: world.Actor) -> int:
+    with psycopg.connect(dsn) as conn:
+        row = conn.execute(
+            "SELECT seq FROM bid_event WHERE party_id = %s ORDER BY seq", (actor.party_id,)
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def strike(dsn: str, who: world.People, session_id: int, seq: int) -> None:
+    """One asks, the other approves."""
+    with psycopg.connect(dsn) as conn:
+        change = rectify.ask_strike(conn, who.operator, session_id, seq, "错把 kWh 当 MWh", AFTER)
+    with psycopg.connect(dsn) as conn:
+        rectify.approve(conn, who.second, (session_id, change), "已核实", SHELLS, AFTER)
+
+
+def test_a_declaration_is_struck_out_by_two_and_the_book_is_cleared_again(database: str) -> None:
+    who, session_id = cleared_book(database)
+    seq = seq_of(database, who.plants[0])
+    with psycopg.connect(database) as conn:
+        clear.clear(conn, who.operator, session_id, "", AFTER)
+        clear.check(conn, who.operator, session_id, (), AFTER)
+        change = rectify.ask_strike(conn, who.operator, session_id, seq, "错把 kWh 当 MWh", AFTER)
+        with pytest.raises(rectify.changes.Struck):
+            rectify.ask_strike(conn, who.second, session_id, seq, "再申请一次", AFTER)
+        with pytest.raises(rectify.SamePerson):
+            rectify.approve(conn, who.operator, (session_id, change), "", SHELLS, AFTER)
+        with pytest.raises(psycopg.errors.CheckViolation), conn.transaction():
+            conn.execute(
+                "INSERT INTO result_change_answer VALUES (%s, 'approved', '', now(), (SELECT asked_by FROM result_change))",
+                (change,),
+            )
+        rectify.approve(conn, who.second, (session_id, change), "已核实", SHELLS, AFTER)
+        row = sessions.find(conn, session_id)
+        runs = clearings.runs_of(conn, session_id)
+        first, second = (clearings.result_of(conn, session_id, run.run_no) for run in runs)
+
+        assert row is not None
+        assert row.state == "cleared"
+        # By hand: without the 80 MWh at 350 only 60 at 380 are offered, and the bid of 400 takes them: 60 MWh at 390.
+        assert [(each.volume_kwh, each.price_ticks) for each in second.prices[:1]] == [(60_000, 39_000)]
+        assert first.fills[seq] == (80_000, 0)
+        assert second.fills[seq] == (0, 0)
+        assert runs[0].input_sha256 != runs[1].input_sha256
+        for run in runs:
+            assert clear.repeated(conn, session_id, run.run_no)[1] == run.result_sha256
+        assert [(each.deed, each.reason) for each in sessions.events_of(conn, session_id)][-2:] == [
+            ("strike", "错把 kWh 当 MWh"),
+            ("clear", f"#{seq}: 错把 kWh 当 MWh"),
+        ]
+        assert conn.execute("SELECT party_id FROM notice WHERE key = 'declaration_struck'").fetchall() == [
+            (who.plants[0].party_id,)
+        ]
+        for actor, seen in ((who.plants[0], [seq]), (who.plants[1], []), (who.second, [seq])):
+            world.as_person(conn, actor)
+            assert list(changes.struck_for(conn, session_id)) == seen
+            is_staff = actor is who.second
+            assert bool(conn.execute("SELECT FROM result_change").fetchall()) == is_staff
+            assert bool(conn.execute("SELECT FROM result_change_answer").fetchall()) == is_staff
+
+
+def test_nothing_is_struck_out_of_an_open_book_or_a_confirmed_result(database: str) -> None:
+    who, session_id = cleared_book(database)
+    seq = seq_of(database, who.plants[0])
+    with psycopg.connect(database) as conn:
+        open_id = world.announced(conn, who, number="TEST-02")
+        sessions.ring(conn, world.DURING)
+        with pytest.raises(rectify.NotStruck):
+            rectify.ask_strike(conn, who.operator, open_id, seq, "还没截止", world.DURING)
+        with pytest.raises(rectify.NoChange):
+            rectify.ask_strike(conn, who.operator, session_id, seq + 1000, "没有这一笔", AFTER)
+        clear.clear(conn, who.operator, session_id, "", AFTER)
+        clear.check(conn, who.operator, session_id, (), AFTER)
+        clear.publish(conn, who.second, session_id, AFTER)
+        with pytest.raises(rectify.NotStruck):
+            rectify.ask_strike(conn, who.operator, session_id, seq, "没有异议", AFTER)
+    late = AFTER + timedelta(days=5)
+    with psycopg.connect(database) as conn:
+        convene.dispute(conn, who.users[0], session_id, (None, "result", "价格异常"), late)
+        convene.answer_dispute(conn, who.operator, 1, ("upheld", "成立，但已逾期"), late)
+        with pytest.raises(rectify.NotStruck):
+            rectify.ask_strike(conn, who.operator, session_id, seq, "异议逾期", late)
+
+
+def test_an_upheld_objection_lets_two_people_correct_what_was_published(database: str) -> None:
+    who, session_id = cleared_book(database)
+    seq = seq_of(database, who.plants[0])
+    with psycopg.connect(database) as conn:
+        clear.clear(conn, who.operator, session_id, "", AFTER)
+        piece = next(each for each in clearings.pieces_of(conn, session_id, 1) if each.sell_seq != seq)
+        clear.check(conn, who.operator, session_id, (clear.Cut(piece.piece_no, 1_000, "断面限额"),), AFTER)
+        clear.publish(conn, who.second, session_id, AFTER)
+        first = sessions.find(conn, session_id)
+    with psycopg.connect(database) as conn:
+        convene.dispute(conn, who.plants[0], session_id, (seq, "declaration", "单位填错"), AFTER)
+        convene.answer_dispute(conn, who.operator, 1, ("upheld", "成立"), AFTER)
+    strike(database, who, session_id, seq)
+
+    with psycopg.connect(database) as conn:
+        row = sessions.find(conn, session_id)
+        assert first is not None
+        assert row is not None
+        assert row.state == "published"
+        assert row.final_run == max(run.run_no for run in clearings.runs_of(conn, session_id))
+        assert row.final_run != first.final_run
+        final = clearings.result_of(conn, session_id, row.final_run)
+        for run in clearings.runs_of(conn, session_id):
+            assert clear.repeated(conn, session_id, run.run_no)[1] == run.result_sha256
+        live = conn.execute(
+            "SELECT seller_unit, buyer_unit, version FROM contract WHERE state = 'effective' ORDER BY 1, 2"
+        ).fetchall()
+        void = conn.execute(
+            "SELECT seller_unit, buyer_unit FROM contract WHERE state = 'void' ORDER BY 1, 2"
+        ).fetchall()
+        kept = [each for each in clearings.contracts_of(conn, session_id) if each.quantity_kwh]
+    sellers, buyers = (
+        [who.units[each.party_id or 0] for each in several] for several in (who.plants, who.users)
+    )
+    # By hand: the other plant's 60 MWh all go to the bid of 400, and of that pair the grid had cut all but 1 MWh.
+    assert live == [(sellers[1], buyers[0], 2)]
+    assert void == [(sellers[0], buyers[0]), (sellers[1], buyers[1])]
+    assert [each.quantity_kwh for each in final.pieces] == [1_000]
+    assert [(each.quantity_kwh, each.amount_fen) for each in kept] == [(1_000, 39_000)]

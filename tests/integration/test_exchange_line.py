@@ -5,14 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
+import psycopg
 import pytest
 from exchange_world import GATE, SESSION, World, world
 
+from cloud.contracts.store import life
 from cloud.errors import Unavailable
 from cloud.files import FolderVault
+from cloud.market.run import clear, host, rectify
 from cloud.outside.exchange import errands
+from cloud.security.access import Actor
 from cloud.signedcall import Away, Untrue
 
 DAY = date(2026, 11, 12)
@@ -287,3 +292,163 @@ def test_unavailable_is_what_a_missing_platform_is(place: World) -> None:
 
     with pytest.raises(Unavailable):
         place.platform.result(SESSION, place.clock.now)
+
+
+# ---- from the platform's result to contracts, and to those that a corrected result makes of them -------------------
+
+SHELLS = rectify.Shells(clear.clear, host.take_over, clear.republish)
+
+
+def published(place: World) -> tuple[Actor, Actor]:
+    """The platform's result, checked by one and published by another."""
+    closed(place)
+    one, other = place.staff("one"), place.staff("other")
+    with psycopg.connect(place.dsn) as conn:
+        clear.check(conn, one, place.session_id, (), place.clock.now)
+    with psycopg.connect(place.dsn) as conn:
+        clear.publish(conn, other, place.session_id, place.clock.now)
+    return one, other
+
+
+def is_repeated(place: World) -> bool:
+    """Every run of the session comes out with the hash that it was kept with."""
+    with psycopg.connect(place.dsn) as conn:
+        runs = [number for (number,) in conn.execute("SELECT run_no FROM clearing_run ORDER BY run_no")]
+        found = [clear.repeated(conn, place.session_id, number) for number in runs]
+    return bool(found) and all(again == run.result_sha256 for run, again in found)
+
+
+def test_a_platforms_result_is_published_into_contracts_and_comes_out_the_same_again(place: World) -> None:
+    published(place)
+
+    assert place.rows(
+        """SELECT c.seller, c.buyer, v.period, v.mwh, v.price_yuan_per_mwh FROM wholesale_contract c
+           JOIN wholesale_volume v USING (contract_id, version) ORDER BY c.contract_id"""
+    ) == [
+        ("party:1", "party:3", "h01", Decimal("10.000"), Decimal("350.00")),
+        ("party:2", "party:3", "h01", Decimal("2.000"), Decimal("350.00")),
+        ("party:2", "party:4", "h01", Decimal("6.000"), Decimal("350.00")),
+    ]
+    assert place.rows("SELECT DISTINCT state FROM contract") == [("effective",)]
+    assert is_repeated(place)
+    assert errands.reconcile_day(place.room, place.platform, DAY, place.clock.now) == ()
+
+
+def test_what_the_platform_refused_is_in_the_result_with_nothing(place: World) -> None:
+    first = place.bid("party:1", "S", [(1, 30_000, 1_000)])
+    send_all(place)
+    place.simulator.book.close(SESSION)
+    late = place.bid("party:3", "B", [(1, 40_000, 1_000)])
+    send_all(place)
+    place.close_gate()
+    place.clock.now = GATE
+
+    errands.look(place.room, place.platform, place.clock.now)
+
+    assert place.rows("SELECT seq, quantity_kwh FROM clearing_fill ORDER BY seq") == [
+        (first, [0]),
+        (late, [0]),
+    ]
+    assert is_repeated(place)
+
+
+def test_nobody_clears_what_a_platform_matches(place: World) -> None:
+    book(place)
+    place.close_gate()
+
+    with psycopg.connect(place.dsn) as conn, pytest.raises(clear.Hosted):
+        clear.clear(conn, place.staff("one"), place.session_id, "", place.clock.now)
+
+
+def corrected(place: World) -> int:
+    """The platform clears once more without the second seller's declaration, and we hear of it. Returns the offer."""
+    gone = place.rows("SELECT seq FROM bid_event WHERE unit_id = 'party:2' AND kind = 'SUBMIT' ORDER BY seq")[
+        0
+    ][0]
+    place.simulator.book.correct(SESSION, [f"{SESSION}:{gone}"])
+    found = errands.reconcile_day(place.room, place.platform, DAY, place.clock.now)
+    assert found is not None
+    assert {each.gap.value for each in found} == {"result_version", "volume", "price", "fill"}
+    ((offer_id, version),) = place.rows("SELECT offer_id, version FROM exchange_offer")
+    assert version == 2
+    return int(str(offer_id))
+
+
+def test_a_corrected_result_is_taken_over_by_two_and_the_first_run_and_contracts_stay_on_record(
+    place: World,
+) -> None:
+    one, other = published(place)
+    before = place.rows("SELECT final_run FROM trading_session")
+    offer_id = corrected(place)
+    now = place.clock.now
+    with psycopg.connect(place.dsn) as conn:
+        change = rectify.ask_takeover(conn, one, place.session_id, offer_id, "平台更正第2版", now)
+    with psycopg.connect(place.dsn) as conn, pytest.raises(rectify.SamePerson):
+        rectify.approve(conn, one, (place.session_id, change), "", SHELLS, now)
+    with psycopg.connect(place.dsn) as conn:
+        rectify.approve(conn, other, (place.session_id, change), "已核对", SHELLS, now)
+
+    # By hand: supply is 10 MWh at 300 only, demand 12 at 400 and 6 at 360: 10 MWh trade, the bid of 400 is cut.
+    assert place.rows(
+        """SELECT p.volume_kwh, p.price_ticks FROM clearing_price p JOIN trading_session s
+           ON (s.session_id, s.final_run) = (p.session_id, p.run_no) WHERE p.period = 1"""
+    ) == [(10_000, 40_000)]
+    assert place.rows("SELECT final_run FROM trading_session") != before
+    assert place.rows("SELECT kind, count(*) FROM clearing_run GROUP BY 1 ORDER BY 1") == [
+        ("final", 2),
+        ("pre", 2),
+    ]
+    assert place.rows("SELECT contract_id, state, version FROM contract ORDER BY 1") == [
+        (f"{SESSION}-00001", "effective", 2),
+        (f"{SESSION}-00002", "void", 2),
+        (f"{SESSION}-00003", "void", 2),
+    ]
+    assert place.rows(
+        "SELECT contract_id, version, mwh, price_yuan_per_mwh FROM wholesale_volume ORDER BY 1, 2"
+    ) == [
+        (f"{SESSION}-00001", 1, Decimal("10.000"), Decimal("350.00")),
+        (f"{SESSION}-00001", 2, Decimal("10.000"), Decimal("400.00")),
+        (f"{SESSION}-00002", 1, Decimal("2.000"), Decimal("350.00")),
+        (f"{SESSION}-00003", 1, Decimal("6.000"), Decimal("350.00")),
+    ]
+    assert place.rows("SELECT count(DISTINCT party_id) FROM notice WHERE key = 'session_corrected'") == [(4,)]
+    assert is_repeated(place)
+    assert errands.reconcile_day(place.room, place.platform, DAY, now) == ()
+    with psycopg.connect(place.dsn) as conn, pytest.raises(rectify.TakenAlready):
+        rectify.ask_takeover(conn, one, place.session_id, offer_id, "再来一次", now)
+
+
+def test_a_correction_before_publication_is_checked_again(place: World) -> None:
+    closed(place)
+    one, other = place.staff("one"), place.staff("other")
+    now = place.clock.now
+    with psycopg.connect(place.dsn) as conn:
+        clear.check(conn, one, place.session_id, (), now)
+    offer_id = corrected(place)
+    with psycopg.connect(place.dsn) as conn:
+        change = rectify.ask_takeover(conn, one, place.session_id, offer_id, "平台更正第2版", now)
+        rectify.approve(conn, other, (place.session_id, change), "", SHELLS, now)
+
+    assert place.rows("SELECT state FROM trading_session") == [("cleared",)]
+    with psycopg.connect(place.dsn) as conn:
+        clear.check(conn, one, place.session_id, (), now)
+        clear.publish(conn, other, place.session_id, now)
+    assert place.rows("SELECT contract_id, version, state FROM contract") == [
+        (f"{SESSION}-00001", 1, "effective")
+    ]
+    assert is_repeated(place)
+
+
+def test_a_contract_that_went_its_own_way_stops_a_correction(place: World) -> None:
+    one, other = published(place)
+    offer_id, now = corrected(place), place.clock.now
+    with psycopg.connect(place.dsn) as conn:
+        row = life.find(conn, f"{SESSION}-00002")
+        life.move(conn, row, life.Event("terminate", now, "test", "双方解除"))
+    with psycopg.connect(place.dsn) as conn:
+        change = rectify.ask_takeover(conn, one, place.session_id, offer_id, "平台更正第2版", now)
+    with pytest.raises(clear.ContractMoved), psycopg.connect(place.dsn) as conn:
+        rectify.approve(conn, other, (place.session_id, change), "", SHELLS, now)
+
+    assert place.rows("SELECT count(*) FROM clearing_run") == [(2,)]
+    assert place.rows("SELECT count(*) FROM result_change_answer") == [(0,)]

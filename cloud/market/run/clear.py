@@ -6,47 +6,50 @@ copy of its rules and of the rows up to its last number, whenever and by whomeve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import Decimal
 from importlib import metadata
 from typing import Final
-from uuid import UUID
 
 from cloud import markettime, notices
-from cloud.contracts.contract import from_trade
+from cloud.contracts.contract import IN_FORCE, from_trade
 from cloud.contracts.store import life, wholesale
-from cloud.contracts.terms import ContractKind, Shape, Volume, WholesaleTerms
+from cloud.contracts.terms import WholesaleTerms
 from cloud.db import Conn, ProcessRole, Scope, take_scope
-from cloud.errors import Conflict, Forbidden, Invalid, NotFound
+from cloud.errors import Conflict, Forbidden, Invalid, NotFound, NotNow
 from cloud.lives import step
-from cloud.market.auction import AtMargin, PriceRule, Side
-from cloud.market.declaration import Declaration, Packed, content_sha256
+from cloud.market import exchangefile
+from cloud.market.auction import AtMargin, PriceRule
+from cloud.market.closedbook import bids_of, check_whole
+from cloud.market.hostedbook import hosted, seq_of
 from cloud.market.session import SESSION
 from cloud.market.sessionbook import (
     Bid,
+    Piece,
     Result,
     Way,
     book_sha256,
     cleared,
     cut,
+    cuts_again,
     input_sha256,
     result_sha256,
+    struck_words,
 )
-from cloud.market.sessionfile import Method, Product, SessionRule, rule_from
-from cloud.market.store import clearings, orders, sessions
-from cloud.market.store.clearings import ContractRow, CutRow, PieceRow, RunRow
-from cloud.market.store.orders import BidRow
+from cloud.market.sessionfile import Method, SessionRule, rule_from
+from cloud.market.sessiontrade import PieceRow, TradedIn, figures, sums, terms_of, trades
+from cloud.market.store import changes, clearings, hosting, orders, sessions
+from cloud.market.store.clearings import ContractRow, CutRow, RunRow
 from cloud.market.store.sessions import SessionRow
-from cloud.money import fen_of
 from cloud.notices import Notice
-from cloud.parties.store import standings
+from cloud.parties.guarantee import contract_purpose
+from cloud.parties.guaranteefile import rule_from as guarantee_rule_from
+from cloud.parties.store import credits, standings
 from cloud.security.access import Actor, Deed, Subject
 from cloud.security.run import actor_name, allow
 
 REASON_MAX: Final = 1000
-_NO_KEY: Final = UUID(int=0)
 
 
 class NoRun(NotFound):
@@ -57,8 +60,12 @@ class BookOpen(Conflict):
     """The book is not closed yet."""
 
 
-class BookChanged(Conflict):
-    """A row of the book is not what was hashed when the book was closed."""
+class Hosted(NotNow):
+    """A platform matches this session: its result is taken, none is computed."""
+
+
+class ContractMoved(Conflict):
+    """A contract of the session is no longer what the session made it: it was transferred, amended or ended since."""
 
 
 class SamePerson(Forbidden):
@@ -82,6 +89,8 @@ def clear(conn: Conn, actor: Actor, session_id: int, reason: str, now: datetime)
     """Clear the closed book as the session's rule says: a PRE run. A later one needs a reason."""
     row = _lock(conn, actor, session_id, now)
     state = step(SESSION, row.state, "clear")
+    if hosting.is_hosted(conn, session_id):
+        raise Hosted("session_hosted", session=row.session_no)
     run_no = clearings.next_run(conn, session_id)
     if run_no > 1 and row.state != "frozen":
         _said(reason)
@@ -116,7 +125,7 @@ def check(conn: Conn, actor: Actor, session_id: int, cuts: Sequence[Cut], now: d
     state = step(SESSION, row.state, "check")
     run = _last(conn, session_id, "pre")
     result = clearings.result_of(conn, session_id, run.run_no)
-    cut(_bids(_book(conn, row)), result, {each.piece_no: each.to_kwh for each in cuts})
+    cut(_entered(conn, row, result.fills), result, {each.piece_no: each.to_kwh for each in cuts})
     for each in cuts:
         kept = CutRow(each.piece_no, each.to_kwh, _said(each.reason), now, actor_name(actor))
         clearings.insert_cut(conn, session_id, run.run_no, kept)
@@ -126,7 +135,7 @@ def check(conn: Conn, actor: Actor, session_id: int, cuts: Sequence[Cut], now: d
 
 
 def publish(conn: Conn, actor: Actor, session_id: int, now: datetime) -> tuple[str, ...]:
-    """Publish the checked result FINAL: contracts, notices to both sides, margins given back.
+    """Publish the checked result FINAL: contracts, notices to both sides; margins are given back, contracts bind instead.
 
     Somebody else than who checked it. Safe to repeat after a crash: all of it is one transaction. Raises SamePerson.
     """
@@ -137,39 +146,78 @@ def publish(conn: Conn, actor: Actor, session_id: int, now: datetime) -> tuple[s
         raise SamePerson("session_same_person")
     take_scope(conn, Scope(ProcessRole.WORKER, actor=actor_name(actor)))  # acts for every party of the result
     pre = _last(conn, session_id, "pre")
-    bids = _bids(_book(conn, row))
-    cuts = {each.piece_no: each.to_kwh for each in clearings.cuts_of(conn, session_id, pre.run_no)}
-    result = cut(bids, clearings.result_of(conn, session_id, pre.run_no), cuts)
-    run_no = clearings.next_run(conn, session_id)
-    final = RunRow(
-        *(session_id, run_no, "final", pre.run_no, pre.rule_sha256, pre.price_rule, pre.at_margin),
-        *(pre.method, pre.first_seq, pre.last_seq, pre.orders, pre.input_sha256, result_sha256(result)),
-        *(_version(), "", now, actor_name(actor)),
-    )
-    clearings.insert_run(conn, final, result, {bid.seq: bid.party_id for bid in bids})
+    final, bids = _keep_final(conn, row, pre, (actor_name(actor), now, ""))
+    run_no = final.run_no
     sessions.set_final(conn, session_id, run_no)
     facts = {"run": run_no, "result_sha256": final.result_sha256}
     sessions.note(conn, session_id, "publish", state, (actor_name(actor), now, ""), facts)
-    contracts = _contract(conn, row, run_no, (actor_name(actor), now))
     for key, _ in orders.reserved(conn, session_id):
         standings.release(conn, key, now)
     orders.free_exposures(conn, session_id)
+    contracts = _contract(conn, row, run_no, (actor_name(actor), now))
     for party_id in sorted({bid.party_id for bid in bids}):
         _tell(conn, row, party_id, now)
     return contracts
 
 
+def republish(
+    conn: Conn, actor: Actor, session_id: int, pre_run: int | None, reason: str, now: datetime
+) -> tuple[str, ...]:
+    """Put a corrected result in the place of the published one: the PRE run given, or the book cleared once more.
+
+    The first runs stay; of its contracts only those change whose energy or price does, by a later version, or are void.
+    The caller has seen to it that two people want it. Returns the contracts that changed or are new. Raises ContractMoved.
+    """
+    row = _lock(conn, actor, session_id, now)
+    state, who = step(SESSION, row.state, "correct"), (actor_name(actor), now, _said(reason))
+    take_scope(conn, Scope(ProcessRole.WORKER, actor=actor_name(actor)))
+    before = _find(conn, session_id, row.final_run or 0)
+    if pre_run is None:
+        rule = rule_from(row.rule_id, row.rule_body)
+        named = ("pre", clearings.next_run(conn, session_id), None)
+        pre, _ = _keep_run(conn, row, named, Way(rule.method, rule.price_rule, rule.at_margin), who)
+    else:
+        pre = _find(conn, session_id, pre_run)
+    result = clearings.result_of(conn, session_id, pre.run_no)
+    for old, piece_no in cuts_again(*_cut_before(conn, before), result.pieces):
+        why = f"{before.based_on}: {old.reason}"[:REASON_MAX]
+        kept = CutRow(piece_no, old.to_kwh, why, now, actor_name(actor))
+        clearings.insert_cut(conn, session_id, pre.run_no, kept)
+    final, bids = _keep_final(conn, row, pre, who)
+    sessions.set_final(conn, session_id, final.run_no, state)
+    hashes = {"result_sha256": final.result_sha256, "was_sha256": before.result_sha256}
+    facts = {"run": final.run_no, "was": before.run_no, **hashes}
+    sessions.note(conn, session_id, "correct", state, who, facts)
+    made = _correct_contracts(conn, row, (before.run_no, final.run_no), who)
+    for party_id in sorted({bid.party_id for bid in bids}):
+        told = {"session": row.session_no, "title": row.title, "reason": who[2]}
+        key = f"session:{session_id}:corrected:{final.run_no}:{party_id}"
+        path = f"/trading/sessions/{session_id}"
+        notices.post(conn, Notice(party_id, "session_corrected", told, path, key), now)
+    return made
+
+
 def repeated(conn: Conn, session_id: int, run_no: int) -> tuple[RunRow, str]:
-    """Compute a PRE or sandbox run again and return it with the hash that comes out now: it is the same, or was tampered with."""
+    """Compute a run again and return it with the hash that comes out now: it is the same, or was tampered with.
+
+    A platform's run is computed from its document as it was kept, all others from the book by their own way.
+    """
     row = sessions.find(conn, session_id)
-    run = next((each for each in clearings.runs_of(conn, session_id) if each.run_no == run_no), None)
-    if row is None or run is None:
+    if row is None:
         raise NoRun("not_found", kind="clearing_run")
-    way = Way(Method(run.method), PriceRule(run.price_rule), AtMargin(run.at_margin))
-    bids = _bids(_book(conn, row))
-    result = cleared(bids, len(row.period_label), way)
+    run = _find(conn, session_id, run_no)
+    base_no = run.based_on or run.run_no
+    body = hosting.taken_body(conn, session_id, base_no)
+    if body is not None:
+        theirs = exchangefile.result_from(exchangefile.canonical(body))
+        bids = _entered(conn, row, map(seq_of, theirs.fills))
+        result = hosted(theirs, bids, len(row.period_label))
+    else:
+        way = Way(Method(run.method), PriceRule(run.price_rule), AtMargin(run.at_margin))
+        bids = _book(conn, row)
+        result = cleared(bids, len(row.period_label), way, changes.struck_in(conn, session_id, base_no))
     if run.kind == "final":
-        cuts = {each.piece_no: each.to_kwh for each in clearings.cuts_of(conn, session_id, run.based_on or 0)}
+        cuts = {each.piece_no: each.to_kwh for each in clearings.cuts_of(conn, session_id, base_no)}
         result = cut(bids, result, cuts)
     return run, result_sha256(result)
 
@@ -181,132 +229,142 @@ def _keep_run(
     way: Way,
     who: tuple[str, datetime, str],
 ) -> tuple[RunRow, Result]:
-    bids = _bids(_book(conn, row))
-    result = cleared(bids, len(row.period_label), way)
+    bids = _book(conn, row)
+    struck = changes.struck(conn, row.session_id)
+    result = cleared(bids, len(row.period_label), way, struck)
     book = book_sha256(bids)
     run = RunRow(
         *(row.session_id, named[1], named[0], named[2], row.rule_sha256, way.price_rule.value),
         *(way.at_margin.value, way.method.value, min((bid.seq for bid in bids), default=0)),
         *(row.last_seq or 0, sum(len(bid.period) for bid in bids)),
-        *(input_sha256(book, way, row.rule_sha256), result_sha256(result), _version()),
+        input_sha256(book, way, row.rule_sha256, struck_words(struck)),
+        *(result_sha256(result), _version()),
         who[2],
         who[1],
         who[0],
     )
     clearings.insert_run(conn, run, result, {bid.seq: bid.party_id for bid in bids})
+    changes.keep_struck(conn, row.session_id, run.run_no, struck)
     return run, result
 
 
-def _book(conn: Conn, row: SessionRow) -> tuple[BidRow, ...]:
+def _keep_final(
+    conn: Conn, row: SessionRow, pre: RunRow, who: tuple[str, datetime, str]
+) -> tuple[RunRow, tuple[Bid, ...]]:
+    """Keep a PRE run with its cuts as a FINAL one."""
+    session_id = row.session_id
+    found = clearings.result_of(conn, session_id, pre.run_no)
+    bids = _entered(conn, row, found.fills)
+    cuts = {each.piece_no: each.to_kwh for each in clearings.cuts_of(conn, session_id, pre.run_no)}
+    result = cut(bids, found, cuts)
+    run_no = clearings.next_run(conn, session_id)
+    final = RunRow(
+        *(session_id, run_no, "final", pre.run_no, pre.rule_sha256, pre.price_rule, pre.at_margin),
+        *(pre.method, pre.first_seq, pre.last_seq, pre.orders, pre.input_sha256, result_sha256(result)),
+        *(_version(), who[2], who[1], who[0]),
+    )
+    clearings.insert_run(conn, final, result, {bid.seq: bid.party_id for bid in bids})
+    return final, bids
+
+
+def _book(conn: Conn, row: SessionRow) -> tuple[Bid, ...]:
     """The closed book, each row still what it was when the book was closed. Raises BookOpen, BookChanged."""
     if row.last_seq is None:
         raise BookOpen("book_open")
-    rows = orders.book(conn, row.session_id, row.last_seq)
-    for each in rows:
-        packed = Packed(tuple(each.period), tuple(each.price_ticks), tuple(each.quantity_kwh))
-        sent = Declaration(
-            str(each.unit_id), Side(str(each.side)), (), each.client_key or _NO_KEY, each.replaces
-        )
-        if content_sha256(row.session_no, sent, packed) != bytes(each.content_sha256):
-            raise BookChanged("book_changed", seq=each.seq)
-    if book_sha256(_bids(rows)) != row.book_sha256:
-        raise BookChanged("book_changed", seq=row.last_seq)
-    return rows
+    bids = bids_of(row.session_no, orders.book(conn, row.session_id, row.last_seq))
+    check_whole(bids, row.book_sha256)
+    return bids
 
 
-def _bids(rows: Iterable[BidRow]) -> tuple[Bid, ...]:
-    return tuple(
-        Bid(
-            *(row.seq, row.party_id or 0, str(row.unit_id), Side(str(row.side)), tuple(row.period)),
-            *(tuple(row.price_ticks), tuple(row.quantity_kwh), bytes(row.content_sha256).hex()),
-        )
-        for row in rows
-    )
+def _entered(conn: Conn, row: SessionRow, seqs: Iterable[int]) -> tuple[Bid, ...]:
+    """The closed book, and whatever else of these numbers a platform held of it."""
+    bids = _book(conn, row)
+    missing = set(seqs) - {bid.seq for bid in bids}
+    return (*bids, *bids_of(row.session_no, orders.rows_of(conn, row.session_id, sorted(missing))))
 
 
 def _contract(conn: Conn, row: SessionRow, run_no: int, who: tuple[str, datetime]) -> tuple[str, ...]:
     """Make the pieces of a final run contracts, one of a pair of units and, where they met at several prices, of each."""
+    layers = trades(clearings.pieces_of(conn, row.session_id, run_no)).values()
+    return tuple(_enter(conn, row, number, layer, who) for number, layer in enumerate(layers, start=1))
+
+
+def _enter(
+    conn: Conn, row: SessionRow, number: int, layer: Sequence[PieceRow], who: tuple[str, datetime]
+) -> str:
+    """Enter a trade as a contract, in force at once, with its buyer's bond. Returns its number."""
     actor, now = who
-    rule = rule_from(row.rule_id, row.rule_body)
-    made: list[str] = []
-    for (seller, buyer), pieces in _by_pair(clearings.pieces_of(conn, row.session_id, run_no)).items():
-        for layer in _layers(pieces):
-            contract_id = f"{row.session_no}-{len(made) + 1:05d}"
-            terms = _terms(row, rule, (contract_id, seller, buyer), layer, now)
-            wholesale.put(conn, terms, actor, now)
-            life.insert(conn, from_trade(terms, f"session:{row.session_id}"), now, actor)
-            kwh = sum(each.quantity_kwh for each in layer)
-            amount = sum(each.quantity_kwh * each.price_ticks for each in layer)
-            fen = fen_of(Decimal(amount).scaleb(-5))
-            kept = ContractRow(
-                contract_id, row.session_id, layer[0].seller_id, layer[0].buyer_id, kwh, fen, now
-            )
-            clearings.insert_contract(conn, kept)
-            made.append(contract_id)
+    contract_id = f"{row.session_no}-{number:05d}"
+    terms = _terms(row, contract_id, layer, now)
+    wholesale.put(conn, terms, actor, now)
+    life.insert(conn, from_trade(terms, f"session:{row.session_id}"), now, actor)
+    kwh, fen = sums(layer)
+    kept = ContractRow(contract_id, row.session_id, layer[0].seller_id, layer[0].buyer_id, kwh, fen, now)
+    clearings.insert_contract(conn, kept)
+    guarantee = guarantee_rule_from(credits.active_body(conn, "guarantee"))
+    bond_fen = standings.bond_fen(conn, guarantee, kept.buyer_id, kwh, now)
+    standings.carry(conn, kept.buyer_id, bond_fen, contract_purpose(contract_id), now)
+    return contract_id
+
+
+def _correct_contracts(
+    conn: Conn, row: SessionRow, runs: tuple[int, int], who: tuple[str, datetime, str]
+) -> tuple[str, ...]:
+    """Let a session's contracts follow from one final run to the next; what both say alike stays untouched."""
+    old, new = (trades(clearings.pieces_of(conn, row.session_id, run_no)) for run_no in runs)
+    kept = clearings.contracts_of(conn, row.session_id)
+    live = _live(conn, kept)
+    number, made = len(kept), []
+    for key in sorted(old.keys() | new.keys()):
+        was, is_now = old.get(key, ()), new.get(key, ())
+        if figures(was) == figures(is_now):
+            continue
+        if not was:
+            number += 1
+            made.append(_enter(conn, row, number, is_now, who[:2]))
+        else:
+            made.append(_change(conn, row, live[key], (was, is_now), (runs[1], *who)))
     return tuple(made)
 
 
-def _by_pair(pieces: Iterable[PieceRow]) -> Mapping[tuple[str, str], tuple[PieceRow, ...]]:
-    found: dict[tuple[str, str], list[PieceRow]] = {}
-    for piece in pieces:
-        found.setdefault((piece.seller_unit, piece.buyer_unit), []).append(piece)
-    return {pair: tuple(found[pair]) for pair in sorted(found)}
+def _live(conn: Conn, kept: Sequence[ContractRow]) -> dict[tuple[str, str, int], str]:
+    """The contracts that are not void by pair of units and layer; of a pair the earlier number is the lower layer."""
+    found: dict[tuple[str, str, int], str] = {}
+    for each in sorted(kept, key=lambda one: one.contract_id):
+        contract = life.find(conn, each.contract_id)
+        if contract.state not in ("void", "archived"):
+            pair = contract.seller_unit, contract.buyer_unit
+            found[*pair, sum(key[:2] == pair for key in found)] = each.contract_id
+    return found
 
 
-def _layers(pieces: Sequence[PieceRow]) -> tuple[tuple[PieceRow, ...], ...]:
-    """Put pieces so that each layer has every period once at one price; equal prices of a period are one already or summed."""
-    by_period: dict[int, dict[int, PieceRow]] = {}
-    for piece in pieces:
-        prices = by_period.setdefault(piece.period, {})
-        before = prices.get(piece.price_ticks)
-        prices[piece.price_ticks] = piece if before is None else _joined(before, piece)
-    layers: list[list[PieceRow]] = []
-    for period in sorted(by_period):
-        for depth, ticks in enumerate(sorted(by_period[period])):
-            if depth == len(layers):
-                layers.append([])
-            layers[depth].append(by_period[period][ticks])
-    return tuple(map(tuple, layers))
-
-
-def _joined(one: PieceRow, other: PieceRow) -> PieceRow:
-    return PieceRow(
-        *(one.piece_no, one.period, one.sell_seq, one.buy_seq, one.seller_id, one.buyer_id),
-        *(one.seller, one.buyer, one.seller_unit, one.buyer_unit),
-        *(one.quantity_kwh + other.quantity_kwh, one.price_ticks),
-    )
-
-
-def _terms(
+def _change(
+    conn: Conn,
     row: SessionRow,
-    rule: SessionRule,
-    named: tuple[str, str, str],
-    layer: Sequence[PieceRow],
-    now: datetime,
-) -> WholesaleTerms:
-    contract_id, seller, buyer = named
-    periods = row.periods
-    is_green = rule.product is Product.GREEN
-    volumes = tuple(
-        Volume(
-            *(periods[each.period - 1].month, periods[each.period - 1].label),
-            Decimal(each.quantity_kwh).scaleb(-3),
-            Decimal(each.price_ticks).scaleb(-2),
-            Decimal(rule.environment_ticks).scaleb(-2),
-        )
-        for each in layer
-    )
-    return WholesaleTerms(
-        *(contract_id, 1, ContractKind.GREEN if is_green else ContractKind.AUCTION, seller, buyer),
-        *(
-            markettime.day_of(now),
-            f"电子交易确认单 {contract_id}（{row.session_no}）",
-            Shape.FLAT,
-            (),
-            volumes,
-        ),
-        (buyer,) if is_green and not buyer.startswith("party:") else (),
-    )
+    contract_id: str,
+    layers: tuple[Sequence[PieceRow], Sequence[PieceRow]],
+    who: tuple[int, str, datetime, str],
+) -> str:
+    """Give a contract the figures of a corrected run, or none at all: then it is void. Raises ContractMoved."""
+    run_no, actor, now, why = who
+    contract = life.find(conn, contract_id, is_locked=True)
+    terms = wholesale.find(conn, contract_id, contract.version)
+    agreed = _terms(row, contract_id, layers[0], now).volumes
+    if contract.state not in IN_FORCE or terms is None or terms.volumes != agreed:
+        raise ContractMoved("contract_moved_on", contract=contract_id)
+    volumes = _terms(row, contract_id, layers[1], now).volumes if layers[1] else ()
+    document = f"更正 {contract_id}（{row.session_no}，运行 {run_no}）"
+    later = replace(terms, version=terms.version + 1, document=document, volumes=volumes)
+    wholesale.put(conn, later, actor, now)
+    event = life.Event("amend" if volumes else "void", now, actor, why, facts={"run": run_no})
+    life.move(conn, contract, event, version=later.version)
+    clearings.change_contract(conn, contract_id, run_no, sums(layers[1]), now)
+    return contract_id
+
+
+def _terms(row: SessionRow, contract_id: str, layer: Sequence[PieceRow], now: datetime) -> WholesaleTerms:
+    of = TradedIn(row.session_no, rule_from(row.rule_id, row.rule_body), row.periods)
+    return terms_of(of, contract_id, layer, markettime.day_of(now))
 
 
 def _alert(conn: Conn, row: SessionRow, rule: SessionRule, result: Result, now: datetime) -> None:
@@ -331,6 +389,20 @@ def _tell(conn: Conn, row: SessionRow, party_id: int, now: datetime) -> None:
     path = f"/trading/sessions/{row.session_id}"
     key = f"session:{row.session_id}:published:{party_id}"
     notices.post(conn, Notice(party_id, "session_published", facts, path, key), now)
+
+
+def _find(conn: Conn, session_id: int, run_no: int) -> RunRow:
+    found = next((each for each in clearings.runs_of(conn, session_id) if each.run_no == run_no), None)
+    if found is None:
+        raise NoRun("not_found", kind="clearing_run")
+    return found
+
+
+def _cut_before(conn: Conn, final: RunRow) -> tuple[tuple[CutRow, ...], tuple[Piece, ...]]:
+    """What the security check cut before a final run, and the pieces that it was cut of."""
+    base_no = final.based_on or final.run_no
+    cuts = clearings.cuts_of(conn, final.session_id, base_no)
+    return cuts, clearings.result_of(conn, final.session_id, base_no).pieces
 
 
 def _last(conn: Conn, session_id: int, kind: str) -> RunRow:

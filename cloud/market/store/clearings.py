@@ -12,6 +12,7 @@ from psycopg.rows import class_row
 from cloud.db import Conn
 from cloud.errors import Conflict
 from cloud.market.sessionbook import PeriodResult, Piece, Result
+from cloud.market.sessiontrade import PieceRow
 
 
 class Answered(Conflict):
@@ -50,24 +51,6 @@ class CutRow:
     reason: str
     at: datetime
     actor: str
-
-
-@dataclass(frozen=True, slots=True)
-class PieceRow:
-    """A piece with the parties on both sides."""
-
-    piece_no: int
-    period: int
-    sell_seq: int
-    buy_seq: int
-    seller_id: int
-    buyer_id: int
-    seller: str
-    buyer: str
-    seller_unit: str
-    buyer_unit: str
-    quantity_kwh: int
-    price_ticks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,12 +223,28 @@ def insert_contract(conn: Conn, row: ContractRow) -> None:
     )
 
 
+def change_contract(conn: Conn, contract_id: str, run_no: int, sums: tuple[int, int], at: datetime) -> None:
+    """Keep what a corrected run made of a contract: kWh and fen; nothing of either is a void contract."""
+    conn.execute(
+        """INSERT INTO session_contract_change (contract_id, run_no, quantity_kwh, amount_fen, at)
+           VALUES (%s, %s, %s, %s, %s)""",
+        (contract_id, run_no, *sums, at),
+    )
+
+
 def contracts_of(conn: Conn, session_id: int) -> tuple[ContractRow, ...]:
-    """The contracts of a session; of a party only its own."""
+    """The contracts of a session as the last run left them; of a party only its own."""
     with conn.cursor(row_factory=class_row(ContractRow)) as cursor:
         return tuple(
             cursor.execute(
-                "SELECT * FROM session_contract WHERE session_id = %s ORDER BY contract_id", (session_id,)
+                """SELECT c.contract_id, c.session_id, c.seller_id, c.buyer_id,
+                          coalesce(x.quantity_kwh, c.quantity_kwh) AS quantity_kwh,
+                          coalesce(x.amount_fen, c.amount_fen) AS amount_fen, coalesce(x.at, c.at) AS at
+                   FROM session_contract c LEFT JOIN LATERAL (
+                       SELECT * FROM session_contract_change d WHERE d.contract_id = c.contract_id
+                       ORDER BY d.run_no DESC LIMIT 1) x ON true
+                   WHERE c.session_id = %s ORDER BY c.contract_id""",
+                (session_id,),
             )
         )
 

@@ -93,6 +93,7 @@ class HostedRow:
     rejected: int
     reconciled: int
     result_version: int | None
+    offered_version: int | None  # a later one that nobody has taken over
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +296,10 @@ def hosted(conn: Conn, platform: str = "") -> tuple[HostedRow, ...]:
                           count(m.message_id) FILTER (WHERE m.state = 'REJECTED') AS rejected,
                           count(m.message_id) FILTER (WHERE m.state = 'RECONCILED') AS reconciled,
                           (SELECT max(version) FROM exchange_result r
-                           WHERE r.session_id = e.session_id AND r.verdict = 'taken') AS result_version
+                           WHERE r.session_id = e.session_id AND r.verdict = 'taken') AS result_version,
+                          (SELECT max(o.version) FROM exchange_offer o WHERE o.session_id = e.session_id
+                           AND o.version > (SELECT max(r.version) FROM exchange_result r
+                                            WHERE r.session_id = e.session_id AND r.verdict = 'taken')) AS offered_version
                    FROM exchange_session e JOIN trading_session s USING (session_id)
                    LEFT JOIN exchange_message m USING (session_id)
                    WHERE %(platform)s = '' OR e.platform = %(platform)s
@@ -338,6 +342,41 @@ def keep_result(
         (session_id, version, sha256, Jsonb(body), verdict[0], verdict[1][:300], verdict[2], at),
     )
     return cursor.rowcount == 1
+
+
+def keep_offer(
+    conn: Conn, session_id: int, version: int, document: tuple[str, dict[str, Any], str], at: datetime
+) -> bool:
+    """Keep a later version of a taken result, as document, body and the body's hash; False when it is kept already."""
+    sha256, body, body_sha256 = document
+    cursor = conn.execute(
+        """INSERT INTO exchange_offer (session_id, version, document, body, body_sha256, at)
+           VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING""",
+        (session_id, version, sha256, Jsonb(body), body_sha256, at),
+    )
+    return cursor.rowcount == 1
+
+
+def taken_version(conn: Conn, session_id: int) -> int:
+    """The version of the result in our books; 0: none."""
+    row = conn.execute(
+        "SELECT coalesce(max(version), 0) FROM exchange_result WHERE session_id = %s AND verdict = 'taken'",
+        (session_id,),
+    ).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def watched(conn: Conn, platform: str, since: datetime | None) -> tuple[tuple[int, str], ...]:
+    """Hosted sessions (id, number) whose result may still be corrected: not published yet, or closed since an instant."""
+    rows = conn.execute(
+        """SELECT e.session_id, s.session_no FROM exchange_session e JOIN trading_session s USING (session_id)
+           WHERE e.platform = %s AND (s.state IN ('cleared', 'checked')
+                                      OR s.state IN ('published', 'rolling', 'closed') AND s.gate_at >= %s)
+             AND EXISTS (SELECT FROM exchange_result r WHERE r.session_id = e.session_id AND r.verdict = 'taken')
+           ORDER BY e.session_id""",
+        (platform, since),
+    )
+    return tuple((int(session_id), str(number)) for session_id, number in rows)
 
 
 def taken_results(conn: Conn, session_ids: Sequence[int]) -> dict[int, dict[str, Any]]:

@@ -224,6 +224,15 @@ def book(conn: Conn, session_id: int, last_seq: int) -> tuple[BidRow, ...]:
     )
 
 
+def rows_of(conn: Conn, session_id: int, seqs: Sequence[int]) -> tuple[BidRow, ...]:
+    """Declarations of a session by their numbers, whether they stand or not."""
+    if not seqs:
+        return ()
+    return _rows(
+        conn, "session_id = %s AND seq = ANY(%s) AND kind IN ('SUBMIT', 'REPLACE')", (session_id, list(seqs))
+    )
+
+
 def of_party(conn: Conn, session_id: int, party_id: int) -> tuple[BidRow, ...]:
     """Everything a party sent to a session, by number."""
     return _rows(conn, "session_id = %s AND party_id = %s", (session_id, party_id))

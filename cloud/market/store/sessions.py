@@ -198,11 +198,11 @@ def set_hours(conn: Conn, session_id: int, state: str, hours: Hours) -> None:
     )
 
 
-def set_final(conn: Conn, session_id: int, run_no: int) -> None:
-    """Publish a run as the session's result."""
+def set_final(conn: Conn, session_id: int, run_no: int, state: str = "published") -> None:
+    """Publish a run as the session's result; a corrected one in whatever state the session is."""
     conn.execute(
-        "UPDATE trading_session SET state = 'published', final_run = %s WHERE session_id = %s",
-        (run_no, session_id),
+        "UPDATE trading_session SET state = %s, final_run = %s WHERE session_id = %s",
+        (state, run_no, session_id),
     )
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from cloud import db, notices
@@ -45,6 +45,7 @@ HOLD: Final = timedelta(minutes=5)
 SEND_MAX: Final = 2000  # messages of one look
 QUIET_AFTER: Final = 3  # failures in a row
 RECONCILE_DAYS: Final = 7
+EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_OUT_SLOT: Final = 4  # 01:00: the platform's file of a day is there by then
 
 
@@ -52,12 +53,12 @@ DAY_OUT_SLOT: Final = 4  # 01:00: the platform's file of a day is there by then
 class Room:
     """What the errands need of the rest: where to keep bytes, and what to do with a result.
 
-    `take` gets (connection, session_id, result, what stood, now) and gives the number of the clearing run it became.
+    `take` gets (connection, session_id, result, now) and gives the number of the clearing run it became.
     """
 
     pool: Pool
     vault: Vault
-    take: Callable[[Conn, int, Result, Mapping[str, Declaration], datetime], int]
+    take: Callable[[Conn, int, Result, datetime], int]
     holder: str
 
 
@@ -85,6 +86,7 @@ def look(room: Room, platform: Exchange, now: datetime, *, hosts_all: bool = Fal
     try:
         answered = send_due(room, platform, now)
         results = fetch_results(room, platform, now)
+        fetch_corrections(room, platform, None, now)
     except Unavailable as problem:
         _failed(room, platform, problem, now)
         return Looked(queued, answered, results, is_away=True)
@@ -192,7 +194,7 @@ def take_result(room: Room, session: tuple[int, str], document: str, body: bytes
             declared = standing(conn, session_id)
             exchange.checked(result, declared)
             kept = exchangefile.result_json(result)
-            run_no = room.take(conn, session_id, result, declared, now)
+            run_no = room.take(conn, session_id, result, now)
             is_new = store.keep_result(
                 conn, session_id, result.version, (document, kept), ("taken", "", run_no), now
             )
@@ -225,6 +227,56 @@ def take_result(room: Room, session: tuple[int, str], document: str, body: bytes
     return True
 
 
+def fetch_corrections(room: Room, platform: Exchange, since: datetime | None, now: datetime) -> int:
+    """Ask once more for results that we have taken: not published yet, or of books closed since. Raises Unavailable."""
+    with db.transaction(room.pool, SCOPE) as conn:
+        watched = store.watched(conn, platform.platform, since)
+    offered = 0
+    for session_id, session_no in watched:
+        try:
+            reply = platform.result(session_no, now)
+        except Untrue as untrue:
+            _keep(room, platform.platform, "untrue", untrue.body or b" ", now)
+            raise
+        if reply is None:
+            continue
+        try:
+            result = exchangefile.result_from(reply.body)
+        except exchangefile.BadDocument as problem:
+            log.error("exchange.result.refused session=%s problem=%s", session_no, problem)
+            continue
+        if result.session_no == session_no:
+            document = _keep(room, platform.platform, "result", reply.body, now)
+            offered += offer(room, session_id, document, result, now)
+    return offered
+
+
+def offer(room: Room, session_id: int, document: str, result: Result, now: datetime) -> bool:
+    """Keep a later version of a result for people to take over, and tell them; False when there is nothing new in it."""
+    body = exchangefile.result_json(result)
+    named = (document, body, hashlib.sha256(exchangefile.canonical(body)).hexdigest())
+    with db.transaction(room.pool, SCOPE) as conn:
+        if not 0 < store.taken_version(conn, session_id) < result.version:
+            return False
+        try:
+            exchange.checked(result, standing(conn, session_id))
+        except BadResult as problem:
+            log.error("exchange.correction.refused session=%s problem=%s", result.session_no, problem)
+            key = f"bad:{result.session_no}:{named[2]}"
+            _tell(conn, "exchange.bad_result", session_id, key, now, session=result.session_no)
+            return False
+        if not store.keep_offer(conn, session_id, result.version, named, now):
+            return False
+        facts = {"session": result.session_no, "n": str(result.version)}
+        key = f"corrected:{result.session_no}:{result.version}:{named[2]}"
+        notices.post(
+            conn,
+            Notice(None, "exchange.corrected", facts, f"/trading/desk/{session_id}", f"exchange:{key}"[:200]),
+            now,
+        )
+    return True
+
+
 class _Again(Exception):
     """This very result was taken before: what this transaction did is undone."""
 
@@ -250,6 +302,11 @@ def reconcile_day(room: Room, platform: Exchange, day: date, now: datetime) -> t
         return None
     document = _keep(room, platform.platform, "day", reply.body, now)
     theirs = exchangefile.day_file_from(reply.body)
+    with db.transaction(room.pool, SCOPE) as conn:
+        known = {number: session_id for session_id, number in store.watched(conn, platform.platform, EVER)}
+    for each in theirs.results:
+        if each.session_no in known:
+            offer(room, known[each.session_no], document, each, now)
     start, end = slot_start(day, 0), slot_start(day + timedelta(days=1), 0)
     with db.transaction(room.pool, SCOPE) as conn:
         sessions = store.sessions_of_day(conn, platform.platform, start, end)
@@ -281,6 +338,10 @@ def reconcile_day(room: Room, platform: Exchange, day: date, now: datetime) -> t
 
 def reconcile_lately(room: Room, platform: Exchange, now: datetime) -> None:
     """Compare the days of the last week that were not compared without a difference yet."""
+    try:
+        fetch_corrections(room, platform, now - timedelta(days=RECONCILE_DAYS), now)
+    except Unavailable as problem:
+        log.warning("exchange.away platform=%s problem=%s", platform.platform, problem)
     today = day_of(now)
     last = 1 if now >= slot_start(today, DAY_OUT_SLOT) else 2
     days = [today - timedelta(days=back) for back in range(RECONCILE_DAYS, last - 1, -1)]

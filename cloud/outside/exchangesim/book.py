@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -111,6 +111,12 @@ class Book:
                 self._close(session, at)
             return session.results[-1]
 
+    def correct(self, session_no: str, without: list[str]) -> Result:
+        """Clear a closed session once more without these keys, as the next version of its result."""
+        with self._lock:
+            self._write({"correct": session_no, "without": without})
+            return self._correct(session_no, without)
+
     def result(self, session_no: str) -> Result | None:
         """A session's result, once there is one."""
         with self._lock:
@@ -164,12 +170,22 @@ class Book:
 
     def _close(self, session: Session, at: datetime) -> None:
         session.closed_at = at
+        session.results.append(self._cleared(session, 1, ()))
+
+    def _correct(self, session_no: str, without: list[str]) -> Result:
+        session = self._sessions[session_no]
+        session.results.append(self._cleared(session, len(session.results) + 1, without))
+        return session.results[-1]
+
+    def _cleared(self, session: Session, version: int, without: Collection[str]) -> Result:
+        """What came out; who is left out stays in the result and gets nothing."""
         standing = self._standing(session.session_no)
         periods = sorted({entry.period for each in standing for entry in each.declaration.entries})
         fills = {each.declaration.key: [0] * len(each.declaration.entries) for each in standing}
         results = []
         for period in periods:
-            cleared = auction.cleared(_orders(standing, period), session.at_margin)
+            orders = _orders([each for each in standing if each.declaration.key not in without], period)
+            cleared = auction.cleared(orders, session.at_margin)
             for fill in cleared.fills:
                 key, _, position = fill.order_id.rpartition("/")
                 fills[key][int(position)] = fill.quantity_kwh
@@ -187,7 +203,7 @@ class Book:
             )
         whole = {key: tuple(values) for key, values in fills.items()}
         rules = session.price_rule, session.at_margin
-        session.results.append(Result(session.session_no, 1, *rules, tuple(results), whole))
+        return Result(session.session_no, version, *rules, tuple(results), whole)
 
     def _write(self, event: dict[str, Any]) -> None:
         with self._file.open("a", encoding="utf-8") as file:
@@ -205,6 +221,8 @@ class Book:
         elif "close" in event:
             session = self._sessions.setdefault(event["close"], Session(event["close"]))
             self._close(session, datetime.fromisoformat(event["at"]))
+        elif "correct" in event:
+            self._correct(event["correct"], event["without"])
         else:
             rules = PriceRule(event["price_rule"]), AtMargin(event["at_margin"])
             self._sessions[event["session"]] = Session(event["session"], *rules)

@@ -1,7 +1,7 @@
 """The simulated platform's HTTP process: it proves who asks, answers signed, and fails when told to.
 
 /v1/declarations · /v1/sessions/{no}/result · /v1/days/{day}      what a member uses (docs/operations/exchange.md)
-/control/announce | close | plan | edit | diary                   for tests and the curious; this machine only
+/control/announce | close | correct | plan | edit | diary         for tests and the curious; this machine only
 
 The signing is written a second time here, on purpose: adapter and simulator share no code that could be wrong in both.
 """
@@ -117,6 +117,8 @@ class Simulator:
                 self.book.announce(asked["session"], *rules)
             case "close":
                 return exchangefile.result_json(self.book.close(asked["session"]))
+            case "correct":
+                return exchangefile.result_json(self.book.correct(asked["session"], asked["without"]))
             case "plan":
                 self.book.plan(asked["faults"])
             case "edit":
@@ -124,7 +126,7 @@ class Simulator:
             case "diary":
                 return self.book.diary
             case _:
-                return {"problem": "announce | close | plan | edit | diary"}
+                return {"problem": "announce | close | correct | plan | edit | diary"}
         return {"done": True}
 
     def _write_env(self, folder: Path) -> None:
