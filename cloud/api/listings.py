@@ -10,14 +10,15 @@ from datetime import timedelta
 from typing import Annotated, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Form, Path, Request, Response
+from fastapi import APIRouter, Form, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
+from pydantic import Field
 
 from cloud import markettime
 from cloud.api import dealviews, reply, streaming, who
 from cloud.api.dealviews import Columns, ListingView, TakeView
 from cloud.market.listing import Remainder, Sharing
-from cloud.market.offering import Offer, kwh_from, may_act, opposite, ticks_from
+from cloud.market.offering import NAMED_MAX, Offer, kwh_from, may_act, opposite, ticks_from
 from cloud.market.run import list as desk
 from cloud.market.store import listings
 from cloud.market.store.listings import ListingRow, Wanted
@@ -33,6 +34,8 @@ ListingId = Annotated[int, Path(ge=1, le=_INT_MAX)]
 Column = Annotated[Sequence[str], Form()]
 Short = Annotated[str, Form(max_length=60)]
 Box = Annotated[str, Form(max_length=4)]
+PartyId = Annotated[int, Field(ge=1, le=2**63 - 1)]
+_NAMES_MAX: Final = 12
 _COLUMNS: Final = (
     "listing", "party", "side", "month", "period", "mwh", "left_mwh", "price_yuan_per_mwh", "environment_yuan_per_mwh",
     "starts", "ends", "state",
@@ -55,7 +58,23 @@ class OneView(reply.View):
     takes: tuple[TakeView, ...]
     may_take: bool
     units: tuple[str, ...]
+    named: tuple[str, ...]  # to whom it is directed, for the lister and who oversees
     seq: int
+
+
+class NameView(reply.View):
+    """A party to which a listing may be directed, and whether it is chosen already."""
+
+    party_id: int
+    name: str
+    kind: str
+    is_chosen: bool
+
+
+class NamesView(reply.View):
+    """Whom one may name: those chosen already, then those found by name."""
+
+    parties: tuple[NameView, ...]
 
 
 class DraftView(reply.View):
@@ -68,7 +87,7 @@ class DraftView(reply.View):
     price_min_ticks: int
     price_max_ticks: int
     ends: str
-    parties: tuple[tuple[int, str], ...]
+    parties: tuple[NameView, ...]
 
 
 class ReceiptView(reply.View):
@@ -150,9 +169,22 @@ def draft(request: Request, visit: Annotated[who.Visit, who.visits(Deed.TRADE_LI
         price_min_ticks=rules.price_min_ticks,
         price_max_ticks=rules.price_max_ticks,
         ends=reply.local(visit.now + timedelta(days=3), "%Y-%m-%dT18:00"),
-        parties=(),
+        parties=_names(visit, "", ()),
     )
     return reply.answer(request, visit, "listings/draft.html", view)
+
+
+@router.get("/listings/parties", response_model=NamesView)
+def parties(
+    request: Request,
+    visit: Annotated[who.Visit, who.visits(Deed.TRADE_LISTINGS)],
+    find: Annotated[str, Query(max_length=60)] = "",
+    named: Annotated[Sequence[PartyId], Query(max_length=NAMED_MAX)] = (),
+) -> Response:
+    """Parties that may trade, by name, for a listing that is directed to some of them."""
+    _look(visit, "new")
+    view = NamesView(parties=_names(visit, find.strip().replace("\0", ""), named))
+    return reply.answer(request, visit, "listings/_names.html", view)
 
 
 @router.post("/listings", response_model=PublishedView)
@@ -175,6 +207,7 @@ def publish(
     above: Annotated[str, Form(pattern="^(clip|refuse)$")] = "clip",
     green: Box = "",
     kind: Column = (),
+    named: Annotated[Sequence[PartyId], Form()] = (),
     note: Annotated[str, Form(max_length=desk.NOTE_MAX)] = "",
     client_key: Annotated[UUID | None, Form()] = None,
 ) -> Response:
@@ -192,6 +225,7 @@ def publish(
         above == "clip",
         bool(green),
         tuple(sorted({each for each in kind if each in _KINDS})),
+        tuple(sorted(set(named))),
     )
     chosen = unit or listings.units_of(visit.conn, offer.lister_id, visit.now)[0]
     sent = desk.Publication(offer, chosen, note, client_key)
@@ -372,12 +406,27 @@ def _one(visit: who.Visit, row: ListingRow) -> OneView:
             and may_act(standing.kind, opposite(row.offer.side))
             and (not row.offer.eligible_kinds or standing.kind in row.offer.eligible_kinds)
         )
+    may_know = party_id in (None, row.party_id)
+    named = listings.named(visit.conn, row.offer.eligible_ids) if may_know else ()
     return OneView(
         listing=dealviews.listing_view(row, party_id),
         takes=tuple(map(dealviews.take_view, listings.takes_of(visit.conn, row.listing_id))),
         may_take=may_take,
         units=units,
+        named=tuple(name for _, name, _ in named),
         seq=seq,
+    )
+
+
+def _names(visit: who.Visit, text: str, chosen: Sequence[int]) -> tuple[NameView, ...]:
+    """Those who are chosen stay, whatever is searched for."""
+    kept = listings.named(visit.conn, chosen)
+    found = listings.admitted(visit.conn, text, visit.actor.party_id or 0, _NAMES_MAX)
+    others = [each for each in found if each not in kept]
+    return tuple(
+        NameView(party_id=party_id, name=name, kind=kind, is_chosen=is_chosen)
+        for rows, is_chosen in ((kept, True), (others, False))
+        for party_id, name, kind in rows
     )
 
 

@@ -31,6 +31,7 @@ LISTING = Life(
     },
 )
 LINES_MAX = 288
+NAMED_MAX = 20  # parties to whom one listing is directed
 SELLING = frozenset(
     {"generator", "storage", "vpp", "retailer"}
 )  # a retailer sells what it bought and does not need
@@ -109,6 +110,10 @@ class Offer:
             raise BadOffer("listing_whole_batch")  # a share of the whole is not the whole
         if not 0 <= self.min_take_kwh <= min(line.kwh for line in self.lines):
             raise BadOffer("listing_min_take")
+        if len(self.eligible_ids) > NAMED_MAX or len(set(self.eligible_ids)) != len(self.eligible_ids):
+            raise BadOffer("listing_named_many", most=NAMED_MAX)
+        if self.lister_id in self.eligible_ids:
+            raise BadOffer("listing_named_self")
         if not self.is_green and any(line.environment_ticks for line in self.lines):
             raise BadOffer("listing_environment")
         for month in {line.month for line in self.lines}:  # 1656号 art. 33: outside the time of use

@@ -266,6 +266,7 @@ BY_ROLE |= {
     "/listings": {"customer", "other_customer", "staff"},
     "/listings/csv": {"customer", "other_customer", "staff"},
     "/listings/new": {"customer", "other_customer"},
+    "/listings/parties": {"customer", "other_customer"},
     "/listings/{listing_id}": {"customer", "other_customer", "staff"},
     "/listings/{listing_id}/now": {"customer", "other_customer", "staff"},
     "/listings/{listing_id}/events": {"customer", "other_customer", "staff"},

@@ -106,6 +106,75 @@ def test_a_take_is_refused_for_one_reason_in_a_fixed_order(deals: Deals) -> None
         assert mill.get(f"/listings/{listing_id}").json()["listing"]["lines"][0]["left_kwh"] == 50_000
 
 
+def test_a_directed_listing_is_seen_and_taken_by_those_who_are_named_and_by_nobody_else(deals: Deals) -> None:
+    with (
+        deals.client("coal") as coal,
+        deals.client("mill") as mill,
+        deals.client("shop") as shop,
+        deals.client("operator") as operator,
+    ):
+        mill_id, wind_id = deals.parties["mill"], deals.parties["wind"]
+        found = coal.get(f"/listings/parties?find=轧钢&named={deals.parties['trade']}").json()["parties"]
+        listing_id = publish(coal, mwh="30", named=[mill_id, deals.parties["trade"]], note="只给老客户")
+        path = f"/listings/{listing_id}"
+        unseen = [shop.get(f"{path}{part}").status_code for part in ("", "/now", "/events")]
+        taken = shop.post(f"{path}/takes", {"mwh": "5"})
+        searched = [
+            who.get("/listings?text=只给老客户").json()["listings"] for who in (shop, mill, coal, operator)
+        ]
+        table = shop.get("/listings/csv?text=只给老客户").text
+        with mill.listening(f"{path}/events") as heard:
+            got = mill.post(f"{path}/takes", {"mwh": "5"})
+            heard.wait("takes")
+        views = [who.get(path).json() for who in (mill, coal, operator)]
+        for party, key in ((deals.parties["coal"], "self"), (wind_id, "cannot"), (999_999, "cannot")):
+            form = {
+                "side": "S",
+                "month": MONTH,
+                "period": "month",
+                "mwh": "1",
+                "price": "380",
+                "named": [party],
+            }
+            ends = (datetime.now(UTC) + timedelta(hours=1)).isoformat()  # noqa: TID251
+            refused = coal.post("/listings", form | {"ends": ends})
+            assert (refused.status_code, refused.json()["problem"]) == (422, f"listing_named_{key}")
+
+    assert [(each["name"], each["is_chosen"]) for each in found] == [
+        ("示范售电乙", True),
+        ("示范轧钢厂", False),
+    ]
+    assert unseen == [404, 404, 404]
+    assert (taken.status_code, got.status_code) == (404, 201)
+    assert [len(each) for each in searched] == [0, 1, 1, 1]
+    assert "只给老客户" not in table
+    assert len(table.splitlines()) == 1
+    assert [view["listing"]["is_limited"] for view in views] == [True] * 3
+    assert [view["named"] for view in views] == [
+        [],
+        ["示范售电乙", "示范轧钢厂"],
+        ["示范售电乙", "示范轧钢厂"],
+    ]
+    told = deals.rows("SELECT party_id FROM notice WHERE key = 'listing.directed' ORDER BY 1")
+    assert told == [(each,) for each in sorted((mill_id, deals.parties["trade"]))]
+    with psycopg.connect(deals.dsn) as conn:  # the database itself, past all our code
+        with pytest.raises(psycopg.errors.CheckViolation), conn.transaction():
+            conn.execute(
+                """INSERT INTO listing_event (listing_id, kind, party_id, unit_id, kwh, at, actor)
+                   VALUES (%s, 'take', %s, 'x', '{1000}', now(), 'user:1')""",
+                (listing_id, deals.parties["shop"]),
+            )
+        conn.execute("SELECT set_config('app.role', 'customer', true)")
+        conn.execute("SET LOCAL ROLE shoudian_api")
+        for name, seen in (("shop", 0), ("mill", 1), ("coal", 1)):
+            conn.execute("SELECT set_config('app.party_id', %s, true)", (str(deals.parties[name]),))
+            for table in ("listing", "listing_line"):
+                row = conn.execute(
+                    f"SELECT count(*) FROM {table} WHERE listing_id = %s", (listing_id,)
+                ).fetchone()
+                assert row == (seen,), (name, table)
+
+
 def test_a_retry_gets_its_first_receipt_and_takes_nothing_twice(deals: Deals) -> None:
     with deals.client("coal") as coal, deals.client("mill") as mill:
         listing_id = publish(coal, mwh="10")

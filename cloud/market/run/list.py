@@ -30,6 +30,7 @@ from cloud.market.offering import (
     answered,
     margin_fen,
     may_act,
+    opposite,
     reduced,
     shared,
     terms_of,
@@ -65,6 +66,10 @@ class UnknownUnit(Invalid):
 
 class TakeRefused(NotNow):
     """A take is refused; the code says why (market.md 6)."""
+
+
+class CannotBeNamed(Invalid):
+    """A listing is directed to a party that is not there, not admitted, or cannot take it."""
 
 
 class NotTheLister(Forbidden):
@@ -129,11 +134,13 @@ def publish(conn: Conn, actor: Actor, sent: Publication, now: datetime) -> int:
     if sent.offer.ends_at <= now:
         raise TakeRefused("listing_over")
     demand_clean(check(conn, sent.offer, (sent.unit_id, standing), now))
+    _demand_takers(conn, sent.offer)
     offer_id = listings.insert(
         conn, sent.offer, sent.unit_id, sent.note.strip(), (now, actor_name(actor), sent.client_key)
     )
     if sent.offer.side is Side.BUY:
         _reserve(conn, standing, _listed_fen(sent.offer, _whole(sent.offer)), _listing_key(offer_id), now)
+    _tell_named(conn, offer_id, sent.offer, now)
     return offer_id
 
 
@@ -274,6 +281,24 @@ def receipt_of(row: TakeRow) -> Receipt:
 
 
 # ---- inside ----------------------------------------------------------------------------------------------
+
+
+def _demand_takers(conn: Conn, offer: Offer) -> None:
+    """Demand that everybody to whom an offer is directed could take it. Raises CannotBeNamed."""
+    found = {party_id: kind for party_id, _, kind in listings.named(conn, offer.eligible_ids)}
+    kinds = offer.eligible_kinds
+    for party_id in offer.eligible_ids:
+        kind = found.get(party_id)
+        if kind is None or not may_act(kind, opposite(offer.side)) or (kinds and kind not in kinds):
+            raise CannotBeNamed("listing_named_cannot", party=party_id)
+
+
+def _tell_named(conn: Conn, listing_id: int, offer: Offer, now: datetime) -> None:
+    """Tell those to whom a listing is directed: nobody else hears of it."""
+    facts = {"listing": str(listing_id)}
+    for party_id in offer.eligible_ids:
+        key = f"listing:{listing_id}:directed:{party_id}"
+        post(conn, Notice(party_id, "listing.directed", facts, f"/listings/{listing_id}", key), now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,7 +214,7 @@ def search(conn: Conn, wanted: Wanted) -> tuple[ListingRow, ...]:
                 "side": wanted.side,
                 "green": wanted.is_green,
                 "party": wanted.party_id,
-                "text": wanted.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_"),
+                "text": _like(wanted.text),
                 "taker": wanted.taken_by_id,
                 "month": wanted.month,
                 "period": wanted.period,
@@ -283,6 +283,26 @@ def move(conn: Conn, listing_id: int, before: str, after: str) -> bool:
         ).rowcount
         == 1
     )
+
+
+def admitted(conn: Conn, text: str, but_id: int, most: int) -> tuple[tuple[int, str, str], ...]:
+    """Parties that may trade and have this in their name: number, name and kind, by name; at most so many."""
+    rows = conn.execute(
+        """SELECT party_id, name, kind FROM party WHERE state = 'effective' AND party_id <> %s
+             AND name ILIKE '%%' || %s || '%%' ORDER BY name, party_id LIMIT %s""",
+        (but_id, _like(text), most),
+    )
+    return tuple((int(party_id), name, kind) for party_id, name, kind in rows)
+
+
+def named(conn: Conn, party_ids: Sequence[int]) -> tuple[tuple[int, str, str], ...]:
+    """Those of these parties that may trade: number, name and kind, by name."""
+    rows = conn.execute(
+        """SELECT party_id, name, kind FROM party WHERE state = 'effective' AND party_id = ANY(%s::bigint[])
+           ORDER BY name, party_id""",
+        (list(party_ids),),
+    )
+    return tuple((int(party_id), name, kind) for party_id, name, kind in rows)
 
 
 def last_seq(conn: Conn, listing_id: int) -> int:
@@ -358,6 +378,11 @@ def past_month_kwh(conn: Conn, unit_ids: Sequence[str]) -> tuple[int, ...]:
     except psycopg.errors.InsufficientPrivilege:
         return ()
     return tuple(int(kwh) for (kwh,) in rows)
+
+
+def _like(text: str) -> str:
+    """A text as LIKE takes it: nothing in it stands for anything else."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def _takes(conn: Conn, condition: str, parameters: tuple[object, ...]) -> tuple[TakeRow, ...]:
