@@ -1,7 +1,8 @@
 """Clearing of one period in arrays: the same results as `auction`, for books of a million orders. Pure, no float.
 
-Two ways to the same result. Sorting: price and place packed into one 64-bit number a side, one sort, running sums.
-Counting: quantity summed by price level, where the prices lie in a band; only the two marginal levels are ordered.
+Levels of price and side are stacked upwards, at one price the asks below the bids. Where the running sum of all quantity
+reaches all that is bid, supply meets demand: asks below and bids above that level get all they want, those of the level
+share the rest. The stack comes of sorting the orders, or of counting where the prices lie in a band.
 Whatever would not fit into 62 bits goes to `auction`, which knows no bounds. market.md 2.6.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,30 @@ class Pairs:
         return mean
 
 
+class _Bounds(NamedTuple):
+    """The lowest and highest price, and the largest quantity."""
+
+    low_ticks: int
+    high_ticks: int
+    most_kwh: int
+
+
+class _Stack(NamedTuple):
+    """The level of every order, 2 x the price above `base_ticks`, and one more for a bid; and from below all that want anything."""
+
+    level: Whole  # by place in the book
+    levels: Whole  # ascending, a level of several orders may be there several times
+    quantity_kwh: Whole
+    base_ticks: int
+
+    def price_ticks(self, is_own: NDArray[np.bool_], run: slice) -> int | None:
+        """The price of the first level of a side in a run of the stack."""
+        own = is_own[run]
+        if not len(own) or not own[first := own.argmax()]:
+            return None
+        return int(self.levels[run][first] >> 1) + self.base_ticks
+
+
 @dataclass(frozen=True, slots=True)
 class _Ranked:
     """One side in priority: places in the book, prices and running sums of quantity."""
@@ -138,30 +163,18 @@ def paired(orders: Iterable[Order]) -> tuple[Pair, ...]:
 
 def clear(book: Book, at_margin: AtMargin = AtMargin.TIME) -> Result:
     """Clear columns by the way that is quicker for them."""
-    if not _fits(book):
+    bounds = _bounds(book)
+    if bounds is None:
         return _unbounded(book, at_margin)
-    if len(book.seq) and _levels(book) <= COUNTED_LEVELS * len(book.seq) and _is_countable(book):
-        return by_counting(book, at_margin)
-    return by_sorting(book, at_margin)
+    is_dense = bounds.high_ticks - bounds.low_ticks < COUNTED_LEVELS * len(book.seq)
+    stacked = _counted if is_dense and _is_countable(book, bounds) else _sorted
+    return _met(book, stacked(book, bounds), at_margin)
 
 
 def by_sorting(book: Book, at_margin: AtMargin = AtMargin.TIME) -> Result:
-    """Clear by one sort per side: O(n log n), any prices."""
-    if not _fits(book):
-        return _unbounded(book, at_margin)
-    bids, asks = _ranked(book, Side.BUY), _ranked(book, Side.SELL)
-    volume_kwh = _volume(bids, asks)
-    filled = np.zeros(len(book.seq), np.int64)
-    if not volume_kwh:
-        return Result(0, None, None, None, None, filled)
-    for side in (bids, asks):
-        own = volume_kwh - (side.reached_kwh - side.quantity_kwh)
-        filled[side.place] = np.clip(own, 0, side.quantity_kwh)
-        if at_margin is AtMargin.PRORATA:
-            _share_level(filled, side, volume_kwh)
-    bid, bid_out = _around(bids, volume_kwh)
-    ask, ask_out = _around(asks, volume_kwh)
-    return Result(volume_kwh, bid, ask, bid_out, ask_out, filled)
+    """Clear by one sort: O(n log n), any prices."""
+    bounds = _bounds(book)
+    return _unbounded(book, at_margin) if bounds is None else _met(book, _sorted(book, bounds), at_margin)
 
 
 def by_counting(book: Book, at_margin: AtMargin = AtMargin.TIME) -> Result:
@@ -169,51 +182,17 @@ def by_counting(book: Book, at_margin: AtMargin = AtMargin.TIME) -> Result:
 
     Raises ValueError where they do not.
     """
-    if not _fits(book):
+    bounds = _bounds(book)
+    if bounds is None:
         return _unbounded(book, at_margin)
-    if not len(book.seq):
-        return Result(0, None, None, None, None, book.quantity_kwh)
-    if not _is_countable(book):
+    if not _is_countable(book, bounds):
         raise ValueError("too many price levels or too much quantity to count")
-    low, levels = int(book.price_ticks.min()), _levels(book)
-    index = book.price_ticks - low + book.is_buy * levels  # the asks' levels, then the bids'
-    # bincount adds in binary64: exact below 2^53.
-    total = np.bincount(index, weights=book.quantity_kwh, minlength=2 * levels).astype(np.int64)
-    sold, bought = total[:levels], total[levels:]
-    supply, demand = np.cumsum(sold), np.cumsum(bought[::-1])[::-1]
-    volume_kwh = int(np.minimum(demand, supply).max())
-    if not volume_kwh:
-        return Result(0, None, None, None, None, np.zeros(len(index), np.int64))
-    bid, bid_out = (_last(bought, reached) for reached in (demand >= volume_kwh, demand > volume_kwh))
-    ask, ask_out = (
-        _last(sold[::-1], reached[::-1]) for reached in (supply >= volume_kwh, supply > volume_kwh)
-    )
-    assert bid is not None
-    assert ask is not None
-    ask, ask_out = levels - 1 - ask, None if ask_out is None else levels - 1 - ask_out
-    is_better = np.zeros(2 * levels, np.bool_)
-    is_better[:ask] = is_better[levels + bid + 1 :] = True
-    filled = book.quantity_kwh * is_better[index]
-    for marginal, left_kwh in (
-        (ask, volume_kwh - int(supply[ask] - sold[ask])),
-        (levels + bid, volume_kwh - int(demand[bid] - bought[bid])),
-    ):
-        place = np.flatnonzero(index == marginal)
-        place = place[np.argsort(book.seq[place], kind="stable")]
-        filled[place] = _cut(book.quantity_kwh[place], left_kwh, at_margin)
-    return Result(
-        volume_kwh,
-        bid + low,
-        ask + low,
-        None if bid_out is None else bid_out + low,
-        None if ask_out is None else ask_out + low,
-        filled,
-    )
+    return _met(book, _counted(book, bounds), at_margin)
 
 
 def pair(book: Book) -> Pairs:
     """Match the best bid with the best ask for the smaller rest, in columns. Raises OverflowError above 62 bits."""
-    if not _fits(book):
+    if _bounds(book) is None:
         raise OverflowError("too much quantity for 62 bits")
     bids, asks = _ranked(book, Side.BUY), _ranked(book, Side.SELL)
     volume_kwh = _volume(bids, asks)
@@ -231,29 +210,81 @@ def pair(book: Book) -> Pairs:
     )
 
 
-def _fits(book: Book) -> bool:
-    """Whether sums of quantity, and sums and differences of prices, stay within the bits."""
+def _bounds(book: Book) -> _Bounds | None:
+    """None where sums of quantity or differences of prices may go beyond the bits."""
     if not len(book.seq):
-        return True
-    prices = int(book.price_ticks.max()), int(book.price_ticks.min())
-    if max(map(abs, prices)) >= 1 << (BITS - 2):
-        return False
-    most = int(book.quantity_kwh.max())
-    return most * len(book.seq) < 1 << BITS or sum(book.quantity_kwh.tolist()) < 1 << BITS
+        return _Bounds(0, 0, 0)
+    prices, most = book.price_ticks, int(book.quantity_kwh.max())
+    bounds = _Bounds(int(prices.min()), int(prices.max()), most)
+    if max(-bounds.low_ticks, bounds.high_ticks) >= 1 << (BITS - 2):
+        return None
+    fits = most * len(prices) < 1 << BITS or sum(book.quantity_kwh.tolist()) < 1 << BITS
+    return bounds if fits else None
 
 
-def _levels(book: Book) -> int:
-    return int(book.price_ticks.max()) - int(book.price_ticks.min()) + 1
+def _is_countable(book: Book, bounds: _Bounds) -> bool:
+    is_narrow = bounds.high_ticks - bounds.low_ticks < LEVELS_MAX
+    return is_narrow and int(book.quantity_kwh.sum()) < EXACT_FLOAT
 
 
-def _is_countable(book: Book) -> bool:
-    return _levels(book) <= LEVELS_MAX and int(book.quantity_kwh.sum()) < EXACT_FLOAT
+def _sorted(book: Book, bounds: _Bounds) -> _Stack:
+    level = (book.price_ticks << 1) + book.is_buy
+    bits = bounds.most_kwh.bit_length()
+    if 1 + max(-bounds.low_ticks, bounds.high_ticks).bit_length() + bits <= BITS:
+        key = level << bits | book.quantity_kwh
+        key.sort()
+        levels, quantity_kwh = key >> bits, key & ((1 << bits) - 1)
+    else:
+        rank = np.argsort(level)
+        levels, quantity_kwh = level[rank], book.quantity_kwh[rank]
+    if np.count_nonzero(quantity_kwh) < len(quantity_kwh):
+        wanted = np.flatnonzero(quantity_kwh)
+        levels, quantity_kwh = levels[wanted], quantity_kwh[wanted]
+    return _Stack(level, levels, quantity_kwh, 0)
 
 
-def _last(quantity_kwh: Whole, is_reached: NDArray[np.bool_]) -> int | None:
-    """The last level with quantity of which a claim holds."""
-    found = np.flatnonzero(is_reached & (quantity_kwh > 0))
-    return int(found[-1]) if len(found) else None
+def _counted(book: Book, bounds: _Bounds) -> _Stack:
+    level = (book.price_ticks - bounds.low_ticks << 1) + book.is_buy
+    # bincount adds in binary64: exact below 2^53.
+    total = np.bincount(level, weights=book.quantity_kwh, minlength=1)
+    levels = np.flatnonzero(total)
+    return _Stack(level, levels, total[levels].astype(np.int64), bounds.low_ticks)
+
+
+def _met(book: Book, stack: _Stack, at_margin: AtMargin) -> Result:
+    """Find the level at which supply meets demand, and give every order its part."""
+    levels, is_bid, reached = stack.levels, stack.levels & 1, stack.quantity_kwh.cumsum()
+    bought = int(stack.quantity_kwh @ is_bid)
+    if not bought:
+        return _nothing(book)
+    level = int(levels[reached.searchsorted(bought)])
+    start, end = int(levels.searchsorted(level)), int(levels.searchsorted(level, "right"))
+    before, upto = int(reached[start - 1]) if start else 0, int(reached[end - 1])
+    part = upto - bought if level & 1 else bought - before
+    volume_kwh = int(stack.quantity_kwh[end:] @ is_bid[end:]) + (part if level & 1 else 0)
+    if not volume_kwh:
+        return _nothing(book)
+    filled = book.quantity_kwh * ((stack.level > level) == book.is_buy)
+    (place,) = (stack.level == level).nonzero()
+    if len(place) > 1:
+        place = place[np.argsort(book.seq[place], kind="stable")]
+        filled[place] = _cut(book.quantity_kwh[place], part, at_margin)
+    else:
+        filled[place] = part
+    bids, down = is_bid.astype(np.bool_), slice(end - 1, None, -1)
+    asks = ~bids
+    return Result(
+        volume_kwh,
+        stack.price_ticks(bids, slice(start if part else end, None)),
+        stack.price_ticks(asks, down),
+        stack.price_ticks(bids, down),
+        stack.price_ticks(asks, slice(start if part < upto - before else end, None)),
+        filled,
+    )
+
+
+def _nothing(book: Book) -> Result:
+    return Result(0, None, None, None, None, np.zeros(len(book.seq), np.int64))
 
 
 def _unbounded(book: Book, at_margin: AtMargin) -> Result:
@@ -332,25 +363,6 @@ def _first(count: int, holds: Callable[[int], bool]) -> int:
         else:
             low = middle + 1
     return low
-
-
-def _around(side: _Ranked, volume_kwh: int) -> tuple[int, int | None]:
-    """The price of the last kWh that traded and of the first that did not."""
-    last = int(np.searchsorted(side.reached_kwh, volume_kwh, side="left"))
-    beyond = int(np.searchsorted(side.reached_kwh, volume_kwh, side="right"))
-    return int(side.price_ticks[last]), int(side.price_ticks[beyond]) if beyond < len(side.place) else None
-
-
-def _share_level(filled: Whole, side: _Ranked, volume_kwh: int) -> None:
-    """Share what is left at the marginal level of a side in proportion."""
-    last = int(np.searchsorted(side.reached_kwh, volume_kwh, side="left"))
-    marginal = int(side.price_ticks[last])
-    sign = 1 if int(side.price_ticks[0]) <= int(side.price_ticks[-1]) else -1
-    level = sign * side.price_ticks
-    start = int(np.searchsorted(level, sign * marginal, side="left"))
-    end = int(np.searchsorted(level, sign * marginal, side="right"))
-    left_kwh = volume_kwh - (int(side.reached_kwh[start - 1]) if start else 0)
-    filled[side.place[start:end]] = _cut(side.quantity_kwh[start:end], left_kwh, AtMargin.PRORATA)
 
 
 def _cut(asked_kwh: Whole, left_kwh: int, at_margin: AtMargin) -> Whole:
