@@ -18,7 +18,7 @@ from cloud.contracts.terms import WHOLE_MONTH, ContractKind, WholesaleTerms
 from cloud.contracts.volumes import Curve, Periods, volume_curve
 from cloud.errors import Invalid
 from cloud.lives import Life
-from cloud.markettime import days_of_month
+from cloud.markettime import days_of_month, month_of
 
 PPM = 1_000_000
 KWH_PER_MWH = 1000
@@ -53,6 +53,7 @@ class Indicator(StrEnum):
     CREDIT = "credit"
     GUARANTEE = "guarantee"
     CVAR = "cvar"
+    POLICY = "policy"
 
 
 class Level(StrEnum):
@@ -93,6 +94,14 @@ class Position:
     def exposed_kwh(self) -> int:
         """What the spot market decides: positive is short of energy, negative has too much."""
         return self.load_kwh - self.covered_kwh
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A policy or rule that is about to change, and the first day on which it is no more as it was."""
+
+    name: str
+    from_day: date
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +186,20 @@ def price_ppm(days: Sequence[Decimal]) -> int | None:
     if len(days) < 2 or not (before := sum(days[:-1])):
         return None
     return int(abs(days[-1] * (len(days) - 1) - before) * PPM / abs(before))
+
+
+def policy_ppm(found: Sequence[Position], changes: Sequence[Change]) -> int | None:
+    """The share of what is agreed ahead that is delivered in months on or after a change; None: nothing is agreed.
+
+    A month counts whole from the month of the first change on: its energy was agreed under other rules.
+    """
+    held: dict[date, int] = defaultdict(int)
+    for each in found:
+        held[each.month] += abs(each.covered_kwh)
+    first = min((change.from_day for change in changes), default=date.max)
+    touched = sum(kwh for month, kwh in held.items() if month >= month_of(first))
+    whole = sum(held.values())
+    return None if whole == 0 else touched * PPM // whole
 
 
 def share_ppm(part: int, whole: int) -> int | None:

@@ -15,8 +15,9 @@ from cloud import db
 from cloud.contracts.store import wholesale
 from cloud.contracts.terms import ContractKind, Shape, Volume, WholesaleTerms
 from cloud.lives import NoSuchMove
+from cloud.market.policy import NewPolicy
 from cloud.market.run import risk as desk
-from cloud.market.store import risks
+from cloud.market.store import policies, risks
 from cloud.security.access import Actor, NotYours, Role
 
 NOW = datetime(2026, 9, 10, 2, tzinfo=UTC)
@@ -122,6 +123,41 @@ def test_an_alarm_is_told_once_and_ends(conn: db.Conn, retailer: int) -> None:
     assert [
         each for each in risks.alarms(conn, retailer, only_open=True) if each.indicator == "exposure"
     ] == []
+
+
+def test_what_is_agreed_behind_a_change_of_rules_is_a_risk_and_what_is_unlodged_has_no_share(
+    conn: db.Conn, retailer: int
+) -> None:
+    risk_world.buy(conn, retailer, "C2", ContractKind.AUCTION, "200", date(2026, 11, 1))
+    before = {each["indicator"]: each for each in measured(conn, retailer).readings}["policy"]
+    for number, effective, rules in (
+        ("发改〔2026〕1 号", "2026-11-15", ["two-settlement"]),
+        ("发改〔2026〕2 号", "2026-10-01", []),
+    ):
+        policies.insert(
+            conn, policy(number, date.fromisoformat(effective), tuple(rules)), None, ("staff", "test"), NOW
+        )
+    after = {each["indicator"]: each for each in measured(conn, retailer).readings}["policy"]
+    told = conn.execute(
+        "SELECT key, facts FROM notice WHERE party_id IS NULL AND key LIKE 'risk_policy%' OR key LIKE 'risk_unlodged%'"
+    ).fetchall()
+
+    assert (before["value_ppm"], before["level"]) == (0, None)
+    assert (after["value_ppm"], after["level"]) == (
+        250_000,
+        "watch",
+    )  # 200 of 800 MWh; the second touches no rule of ours
+    assert after["facts"] == {"changes": "发改〔2026〕1 号（2026-11-15）"}
+    keys = {key for key, _ in told}
+    assert "risk_policy_watch" in keys
+    assert "risk_unlodged_credit" in keys
+    assert all("percent" not in facts for key, facts in told if key.startswith("risk_unlodged"))
+
+
+def policy(number: str, effective: date, rules: tuple[str, ...]) -> NewPolicy:
+    return NewPolicy(
+        number, "关于中长期交易的通知", "国家发展改革委", date(2026, 9, 1), effective, None, "", (), rules, ()
+    )
 
 
 def test_a_response_has_an_owner_a_day_and_an_outcome(conn: db.Conn, retailer: int) -> None:

@@ -14,7 +14,7 @@ from cloud.parties.conduct import Conduct, Fact
 from cloud.parties.credit import UserClass, hints, limit_kwh, score
 from cloud.parties.creditfile import model_from
 from cloud.parties.guarantee import Volumes
-from cloud.parties.guaranteefile import required, rule_from
+from cloud.parties.guaranteefile import bond_fen, required, rule_from, with_forecast
 from cloud.parties.ruletext import BadRule
 from cloud.parties.standing import Grade, standing
 
@@ -217,6 +217,70 @@ def test_guangdong_goes_by_steps_and_divides(kwh: str, grade: str, has_unsecured
     )
 
     assert made.required_fen == fen
+
+
+@pytest.mark.parametrize(
+    ("name", "kwh", "grade", "has_unsecured", "fen"),
+    [
+        ("national-2021", 60_000, None, True, 48_000),  # 1595号: 0.8 分 a kWh
+        ("national-2021", 60_000, "C", True, 48_000),
+        ("hunan-2022", 60_000, "AAA", True, 24_000),  # −50 %
+        ("hunan-2022", 60_000, "C", True, 72_000),  # +50 %
+        ("guangdong-2024", 1_000_000, "AAA", True, 648_148),  # 7 000 yuan ÷ 1.08
+        ("guangdong-2024", 1_000_000, "AAA", False, 700_000),
+    ],
+)
+def test_a_contract_binds_by_its_rule(
+    name: str, kwh: int, grade: str | None, has_unsecured: bool, fen: int
+) -> None:
+    found = rule_from(rule(name))
+
+    assert bond_fen(found, kwh, None if grade is None else Grade(grade), has_unsecured=has_unsecured) == fen
+
+
+@given(
+    name=st.sampled_from(["national-2021", "hunan-2022", "guangdong-2024"]),
+    parts=st.lists(st.integers(0, 10**9), min_size=1, max_size=5),
+    has_unsecured=st.booleans(),
+)
+def test_what_contracts_bind_grows_with_energy_falls_with_the_grade_and_adds_up(
+    name: str, parts: list[int], has_unsecured: bool
+) -> None:
+    found = rule_from(rule(name))
+    by_grade = [bond_fen(found, sum(parts), grade, has_unsecured=has_unsecured) for grade in Grade]
+
+    assert by_grade == sorted(by_grade)
+    assert bond_fen(found, sum(parts) + 1000, Grade.C, has_unsecured=has_unsecured) > by_grade[-1]
+    apart = sum(bond_fen(found, kwh, Grade.A, has_unsecured=has_unsecured) for kwh in parts)
+    assert abs(apart - bond_fen(found, sum(parts), Grade.A, has_unsecured=has_unsecured)) <= len(parts)
+
+
+@pytest.mark.parametrize(
+    ("declared", "traded", "fen"),
+    [
+        (
+            0,
+            "0",
+            41_666_670,
+        ),  # the least: 5e7 kWh a year; two months 8 333 334 kWh at 5 分 above 0.8 分 of the year
+        (600_000_000, "0", 500_000_000),  # 1e8 kWh in two months at 5 分
+        (600_000_000, "2000000000", 1_600_000_000),  # what it trades is more: 2e9 kWh at 0.8 分
+    ],
+)
+def test_a_newcomer_counts_with_its_declared_year_and_at_least_with_the_rules(
+    declared: int, traded: str, fen: int
+) -> None:
+    found = rule_from(rule("national-2021"))
+    counted = with_forecast(found, volumes(traded, "0", "0"), declared)
+
+    assert required(found, counted, None, has_unsecured=True).required_fen == fen
+
+
+def test_a_rule_that_says_nothing_of_contracts_binds_its_rate_of_a_year() -> None:
+    old = rule("national-2021").split("[contract]")[0]
+
+    assert bond_fen(rule_from(old), 1000, None, has_unsecured=True) == 800
+    assert rule_from(old).entrant_least_kwh == 0
 
 
 def test_a_better_grade_stands_before_a_worse_and_unrated_is_a() -> None:

@@ -20,10 +20,11 @@ from cloud.errors import Invalid, NotFound, Refused
 from cloud.lives import step
 from cloud.market import portfolio, risk
 from cloud.market.portfolio import History, Portfolio, TooLittleHistory
-from cloud.market.risk import Indicator, Measure, Position, Reading, Threshold
+from cloud.market.risk import Change, Indicator, Measure, Position, Reading, Threshold
 from cloud.market.rulefile import MarketRule, rule_from
-from cloud.market.store import entered, risks
+from cloud.market.store import entered, policies, risks
 from cloud.markettime import day_of, days_of_month, month_after, month_of
+from cloud.money import yuan
 from cloud.notices import Notice
 from cloud.parties.store import credits, guarantees
 from cloud.security import run as security
@@ -37,6 +38,10 @@ HORIZON_DAYS: Final = 30
 SEED: Final = 20260901
 BAND: Final = (0.8, 1.2)  # 基准价上下浮动 20 %: market.md §1
 HOURS: Final = 24
+NOBODY: Final = 0  # no person: who has read a policy is not asked
+POLICIES_MAX: Final = 1000
+CHANGES_TOLD: Final = 5
+OF_GUARANTEE: Final = frozenset({Indicator.CREDIT, Indicator.GUARANTEE, Indicator.CVAR})
 Act = tuple[str, datetime]
 
 
@@ -56,6 +61,7 @@ class Seen:
     rule: MarketRule | None
     load: Mapping[date, tuple[int, ...]]
     prices: Mapping[date, tuple[Decimal, ...]]
+    changes: tuple[Change, ...]
     today: date
 
 
@@ -152,7 +158,23 @@ def _seen(conn: Conn, party_id: int, now: datetime) -> Seen:
                 for day, row in entered.price_days(conn, market.market_id, kind, first, today).items()
             }
     load = risks.load_days(conn, party_id, first, today)
-    return Seen(tuple(contracts.values()), rule, load, prices, today)
+    market_id = None if market is None else market.market_id
+    return Seen(tuple(contracts.values()), rule, load, prices, _changes_ahead(conn, market_id, today), today)
+
+
+def _changes_ahead(conn: Conn, market_id: str | None, today: date) -> tuple[Change, ...]:
+    """What is about to change: rules of the market that are entered for later, and policies that touch rules of ours."""
+    found = (
+        []
+        if market_id is None
+        else [Change(name, month) for name, month in entered.rules_ahead(conn, market_id, month_of(today))]
+    )
+    for row in policies.listed(conn, NOBODY, most=POLICIES_MAX):
+        if row.rules:
+            ends = [*row.repealed, *([] if row.expires is None else [row.expires])]
+            days = [day for day in (row.effective, *ends) if day > today]
+            found += [Change(row.number, min(days))] if days else []
+    return tuple(sorted(found, key=lambda each: (each.from_day, each.name)))
 
 
 class _WholeMonth:
@@ -282,6 +304,15 @@ def _readings(
             None if cvar_fen is None else risk.share_ppm(cvar_fen, held_fen),
             line | {"cvar_fen": str(cvar_fen)},
         ),
+        Reading(
+            Indicator.POLICY,
+            risk.policy_ppm(found, seen.changes),
+            {
+                "changes": "、".join(
+                    f"{each.name}（{each.from_day:%Y-%m-%d}）" for each in seen.changes[:CHANGES_TOLD]
+                )
+            },
+        ),
     )
 
 
@@ -326,8 +357,21 @@ def _alarm(
         percent = f"{each.value_ppm / 10_000:.1f}"
         facts = {"party": name, "percent": percent}
         key = f"risk_{each.indicator.value}_{level.value}"
+        if each.indicator in OF_GUARANTEE and each.facts["held_fen"] == "0":
+            key, facts = f"risk_unlodged_{each.indicator.value}", {"party": name, "amount": _needed(each)}
+        elif each.indicator is Indicator.POLICY:
+            facts = facts | {"changes": each.facts["changes"]}
         for to, path in ((party_id, "/risk"), (None, f"/risk/parties/{party_id}")):
             notices.post(conn, Notice(to, key, facts, path, f"risk_alarm:{alarm_id}:{to or 'staff'}"), now)
+
+
+def _needed(reading: Reading) -> str:
+    """The yuan that no guarantee stands behind: of nothing a share says nothing."""
+    facts = {key: int(value) for key, value in reading.facts.items()}
+    if reading.indicator is Indicator.CREDIT:
+        used_fen = facts["unpaid_fen"] + facts["marked_fen"] + facts["reserved_fen"]
+        return str(yuan(used_fen + max(0, facts["future_fen"])))
+    return str(yuan(facts["required_fen" if reading.indicator is Indicator.GUARANTEE else "cvar_fen"]))
 
 
 def _reading_json(reading: Reading, limits: Threshold) -> dict[str, Any]:

@@ -111,6 +111,16 @@ def rule_of(conn: Conn, market_id: str, month: date) -> RuleRow | None:
     return None if row is None else RuleRow(*row)
 
 
+def rules_ahead(conn: Conn, market_id: str, after: date) -> tuple[tuple[str, date], ...]:
+    """Rules that are entered for a month after this one, by name, and from which month: of each month the last entry."""
+    rows = conn.execute(
+        """SELECT DISTINCT ON (from_month) rule_id || '@' || version, from_month FROM market_rule
+           WHERE market_id = %s AND from_month > %s ORDER BY from_month, entry_id DESC""",
+        (market_id, after),
+    ).fetchall()
+    return tuple((str(name), month) for name, month in rows)
+
+
 def first_month(conn: Conn, market_id: str) -> date | None:
     """The month from which the market has a rule; None: no rule is entered at all."""
     row = conn.execute(
