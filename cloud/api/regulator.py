@@ -102,6 +102,7 @@ class MarketView(reply.View):
     month: date
     months: tuple[date, ...]
     entities: tuple[tuple[str, str, int], ...]
+    rooms: tuple[tuple[str, int], ...]
     sellers: SideView | None
     buyers: SideView | None
     contracts: int
@@ -179,6 +180,7 @@ def market(
         month=chosen,
         months=months,
         entities=oversight.entity_counts(visit.conn),
+        rooms=oversight.room_counts(visit.conn),
         sellers=_side(concentration.concentration(oversight.quantities(visit.conn, chosen, "seller"))),
         buyers=_side(concentration.concentration(oversight.quantities(visit.conn, chosen, "buyer"))),
         contracts=len(prices),

@@ -51,6 +51,14 @@ class PeriodRow:
     ask_kwh: int
 
 
+def room_counts(conn: Conn) -> tuple[tuple[str, int], ...]:
+    """How many negotiations there are by state; of none of them anything else is told."""
+    return tuple(
+        (str(state), int(rooms))
+        for state, rooms in conn.execute("SELECT state, rooms FROM negotiation_counts()")
+    )
+
+
 def entity_counts(conn: Conn) -> tuple[tuple[str, str, int], ...]:
     """Market entities by kind and state."""
     rows = conn.execute(
