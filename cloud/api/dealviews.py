@@ -1,4 +1,4 @@
-"""What listings, rolling books, negotiation rooms and transfers show, and how their forms are read. No HTTP here.
+"""What listings, rolling books, negotiation rooms and transfers show, to whom, and how their forms are read. No HTTP here.
 
 Quantities stay whole kWh and prices whole ticks of 0.01 yuan/MWh in the views; a form's figures are read as decimal texts
 and refused when they are not exact.
@@ -12,16 +12,19 @@ from datetime import UTC, date, datetime
 from itertools import zip_longest
 
 from cloud import markettime, words
-from cloud.api import reply
+from cloud.api import reply, who
 from cloud.errors import Invalid
 from cloud.market.auction import Side
 from cloud.market.negotiation import Change, Link, Room, RoomState, Version
 from cloud.market.offering import Line, kwh_from, ticks_from
 from cloud.market.precheck import Finding
 from cloud.market.rollbook import Depth
+from cloud.market.store import listings
 from cloud.market.store.listings import ListingRow, TakeRow
 from cloud.market.store.negotiations import RoomRow, TransferEvent, TransferRow
 from cloud.market.store.rolling import FeedRow, RollingRow
+from cloud.security import run as security
+from cloud.security.access import Subject
 
 FORM_LINES_MAX = 288
 
@@ -207,6 +210,27 @@ class Columns:
     mwh: Sequence[str]
     prices: Sequence[str]
     environments: Sequence[str] = ()
+
+
+def allow(visit: who.Visit, kind: str, key: str, parties: Sequence[int] = ()) -> None:
+    """Let a visitor look at a deal of these parties, or at what is the whole market's. Raises NotYours, NotForRole.
+
+    A customer looks as its own party if it is one of them; everybody else meets the rights to what is the first one's.
+    """
+    own = visit.actor.party_id
+    owner = own if own in parties or not parties else parties[0]
+    security.allow(visit.conn, visit.actor, visit.deed, Subject(kind, key, owner), visit.now)
+
+
+def own_unit(visit: who.Visit, unit: str) -> str:
+    """The unit that a form names, or the visitor's first."""
+    return unit or listings.units_of(visit.conn, visit.actor.party_id or 0, visit.now)[0]
+
+
+def own_units(visit: who.Visit) -> tuple[str, ...]:
+    """The units that the visitor's party trades with; none for who has no party."""
+    party_id = visit.actor.party_id
+    return () if party_id is None else listings.units_of(visit.conn, party_id, visit.now)
 
 
 def lines_from(columns: Columns) -> tuple[Line, ...]:

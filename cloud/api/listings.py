@@ -23,8 +23,7 @@ from cloud.market.run import list as desk
 from cloud.market.store import listings
 from cloud.market.store.listings import ListingRow, Wanted
 from cloud.parties.store import standings
-from cloud.security import run as security
-from cloud.security.access import Deed, Role, Subject
+from cloud.security.access import Deed, Role
 
 router = APIRouter(tags=["listings"])
 
@@ -116,7 +115,7 @@ class MarketDrawing:
 @router.get("/listings", response_model=MarketView)
 def market(request: Request, visit: Annotated[who.Visit, who.visits(Deed.SEE_LISTINGS)]) -> Response:
     """Listings by side, month, period, price, volume, kind, name and state."""
-    _look(visit, "all")
+    dealviews.allow(visit, "listing", "all")
     wanted = _wanted(request, visit)
     party_id = visit.actor.party_id
     takes = () if party_id is None else listings.takes_by(visit.conn, party_id)
@@ -134,7 +133,7 @@ def market(request: Request, visit: Annotated[who.Visit, who.visits(Deed.SEE_LIS
 @router.get("/listings/csv", response_class=Response)
 def market_csv(request: Request, visit: Annotated[who.Visit, who.visits(Deed.SEE_LISTINGS)]) -> Response:
     """The same listings as a table, one row a line."""
-    _look(visit, "all")
+    dealviews.allow(visit, "listing", "all")
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(_COLUMNS)
@@ -157,7 +156,7 @@ def market_csv(request: Request, visit: Annotated[who.Visit, who.visits(Deed.SEE
 def draft(request: Request, visit: Annotated[who.Visit, who.visits(Deed.TRADE_LISTINGS)]) -> Response:
     """The form to publish a listing."""
     party_id = visit.actor.party_id or 0
-    _look(visit, "new")
+    dealviews.allow(visit, "listing", "new")
     kind = standings.standing_of(visit.conn, party_id, visit.now).kind
     rules = desk.rules()
     today = markettime.day_of(visit.now)
@@ -182,7 +181,7 @@ def parties(
     named: Annotated[Sequence[PartyId], Query(max_length=NAMED_MAX)] = (),
 ) -> Response:
     """Parties that may trade, by name, for a listing that is directed to some of them."""
-    _look(visit, "new")
+    dealviews.allow(visit, "listing", "new")
     view = NamesView(parties=_names(visit, find.strip().replace("\0", ""), named))
     return reply.answer(request, visit, "listings/_names.html", view)
 
@@ -227,7 +226,7 @@ def publish(
         tuple(sorted({each for each in kind if each in _KINDS})),
         tuple(sorted(set(named))),
     )
-    chosen = unit or listings.units_of(visit.conn, offer.lister_id, visit.now)[0]
+    chosen = dealviews.own_unit(visit, unit)
     sent = desk.Publication(offer, chosen, note, client_key)
     listing_id = desk.publish(visit.conn, visit.actor, sent, visit.now)
     if reply.wants_json(request):
@@ -241,7 +240,7 @@ def one(
 ) -> Response:
     """A listing, what is left of it, the own takes (the lister's: all), and the form to take."""
     row = listings.find(visit.conn, listing_id)
-    _look(visit, str(listing_id))
+    dealviews.allow(visit, "listing", str(listing_id))
     view = _one(visit, row)
     return reply.answer(request, visit, "listings/one.html", view)
 
@@ -252,7 +251,7 @@ def one_now(
 ) -> Response:
     """What is left of a listing now, as a fragment that the page asks for while its stream is broken."""
     row = listings.find(visit.conn, listing_id)
-    _look(visit, str(listing_id))
+    dealviews.allow(visit, "listing", str(listing_id))
     return reply.answer(request, visit, "listings/_left.html", _one(visit, row))
 
 
@@ -276,7 +275,7 @@ def events(
 
     def look(reader: who.Visit, seen: int) -> streaming.Look:
         row = listings.find(reader.conn, listing_id)
-        _look(reader, str(listing_id))
+        dealviews.allow(reader, "listing", str(listing_id))
         return _seen_now(reader, row, seen)
 
     return streaming.streaming(request, visit, f"listing:{listing_id}", after, look)
@@ -294,13 +293,13 @@ def take(
 ) -> Response:
     """Take of a listing: MWh by line, and the prices by line that the taker saw (R274)."""
     row = listings.find(visit.conn, listing_id)
-    _look(visit, str(listing_id))
+    dealviews.allow(visit, "listing", str(listing_id))
     lines = len(row.offer.lines)
     prices = tuple(ticks_from(each) for each in price) or tuple(line.price_ticks for line in row.offer.lines)
     sent = desk.TakeSent(
         dealviews.quantities_from(mwh, lines),
         prices,
-        unit or listings.units_of(visit.conn, visit.actor.party_id or 0, visit.now)[0],
+        dealviews.own_unit(visit, unit),
         client_key,
     )
     receipt = desk.take(visit.conn, visit.actor, listing_id, sent, visit.now)
@@ -428,12 +427,6 @@ def _names(visit: who.Visit, text: str, chosen: Sequence[int]) -> tuple[NameView
         for rows, is_chosen in ((kept, True), (others, False))
         for party_id, name, kind in rows
     )
-
-
-def _look(visit: who.Visit, key: str) -> None:
-    """What is listed is the market's: a customer looks as its own party, everybody else as whoever oversees."""
-    subject = Subject("listing", key, visit.actor.party_id)
-    security.allow(visit.conn, visit.actor, visit.deed, subject, visit.now)
 
 
 def _neutral(text: str) -> str:

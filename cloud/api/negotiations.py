@@ -15,8 +15,7 @@ from cloud.api.dealviews import Columns, RoomHeadView, RoomView
 from cloud.market.negotiation import Deviation, SettlementMethod, Terms
 from cloud.market.run import negotiate
 from cloud.market.store import listings, negotiations
-from cloud.security import run as security
-from cloud.security.access import Deed, Role, Subject
+from cloud.security.access import Deed, Role
 
 router = APIRouter(tags=["negotiations"])
 
@@ -62,8 +61,7 @@ class OpenedView(reply.View):
 def rooms(request: Request, visit: Annotated[who.Visit, who.visits(Deed.SEE_NEGOTIATIONS)]) -> Response:
     """The visitor's rooms (who oversees: all), the latest first, with what is unread."""
     party_id = visit.actor.party_id
-    subject = Subject("negotiation", "all", party_id)
-    security.allow(visit.conn, visit.actor, visit.deed, subject, visit.now)
+    dealviews.allow(visit, "negotiation", "all")
     unread = negotiations.unread(visit.conn, visit.actor.user_id) if party_id is not None else {}
     is_trader = visit.actor.role is Role.CUSTOMER
     view = RoomsView(
@@ -71,8 +69,8 @@ def rooms(request: Request, visit: Annotated[who.Visit, who.visits(Deed.SEE_NEGO
             dealviews.head_view(row, unread.get(row.negotiation_id, 0))
             for row in negotiations.of_party(visit.conn, party_id)
         ),
-        parties=negotiations.admitted(visit.conn, party_id) if is_trader else (),
-        units=() if party_id is None else listings.units_of(visit.conn, party_id, visit.now),
+        parties=listings.admitted(visit.conn, "", party_id) if is_trader else (),
+        units=dealviews.own_units(visit),
         until=reply.local(visit.now + timedelta(days=14), "%Y-%m-%dT18:00"),
         is_trader=is_trader,
     )
@@ -91,7 +89,7 @@ def open_room(
     until: Until = "",
 ) -> Response:
     """Open a room and invite the other side."""
-    chosen = unit or listings.units_of(visit.conn, visit.actor.party_id or 0, visit.now)[0]
+    chosen = dealviews.own_unit(visit, unit)
     opening = negotiate.Opening(
         title, dealviews.side_from(side), chosen, invited, bool(green), dealviews.instant_from(until)
     )
@@ -126,7 +124,7 @@ def join(
 ) -> Response:
     """Accept an invitation."""
     roomcases.found(visit, negotiation_id)
-    chosen = unit or listings.units_of(visit.conn, visit.actor.party_id or 0, visit.now)[0]
+    chosen = dealviews.own_unit(visit, unit)
     negotiate.join(visit.conn, visit.actor, negotiation_id, chosen, visit.now)
     return _back(negotiation_id)
 

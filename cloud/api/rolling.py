@@ -23,10 +23,9 @@ from cloud.market.rollbook import Op, Stays
 from cloud.market.rolling import TradePrice
 from cloud.market.run import list as listing_desk
 from cloud.market.run import roll
-from cloud.market.store import listings, rolling
+from cloud.market.store import rolling
 from cloud.market.store.rolling import NewRolling, RollingRow
-from cloud.security import run as security
-from cloud.security.access import Deed, Role, Subject
+from cloud.security.access import Deed, Role
 
 router = APIRouter(tags=["rolling"])
 
@@ -124,7 +123,7 @@ class DeskDrawing:
 @router.get("/rolling", response_model=SessionsView)
 def sessions(request: Request, visit: Annotated[who.Visit, who.visits(Deed.SEE_ROLLING)]) -> Response:
     """Rolling sessions; for staff the form to announce one."""
-    _look(visit, "all")
+    dealviews.allow(visit, "rolling_session", "all")
     today = markettime.day_of(visit.now)
     bounds = listing_desk.rules()
     view = SessionsView(
@@ -237,7 +236,7 @@ def submit(
     client_key: Annotated[UUID | None, Form()] = None,
 ) -> Response:
     """Send an order: it trades at once as far as prices meet."""
-    chosen = unit or listings.units_of(visit.conn, visit.actor.party_id or 0, visit.now)[0]
+    chosen = dealviews.own_unit(visit, unit)
     sent = roll.OrderSent(period, dealviews.side_from(side), stays, price, mwh, chosen, client_key)
     receipt = roll.submit(visit.conn, visit.actor, rolling_id, sent, visit.now)
     return _receipt(request, rolling_id, period, receipt)
@@ -332,7 +331,7 @@ def _desk(visit: who.Visit, row: RollingRow, period_no: int) -> DeskView:
         orders=() if party_id is None else _orders(visit, row, period_no),
         trades=() if party_id is None else _trades(visit, row, party_id),
         contracts=rolling.contracts_of(conn, row.rolling_id),
-        units=() if party_id is None else listings.units_of(conn, party_id, visit.now),
+        units=dealviews.own_units(visit),
         is_trader=visit.actor.role is Role.CUSTOMER,
         may_direct=visit.actor.role is Role.STAFF and row.state == "scheduled",
         seq=seq,
@@ -396,10 +395,5 @@ def _found(visit: who.Visit, rolling_id: int, period_no: int) -> RollingRow:
     row = rolling.find(visit.conn, rolling_id)
     if period_no > len(row.period_label):
         raise rolling.NoRolling("not_found", kind="rolling_session")
-    _look(visit, str(rolling_id))
+    dealviews.allow(visit, "rolling_session", str(rolling_id))
     return row
-
-
-def _look(visit: who.Visit, key: str) -> None:
-    subject = Subject("rolling_session", key, visit.actor.party_id)
-    security.allow(visit.conn, visit.actor, visit.deed, subject, visit.now)

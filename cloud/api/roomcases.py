@@ -9,10 +9,9 @@ from cloud.api.dealviews import RoomView
 from cloud.api.streaming import Look, Part
 from cloud.market.negotiation import contract_id_of, differences
 from cloud.market.precheck import Finding, Severity
-from cloud.market.store import listings, negotiations
+from cloud.market.store import negotiations
 from cloud.market.store.negotiations import RoomRow
-from cloud.security import run as security
-from cloud.security.access import Role, Subject
+from cloud.security.access import Role
 
 PARTS: Final = ("state", "offers", "deeds", "making", "talk", "versions")
 
@@ -20,10 +19,7 @@ PARTS: Final = ("state", "offers", "deeds", "making", "talk", "versions")
 def found(visit: who.Visit, negotiation_id: int) -> RoomRow:
     """A room of the visitor's party; who oversees sees all."""
     row = negotiations.find(visit.conn, negotiation_id)
-    party_id = visit.actor.party_id
-    owner = party_id if party_id in row.parties else row.seller_id
-    subject = Subject("negotiation", str(negotiation_id), owner)
-    security.allow(visit.conn, visit.actor, visit.deed, subject, visit.now)
+    dealviews.allow(visit, "negotiation", str(negotiation_id), row.parties)
     return row
 
 
@@ -63,7 +59,7 @@ def view_of(visit: who.Visit, row: RoomRow) -> RoomView:
         contract_id=None if agreed is None else contract_id_of(row.negotiation_id, agreed.version_no),
         talk=tuple(dealviews.talk_view(row, link, party_id) for link in links),
         may=dealviews.may_do(folded, party_id, visit.actor.role is Role.STAFF),
-        units=() if party_id is None else listings.units_of(visit.conn, party_id, visit.now),
+        units=dealviews.own_units(visit),
         last_sha256=negotiations.last_sha256(links),
     )
 

@@ -17,8 +17,7 @@ from cloud.contracts.terms import Volume
 from cloud.market.run import handover
 from cloud.market.store import listings, negotiations
 from cloud.market.store.negotiations import TransferRow
-from cloud.security import run as security
-from cloud.security.access import Deed, Role, Subject
+from cloud.security.access import Deed, Role
 
 router = APIRouter(tags=["transfers"])
 
@@ -63,8 +62,7 @@ class DoneView(reply.View):
 def transfers(request: Request, visit: Annotated[who.Visit, who.visits(Deed.SEE_NEGOTIATIONS)]) -> Response:
     """The visitor's transfers (who oversees: all), the latest first."""
     party_id = visit.actor.party_id
-    subject = Subject("contract_transfer", "all", party_id)
-    security.allow(visit.conn, visit.actor, visit.deed, subject, visit.now)
+    dealviews.allow(visit, "contract_transfer", "all")
     own = () if party_id is None else life.of_parties(visit.conn, party_id)
     view = TransfersView(
         transfers=tuple(_view(visit, row) for row in negotiations.transfers_of(visit.conn, party_id)),
@@ -82,10 +80,7 @@ def draft(
 ) -> Response:
     """The form to hand over part of a contract in force."""
     row = life.find(visit.conn, contract)
-    party_id = visit.actor.party_id
-    owner = party_id if party_id in row.parties else row.seller_id
-    subject = Subject("contract", contract, owner)
-    security.allow(visit.conn, visit.actor, visit.deed, subject, visit.now)
+    dealviews.allow(visit, "contract", contract, row.parties)
     terms = handover.transferable(visit.conn, contract)
     first = markettime.month_after(markettime.month_of(markettime.day_of(visit.now)))
     view = ProposalView(
@@ -94,7 +89,9 @@ def draft(
         lines=tuple(map(_line, terms.volumes)),
         is_movable=tuple(volume.month >= first and volume.kwh > 0 for volume in terms.volumes),
         parties=tuple(
-            each for each in negotiations.admitted(visit.conn, party_id) if each[0] not in row.parties
+            each
+            for each in listings.admitted(visit.conn, "", visit.actor.party_id)
+            if each[0] not in row.parties
         ),
     )
     return reply.answer(request, visit, "transfers/draft.html", view)
@@ -137,7 +134,7 @@ def take_over(
 ) -> Response:
     """Take over, as the transferee, exactly these figures."""
     _found(visit, transfer_id)
-    chosen = unit or listings.units_of(visit.conn, visit.actor.party_id or 0, visit.now)[0]
+    chosen = dealviews.own_unit(visit, unit)
     handover.take_over(visit.conn, visit.session, transfer_id, (sha256, chosen), visit.now)
     return RedirectResponse(f"/transfers/{transfer_id}", _SEE_OTHER)
 
@@ -175,10 +172,7 @@ def end(
 
 def _found(visit: who.Visit, transfer_id: int) -> TransferRow:
     row = negotiations.find_transfer(visit.conn, transfer_id)
-    party_id = visit.actor.party_id
-    owner = party_id if party_id in (row.from_id, row.to_id, row.other_id) else row.from_id
-    subject = Subject("contract_transfer", str(transfer_id), owner)
-    security.allow(visit.conn, visit.actor, visit.deed, subject, visit.now)
+    dealviews.allow(visit, "contract_transfer", str(transfer_id), (row.from_id, row.to_id, row.other_id))
     return row
 
 
@@ -188,9 +182,7 @@ def _view(visit: who.Visit, row: TransferRow) -> TransferView:
     events = negotiations.transfer_events(visit.conn, row.transfer_id)
     party_id = visit.actor.party_id
     view = dealviews.transfer_view(row, lines, events, party_id)
-    if "take_over" not in view.may or party_id is None:
-        return view
-    return view.model_copy(update={"units": listings.units_of(visit.conn, party_id, visit.now)})
+    return view.model_copy(update={"units": dealviews.own_units(visit)}) if "take_over" in view.may else view
 
 
 def _line(volume: Volume) -> LineView:

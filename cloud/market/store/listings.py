@@ -285,10 +285,12 @@ def move(conn: Conn, listing_id: int, before: str, after: str) -> bool:
     )
 
 
-def admitted(conn: Conn, text: str, but_id: int, most: int) -> tuple[tuple[int, str, str], ...]:
-    """Parties that may trade and have this in their name: number, name and kind, by name; at most so many."""
+def admitted(
+    conn: Conn, text: str, but_id: int | None, most: int | None = None
+) -> tuple[tuple[int, str, str], ...]:
+    """Parties that may trade and have this in their name: number, name and kind, by name; None: as many as there are."""
     rows = conn.execute(
-        """SELECT party_id, name, kind FROM party WHERE state = 'effective' AND party_id <> %s
+        """SELECT party_id, name, kind FROM party WHERE state = 'effective' AND party_id IS DISTINCT FROM %s
              AND name ILIKE '%%' || %s || '%%' ORDER BY name, party_id LIMIT %s""",
         (but_id, _like(text), most),
     )

@@ -380,12 +380,3 @@ def transfer_events(conn: Conn, transfer_id: int) -> tuple[TransferEvent, ...]:
                 (transfer_id,),
             )
         )
-
-
-def admitted(conn: Conn, but_id: int | None) -> tuple[tuple[int, str, str], ...]:
-    """Parties that may trade: number, name and kind, by name; whom one can invite."""
-    rows = conn.execute(
-        "SELECT party_id, name, kind FROM party WHERE state = 'effective' AND party_id IS DISTINCT FROM %s ORDER BY name",
-        (but_id,),
-    )
-    return tuple((int(party_id), name, kind) for party_id, name, kind in rows)
