@@ -150,6 +150,7 @@ class CloudConfig:
     files: FilesConfig
     exchange: ExchangeConfig | None  # None: we match ourselves
     regulator: RegulatorConfig | None  # None: reports are handed in by hand
+    timestamp_url: str = ""  # of an RFC 3161 authority for contract signatures; empty: none
     sealing_key: bytes | None = field(
         default=None, repr=False
     )  # for secrets at rest; None: no second factors
@@ -195,6 +196,9 @@ def load_config(environ: Mapping[str, str]) -> CloudConfig:
         files=_files(read),
         exchange=_exchange(read),
         regulator=_regulator(read),
+        timestamp_url=read.address("SHOUDIAN_TIMESTAMP_URL", "")
+        if read.text("SHOUDIAN_TIMESTAMP_URL", "")
+        else "",
         sealing_key=_sealing_key(read),
     )
 

@@ -68,6 +68,7 @@ from cloud.billing.store.published import packaged_catalogue
 from cloud.config import CloudConfig
 from cloud.errors import Unavailable
 from cloud.files import open_vault
+from cloud.outside import timestamp
 from cloud.outside.payments import offered
 from cloud.security.access import Deed
 
@@ -107,6 +108,7 @@ def make_app(config: CloudConfig) -> FastAPI:
     app.state.intake = intake.Intake()
     app.state.receipt_signer = intake.signer(config.receipt_key_file)
     app.state.vault = open_vault(config.files)
+    app.state.timestamps = timestamp.authority(config.timestamp_url)
     app.include_router(trading.gate)
     for router in (security.router, metering.router, billing.router, devices.router, live.router):
         app.include_router(router)

@@ -6,7 +6,6 @@ A form's field is `v.<variable>`, `c.<clause>` for another text of a clause, `x.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, Form, Path, Query, Request, Response
@@ -15,43 +14,41 @@ from starlette.datastructures import FormData
 
 from cloud.api import contractviews as views
 from cloud.api import reply, who
+from cloud.api.contractask import (
+    BIGINT_MAX,
+    DAY_PATTERN,
+    BadForm,
+    ContractId,
+    NoDeed,
+    PaperNo,
+    Text,
+    ask_of,
+    day_from,
+)
 from cloud.contracts import difference
 from cloud.contracts.contract import SIDES, Kind, sides_of, terms_from_json
 from cloud.contracts.document import Changes
 from cloud.contracts.run import texts as studio
 from cloud.contracts.run.desk import deal, draft, sign
-from cloud.contracts.run.desk.ask import Ask, contract_for
+from cloud.contracts.run.desk.ask import contract_for
 from cloud.contracts.run.desk.print import printed
 from cloud.contracts.store import dealings, life, papers, texts
 from cloud.contracts.store.life import ContractRow
 from cloud.contracts.template import template_from, volumes_text
-from cloud.errors import Invalid, NotFound
 from cloud.markettime import day_of
 from cloud.security import run as security
 from cloud.security.access import Deed, Subject
 
 router = APIRouter(tags=["contracts"])
 
-_BIGINT_MAX: Final = 2**63 - 1
 _FIELDS_MAX: Final = 300
 _FIELD_LENGTH_MAX: Final = 20_000
 
 TextId = Annotated[str, Path(pattern="^[a-z][a-z0-9-]{1,48}$")]
 Version = Annotated[int, Path(ge=1, le=9999)]
 TextKind = Annotated[Literal["clause", "template"], Path()]
-ContractId = Annotated[str, Path(pattern="^[A-Za-z0-9_.-]{1,64}$")]
-PaperNo = Annotated[int, Path(ge=1, le=9999)]
-Text = Annotated[str, Form(max_length=2000)]
 Chosen = Annotated[str, Query(pattern="^([a-z][a-z0-9-]{1,48})?$")]
 OfContract = Annotated[str, Query(pattern="^[A-Za-z0-9_.-]{0,64}$")]
-
-
-class NoDeed(NotFound):
-    """There is no such deed."""
-
-
-class BadForm(Invalid):
-    """The form has too many fields, or one that is too long."""
 
 
 async def _fields(request: Request) -> dict[str, str]:
@@ -66,25 +63,20 @@ async def _fields(request: Request) -> dict[str, str]:
 Fields = Annotated[dict[str, str], Depends(_fields)]
 
 
-def _ask(request: Request, visit: who.Visit) -> Ask:
-    device = request.headers.get("user-agent", "")
-    return Ask(visit.session, visit.now, who.address_of(request), device, request.app.state.vault)
-
-
 @router.get("/contract-draft", response_model=views.DraftView)
 def new(
     request: Request,
     visit: Annotated[who.Visit, who.visits(Deed.DRAW_CONTRACT)],
     template: Chosen = "",
     contract: OfContract = "",
-    request_id: Annotated[int, Query(ge=0, le=_BIGINT_MAX)] = 0,
+    request_id: Annotated[int, Query(ge=0, le=BIGINT_MAX)] = 0,
     side: Annotated[Literal["", "seller", "buyer"], Query()] = "",
 ) -> Response:
     """The form that draws a contract up, draws one up anew, or draws up what a request agreed."""
     security.allow(
         visit.conn, visit.actor, visit.deed, Subject("contract", "new", visit.actor.party_id), visit.now
     )
-    ask = _ask(request, visit)
+    ask = ask_of(request, visit)
     row = contract_for(visit.conn, ask, Deed.DRAW_CONTRACT, contract) if contract else None
     found = _templates(visit, row, request_id)
     chosen = next(
@@ -116,7 +108,7 @@ def draw(
     request: Request, fields: Fields, visit: Annotated[who.Visit, who.changes(Deed.DRAW_CONTRACT)]
 ) -> Response:
     """Keep a draft: of a new contract, of one drawn up anew, or of what a request agreed."""
-    ask, wish = _ask(request, visit), _wish(fields)
+    ask, wish = ask_of(request, visit), _wish(fields)
     contract_id = fields.get("contract", "")
     number = fields.get("request", "")
     if number.isascii() and number.isdecimal() and len(number) < 19 and int(number):
@@ -134,7 +126,7 @@ def preview(
     request: Request, fields: Fields, visit: Annotated[who.Visit, who.changes(Deed.DRAW_CONTRACT)]
 ) -> Response:
     """What would be printed, as a PDF; nothing is kept."""
-    paper = draft.preview(visit.conn, _ask(request, visit), _wish(fields), _units(fields))
+    paper = draft.preview(visit.conn, ask_of(request, visit), _wish(fields), _units(fields))
     response = Response(printed(paper), media_type="application/pdf")
     response.headers["Content-Disposition"] = "inline; filename=preview.pdf"
     return response
@@ -151,7 +143,7 @@ def direct(
     days: Annotated[str, Form(pattern="^[0-9]{0,3}$")] = "",
 ) -> Response:
     """Send a draft for signature, recall it, or move its expiry."""
-    ask = _ask(request, visit)
+    ask = ask_of(request, visit)
     if deed == "send":
         draft.send(visit.conn, ask, contract_id, paper_no)
     elif deed == "recall":
@@ -171,7 +163,7 @@ def cancel(
     reason: Text = "",
 ) -> Response:
     """Give a draft up."""
-    draft.cancel(visit.conn, _ask(request, visit), contract_id, reason)
+    draft.cancel(visit.conn, ask_of(request, visit), contract_id, reason)
     return RedirectResponse(f"/contracts/{contract_id}", status_code=303)
 
 
@@ -240,13 +232,13 @@ def decide(
     deed: str,
     visit: Annotated[who.Visit, who.changes(Deed.APPROVE_CONTRACT_TEXT)],
     reason: Text = "",
-    from_day: Annotated[str, Form(pattern="^([0-9]{4}-[0-9]{2}-[0-9]{2})?$")] = "",
+    from_day: Annotated[str, Form(pattern=DAY_PATTERN)] = "",
 ) -> Response:
     """Approve, send back or stop using a version; never one's own."""
     row = texts.find(visit.conn, kind, text_id, version)
     if deed not in studio.DEEDS:
         raise NoDeed("not_found", kind="deed")
-    studio.decide(visit.conn, visit.actor, row, (deed, _day(from_day), reason), visit.now)
+    studio.decide(visit.conn, visit.actor, row, (deed, day_from("from_day", from_day), reason), visit.now)
     return RedirectResponse(f"/contract-texts/{kind}/{text_id}/{version}", status_code=303)
 
 
@@ -345,10 +337,3 @@ def _used_in(visit: who.Visit, row: texts.TextRow) -> tuple[str, ...]:
         for each in texts.all_of(visit.conn, "template")
         if (row.text_id, row.version) in template_from(each.text_id, each.body).clauses
     )
-
-
-def _day(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text) if text else None
-    except ValueError:
-        raise BadForm("bad_value", name="from_day", found=text, allowed="2026-09-01") from None

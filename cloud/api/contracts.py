@@ -5,15 +5,25 @@ The pages never decide who may sign: the shells of cloud/contracts/run/desk do, 
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal
-from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from cloud.api import contractviews as views
 from cloud.api import reply, who
+from cloud.api.contractask import (
+    BIGINT_MAX,
+    DAY_PATTERN,
+    ContractId,
+    NoDeed,
+    PaperNo,
+    Text,
+    ask_of,
+    day_from,
+    download,
+)
 from cloud.contracts import difference
 from cloud.contracts.contract import Kind
 from cloud.contracts.run.desk import deal, read, sign, turn
@@ -21,33 +31,18 @@ from cloud.contracts.run.desk.ask import Ask, contract_for
 from cloud.contracts.store import archive, dealings, life, papers, seals
 from cloud.contracts.store.life import ContractRow
 from cloud.contracts.store.papers import PaperRow
-from cloud.errors import Forbidden, NotFound
+from cloud.errors import Forbidden
 from cloud.markettime import day_of
 from cloud.security import run as security
 from cloud.security.access import Deed, Role, Subject
 
 router = APIRouter(tags=["contracts"])
 
-_BIGINT_MAX: Final = 2**63 - 1
-_PAPERS_MAX: Final = 9999
 _STEPS: Final = frozenset({"organise", "refuse", "say", "agree", "fail", "withdraw"})
 _WAITING: Final = {"signing", "cooling"}
 
-ContractId = Annotated[str, Path(pattern="^[A-Za-z0-9_.-]{1,64}$")]
-PaperNo = Annotated[int, Path(ge=1, le=_PAPERS_MAX)]
-Number = Annotated[int, Path(ge=1, le=_BIGINT_MAX)]
-Text = Annotated[str, Form(max_length=2000)]
+Number = Annotated[int, Path(ge=1, le=BIGINT_MAX)]
 Words = Annotated[str, Query(max_length=60)]
-
-
-class NoDeed(NotFound):
-    """There is no such deed."""
-
-
-def ask_of(request: Request, visit: who.Visit) -> Ask:
-    """The request as the shells take it."""
-    device = request.headers.get("user-agent", "")
-    return Ask(visit.session, visit.now, who.address_of(request), device, request.app.state.vault)
 
 
 @router.get("/contracts", response_model=views.ContractsView)
@@ -75,15 +70,15 @@ def find(
     number: Words = "",
     party: Words = "",
     kind: Annotated[str, Query(pattern="^([a-z]{1,20})?$")] = "",
-    first: Annotated[str, Query(pattern="^([0-9]{4}-[0-9]{2}-[0-9]{2})?$")] = "",
-    last: Annotated[str, Query(pattern="^([0-9]{4}-[0-9]{2}-[0-9]{2})?$")] = "",
+    first: Annotated[str, Query(pattern=DAY_PATTERN)] = "",
+    last: Annotated[str, Query(pattern=DAY_PATTERN)] = "",
     page: Annotated[int, Query(ge=1, le=1000)] = 1,
 ) -> Response:
     """Find contracts by text, number, party, kind and day of signing; row-level security keeps each to the own."""
     party_id = visit.actor.party_id
     subject = Subject("contracts", str(party_id or "all"), party_id)
     security.allow(visit.conn, visit.actor, visit.deed, subject, visit.now)
-    past = _day(last)
+    past = day_from("last", last)
     wanted = archive.Wanted(
         *(
             text.replace("\0", ""),
@@ -92,7 +87,7 @@ def find(
             kind,
             "",
         ),
-        *(_day(first), None if past is None else past + timedelta(days=1), page),
+        *(day_from("first", first), None if past is None else past + timedelta(days=1), page),
     )
     found, has_more = archive.find(visit.conn, wanted)
     asked = {"text": text, "number": number, "party": party, "kind": kind, "first": first, "last": last}
@@ -111,7 +106,7 @@ def seal_roots(visit: Annotated[who.Visit, who.visits(Deed.SEE_CONTRACTS)]) -> R
     """The certificates that the seals of signed contracts chain to, for checking offline."""
     subject = Subject("seal_roots", "all", visit.actor.party_id)
     security.allow(visit.conn, visit.actor, visit.deed, subject, visit.now)
-    return _download("".join(seals.roots(visit.conn)).encode(), "application/x-pem-file", "seal-roots.pem")
+    return download("".join(seals.roots(visit.conn)).encode(), "application/x-pem-file", "seal-roots.pem")
 
 
 @router.get("/contracts/{contract_id}", response_model=views.ContractView)
@@ -138,7 +133,7 @@ def paper_pdf(
 ) -> Response:
     """A paper as a file, with the signatures made so far."""
     body = read.file_for(visit.conn, ask_of(request, visit), contract_id, paper_no)
-    return _download(body, "application/pdf", f"{contract_id}-{paper_no}.pdf")
+    return download(body, "application/pdf", f"{contract_id}-{paper_no}.pdf")
 
 
 @router.post("/contracts/{contract_id}/papers/{paper_no}/confirm", response_class=RedirectResponse)
@@ -162,7 +157,7 @@ def put_seal(
     contract_id: ContractId,
     paper_no: PaperNo,
     visit: Annotated[who.Visit, who.changes(Deed.SIGN_CONTRACT)],
-    confirmation: Annotated[int, Form(ge=0, le=_BIGINT_MAX)] = 0,
+    confirmation: Annotated[int, Form(ge=0, le=BIGINT_MAX)] = 0,
 ) -> Response:
     """Sign for the own party."""
     sign.sign(visit.conn, ask_of(request, visit), contract_id, paper_no, confirmation)
@@ -340,19 +335,5 @@ def _waits_for(visit: who.Visit, row: ContractRow, party_id: int) -> bool:
     return False
 
 
-def _day(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text) if text else None
-    except ValueError:
-        raise NoDeed("not_found", kind="day") from None
-
-
 def _back(contract_id: str, place: str = "") -> RedirectResponse:
     return RedirectResponse(f"/contracts/{contract_id}" + (f"#{place}" if place else ""), status_code=303)
-
-
-def _download(body: bytes, media_type: str, name: str) -> Response:
-    response = Response(body, media_type=media_type)
-    response.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response

@@ -193,79 +193,36 @@ def paper_view(
         volumes=tuple(paper.content["volumes"]),
         signers=tuple(_signer(each) for each in signers),
         confirmations=tuple(
-            {
-                "by": each.display_name,
-                "party_id": each.party_id,
-                "address": each.address,
-                "device": each.device,
-                "at": each.at,
-                "card_sha256": each.card_sha256,
-            }
+            _told(each, "party_id address device at card_sha256") | {"by": each.display_name}
             for each in confirmations
         ),
     )
 
 
 def _signer(row: SignerRow) -> dict[str, Any]:
-    return {
-        "order_no": row.order_no,
-        "party_id": row.party_id,
-        "side": row.side,
-        "name": row.name,
+    return _told(row, "order_no party_id side name") | {
         "by": row.signed_by,
         "at": row.signed_at,
-        "certificate_sha256": row.certificate_sha256,
-        "address": row.address,
-        "device": row.device,
+        **_told(row, "certificate_sha256 address device stamped_at stamp_authority"),
     }
 
 
 def event_view(row: EventRow) -> dict[str, Any]:
     """Show an event."""
-    return {
-        "deed": row.deed,
-        "before": row.before,
-        "after": row.after,
-        "at": row.at,
-        "actor": row.actor,
-        "reason": row.reason,
-        "paper_no": row.paper_no,
-        "document": row.document,
-    }
+    return _told(row, "deed before after at actor reason paper_no document")
 
 
 def dispute_view(row: DisputeRow) -> dict[str, Any]:
     """Show a dispute."""
-    return {
-        "dispute_id": row.dispute_id,
-        "contract_id": row.contract_id,
-        "party": row.party_name,
-        "reason": row.reason,
-        "by": row.opened_by,
-        "address": row.address,
-        "device": row.device,
-        "at": row.at,
-        "verdict": row.verdict,
-        "decision": row.decision,
-    }
+    told = _told(row, "dispute_id contract_id reason address device at verdict decision")
+    return told | {"party": row.party_name, "by": row.opened_by}
 
 
 def request_view(row: RequestRow, steps: Sequence[StepRow] = ()) -> dict[str, Any]:
     """Show a request with its steps."""
-    return {
-        "request_id": row.request_id,
-        "contract_id": row.contract_id,
-        "kind": row.kind,
-        "party_id": row.party_id,
-        "party": row.party_name,
-        "wanted": row.wanted,
-        "at": row.at,
-        "state": row.state,
-        "steps": tuple(
-            {"deed": each.deed, "after": each.after, "note": each.note, "actor": each.actor, "at": each.at}
-            for each in steps
-        ),
-    }
+    told = _told(row, "request_id contract_id kind party_id wanted at state")
+    shown = tuple(_told(each, "deed after note actor at") for each in steps)
+    return told | {"party": row.party_name, "steps": shown}
 
 
 def milestone_views(
@@ -296,13 +253,9 @@ def deviation_views(rows: Sequence[DeviationRow]) -> tuple[dict[str, Any], ...]:
             {
                 "month": month,
                 "side": side,
-                "promised_kwh": row.promised_kwh,
-                "all_promised_kwh": row.all_promised_kwh,
-                "actual_kwh": row.actual_kwh,
                 "percent": deviation.percent,
                 "share_kwh": deviation.share_kwh,
-                "is_whole_month": row.is_whole_month,
-                "source": row.source,
+                **_told(row, "promised_kwh all_promised_kwh actual_kwh is_whole_month source"),
             }
         )
     return tuple(found)
@@ -324,20 +277,8 @@ def found_view(row: Found) -> dict[str, Any]:
 
 def text_view(row: TextRow) -> dict[str, Any]:
     """Show a version of a text."""
-    return {
-        "kind": row.kind,
-        "text_id": row.text_id,
-        "version": row.version,
-        "title": row.title,
-        "body": row.body,
-        "sha256": row.sha256,
-        "written_by": row.written_by,
-        "written_at": row.written_at,
-        "standing": row.standing,
-        "from_day": row.from_day,
-        "decided_by": row.decided_by,
-        "reason": row.reason,
-    }
+    names = "kind text_id version title body sha256 written_by written_at standing from_day decided_by reason"
+    return _told(row, names)
 
 
 def template_view(template: Template, clauses: Sequence[Any]) -> TemplateView:
@@ -349,23 +290,16 @@ def template_view(template: Template, clauses: Sequence[Any]) -> TemplateView:
         purpose=template.purpose.value,
         title=template.title,
         variables=tuple(
-            {
-                "name": each.name,
-                "label": each.label,
-                "type": each.type,
-                "help": each.help,
-                "is_required": each.is_required,
-                "default": each.default,
-                "unit": each.unit,
-                "choices": each.choices,
-            }
+            _told(each, "name label type help is_required default unit choices")
             for each in template.variables
         ),
-        clauses=tuple(
-            {"clause_id": each.clause_id, "title": each.title, "body": each.body, "is_locked": each.is_locked}
-            for each in clauses
-        ),
+        clauses=tuple(_told(each, "clause_id title body is_locked") for each in clauses),
     )
+
+
+def _told(row: object, names: str) -> dict[str, Any]:
+    """Show some columns of a row as they are."""
+    return {name: getattr(row, name) for name in names.split()}
 
 
 def may_of(row: ContractRow, party_id: int | None, *, is_staff: bool) -> dict[str, bool]:

@@ -2,7 +2,7 @@
 
 Every signature is an incremental update that covers the whole file as its signer had it. The first also certifies that
 nothing but further signatures may follow; whoever checks sees for each signature whether only such followed. The same
-file, seal, stamp and instant give the same bytes.
+file, seal, stamp and instant give the same bytes; with a time-stamp authority (B-T) they are never the same.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 from pyhanko.pdf_utils import content, generic
 from pyhanko.pdf_utils.layout import BoxConstraints
@@ -19,18 +20,22 @@ from pyhanko.pdf_utils.misc import PdfReadError
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign import fields, signers
 from pyhanko.sign.diff_analysis import ModificationLevel
+from pyhanko.sign.timestamps import TimeStamper
+from pyhanko.sign.timestamps.common_utils import TimestampRequestError
 from pyhanko.sign.validation import SignatureCoverageLevel, validate_pdf_signature
 from pyhanko.sign.validation.errors import SignatureValidationError
+from pyhanko.sign.validation.status import TimestampSignatureStatus
 from pyhanko.stamp import StaticStampStyle
 from pyhanko_certvalidator import ValidationContext
 
-from cloud.errors import Invalid
+from cloud.errors import Invalid, Unavailable
 from cloud.paper.sign import (
     BYTES_RESERVED,
     DIGEST,
     AtInstant,
     Signature,
     Signer,
+    TimeStamp,
     Unstamped,
     certificates_in,
     name_in,
@@ -38,6 +43,7 @@ from cloud.paper.sign import (
 
 PREFIX = "Party"
 SIGNERS_MAX = 8
+BYTES_RESERVED_STAMPED = 49_152  # a token carries the chain of its authority
 PAGE_HEIGHT_PT = 842
 # Where stamps stand on the last page, in points from its upper left corner: x, y, width, height. contract.typ draws them.
 BOXES = ((64, 210, 210, 170), (320, 210, 210, 170), (64, 440, 210, 170), (320, 440, 210, 170))
@@ -52,8 +58,15 @@ _UNREADABLE = (
 )
 
 
+Authority: TypeAlias = TimeStamper  # who attests when something was signed: cloud/outside/timestamp.py
+
+
 class BadPaper(Invalid):
     """The bytes are no PDF that can be signed or checked."""
+
+
+class BadStamp(Unavailable):
+    """The time-stamp authority answered with something that is no time stamp of this signature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +106,20 @@ def prepared(pdf: bytes, places: int) -> bytes:
     return out.getvalue()
 
 
-def cosign(pdf: bytes, signer: Signer, place: int, stamp: bytes, at: datetime) -> bytes:
-    """Sign a place of a prepared file with a stamp (a one-page PDF). Raises BadPaper."""
+@dataclass(frozen=True, slots=True)
+class When:
+    """The instant of a signature by our clock, and who attests it: without an authority the signature is PAdES B-B."""
+
+    at: datetime
+    authority: Authority | None = None
+
+
+def cosign(pdf: bytes, signer: Signer, place: int, stamp: bytes, when: When) -> bytes:
+    """Sign a place of a prepared file with a stamp (a one-page PDF). Raises BadPaper, Unavailable."""
     try:
         is_first = not PdfFileReader(io.BytesIO(pdf), strict=False).embedded_signatures
         writer = Unstamped(io.BytesIO(pdf))
-        _name_update(writer, pdf, at.isoformat().encode() + signer.certificate.sha256)
+        _name_update(writer, pdf, when.at.isoformat().encode() + signer.certificate.sha256)
         metadata = signers.PdfSignatureMetadata(
             field_name=f"{PREFIX}{place}",
             md_algorithm=DIGEST,
@@ -108,11 +129,14 @@ def cosign(pdf: bytes, signer: Signer, place: int, stamp: bytes, at: datetime) -
             docmdp_permissions=fields.MDPPerm.FILL_FORMS,
         )
         style = StaticStampStyle(background=_Page(stamp), border_width=0)
-        pdf_signer = AtInstant(metadata, signer=signer.simple, stamp_style=style)
-        pdf_signer.at = at
+        pdf_signer = AtInstant(metadata, signer=signer.simple, stamp_style=style, timestamper=when.authority)
+        pdf_signer.at = when.at
+        reserved = BYTES_RESERVED if when.authority is None else BYTES_RESERVED_STAMPED
         return bytes(
-            pdf_signer.sign_pdf(writer, existing_fields_only=True, bytes_reserved=BYTES_RESERVED).getvalue()
+            pdf_signer.sign_pdf(writer, existing_fields_only=True, bytes_reserved=reserved).getvalue()
         )
+    except TimestampRequestError as error:
+        raise BadStamp("no_time_stamp", problem=str(error)[:200]) from error
     except _UNREADABLE as error:
         raise BadPaper("bad_contract_paper", problem=f"{type(error).__name__}: {error}") from error
 
@@ -185,6 +209,16 @@ def _checked(embedded: object, trusted: list[object], *, is_last: bool) -> Signa
         covers_all=is_whole if is_last else is_followed_well,
         is_valid_at=signed_at is not None and validity["not_before"] <= signed_at <= validity["not_after"],
         is_trusted=bool(status.trusted) if trusted else None,
+        stamp=_stamp_of(status.timestamp_validity, trusted),
+    )
+
+
+def _stamp_of(status: TimestampSignatureStatus | None, trusted: list[object]) -> TimeStamp | None:
+    if status is None:
+        return None
+    is_intact = bool(status.intact and status.valid)
+    return TimeStamp(
+        name_in(status.signing_cert), status.timestamp, is_intact, bool(status.trusted) if trusted else None
     )
 
 

@@ -66,6 +66,16 @@ class Signer:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeStamp:
+    """The time stamp of a signature (PAdES B-T): which authority saw it when, and whether the token holds."""
+
+    authority: str
+    at: datetime
+    is_intact: bool
+    is_trusted: bool | None  # as of a signature
+
+
+@dataclass(frozen=True, slots=True)
 class Signature:
     """What a document's signature says, and whether it holds."""
 
@@ -78,6 +88,7 @@ class Signature:
     is_valid_at: bool  # the certificate was valid at the signing time
     is_trusted: bool | None  # chains to one of the given roots; None: none were given
     problem: str = ""
+    stamp: TimeStamp | None = None
 
 
 def load_signer(key_file: Path, certificate_file: Path) -> Signer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from importlib import resources
@@ -11,6 +12,7 @@ from pathlib import Path
 import contract_world as w
 import psycopg
 import pytest
+import tsa_world
 from contract_world import NOW, World
 
 from cloud.contracts import delivery, keyterms
@@ -21,6 +23,7 @@ from cloud.contracts.run.desk.check import NotAdmitted, NotDrafter, WrongSides
 from cloud.contracts.store import archive, dealings, life, papers, seals, texts, wholesale
 from cloud.contracts.terms import ContractKind, Shape, Volume, WholesaleTerms
 from cloud.db import Conn, open_pool, transaction
+from cloud.outside import timestamp
 from cloud.paper.attached import page_text
 from cloud.paper.cosign import signatures_of
 
@@ -111,6 +114,28 @@ def test_the_signed_file_proves_both_signatures_offline_and_names_rare_character
     changed = bytearray(pdf)
     changed[len(pdf) // 3] ^= 1
     assert not signatures_of(bytes(changed), []).is_whole()
+
+
+def test_the_time_stamp_of_a_signature_is_kept_with_it_and_without_an_answer_nothing_is(
+    world: World, owner: Conn, tmp_path: Path
+) -> None:
+    contract_id = w.drawn(world)
+    number = w.confirmed(world, world.seller, contract_id, NOW)
+    with tsa_world.authority(tmp_path) as tsa:
+        url = tsa.url
+        with transaction(world.pool, world.scope(world.seller)) as conn:
+            ask = replace(world.ask(conn, world.seller, NOW), timestamps=timestamp.authority(url))
+            sign.sign(conn, ask, contract_id, 1, number)
+    number = w.confirmed(world, world.buyer, contract_id, NOW)
+    with transaction(world.pool, world.scope(world.buyer)) as conn:
+        ask = replace(world.ask(conn, world.buyer, NOW), timestamps=timestamp.authority(url))
+        with pytest.raises(timestamp.NoTimeStamp):
+            sign.sign(conn, ask, contract_id, 1, number)
+
+    seller, buyer = papers.signers_of(owner, contract_id, 1)
+    assert (seller.stamp_authority, buyer.stamp_authority) == (tsa_world.NAME, "")
+    assert seller.stamped_at is not None
+    assert buyer.signed_at is None
 
 
 def test_one_file_signed_by_one_side_only_is_not_whole(world: World, owner: Conn) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+import tsa_world
 from pyhanko.pdf_utils import generic
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 
 from cloud.contracts.run.desk.print import numeral, stamp
+from cloud.errors import Unavailable
+from cloud.outside import timestamp
 from cloud.paper.attached import page_text
-from cloud.paper.cosign import BadPaper, cosign, prepared, signatures_of
+from cloud.paper.cosign import BadPaper, When, cosign, prepared, signatures_of
 from cloud.paper.render import Attachment, render
 from cloud.paper.seals import Keys, make_authority, make_seal, opened
 
@@ -46,7 +50,11 @@ def signed(root: Keys, seals: list[Keys], count: int) -> bytes:
     for place, seal in enumerate(seals[:count], start=1):
         at = NOW + timedelta(minutes=place)
         pdf = cosign(
-            pdf, opened(seal, root.certificate), place, stamp(NAMES[place - 1], seal.sha256, "经办", at), at
+            pdf,
+            opened(seal, root.certificate),
+            place,
+            stamp(NAMES[place - 1], seal.sha256, "经办", at),
+            When(at),
         )
     return pdf
 
@@ -69,7 +77,11 @@ def test_who_signs_in_anothers_name_is_not_trusted(root: Keys, seals: list[Keys]
     pdf = signed(root, seals, 1)
     at = NOW + timedelta(minutes=2)
     pdf = cosign(
-        pdf, opened(false_seal, pretender.certificate), 2, stamp(NAMES[1], false_seal.sha256, "x", at), at
+        pdf,
+        opened(false_seal, pretender.certificate),
+        2,
+        stamp(NAMES[1], false_seal.sha256, "x", at),
+        When(at),
     )
 
     checked = signatures_of(pdf, [root.certificate.encode()])
@@ -107,3 +119,44 @@ def test_clauses_are_numbered_as_people_do() -> None:
         "二十一",
         "九十九",
     ]
+
+
+def test_an_authority_attests_when_each_signature_was_made(
+    root: Keys, seals: list[Keys], tmp_path: Path
+) -> None:
+    pdf = printed()
+    before = datetime.now(UTC).replace(microsecond=0)  # noqa: TID251  # the authority's clock is the real one
+    with tsa_world.authority(tmp_path) as tsa:
+        for place, seal in enumerate(seals, start=1):
+            drawn = stamp(NAMES[place - 1], seal.sha256, "经办", before)
+            when = When(before, timestamp.authority(tsa.url))
+            pdf = cosign(pdf, opened(seal, root.certificate), place, drawn, when)
+    after = datetime.now(UTC)  # noqa: TID251
+
+    checked = signatures_of(pdf, [root.certificate.encode(), tsa.root])
+    assert checked.is_whole()
+    stamps = [each.stamp for _, each in checked.signatures if each.stamp is not None]
+    assert [(each.authority, each.is_intact, each.is_trusted) for each in stamps] == [
+        (tsa_world.NAME, True, True)
+    ] * 2
+    assert all(before <= each.at <= after for each in stamps)
+    (stranger, _) = signatures_of(pdf, [root.certificate.encode()]).signatures
+    assert stranger[1].is_trusted
+    assert stranger[1].stamp is not None
+    assert not stranger[1].stamp.is_trusted
+
+
+def test_nothing_is_signed_without_the_time_stamp_that_it_was_to_carry(
+    root: Keys, seals: list[Keys], tmp_path: Path
+) -> None:
+    drawn = stamp(NAMES[0], seals[0].sha256, "经办", NOW)
+    signer = opened(seals[0], root.certificate)
+    with tsa_world.authority(tmp_path) as tsa:
+        cosign(printed(), signer, 1, drawn, When(NOW, timestamp.authority(tsa.url)))
+    of_another = (tmp_path / "reply").read_bytes()
+    wrong = [b"", b"no token", bytes.fromhex("30053003020102"), of_another]  # the third: status rejection
+    for body in wrong:
+        with tsa_world.answering(lambda _, body=body: body) as url, pytest.raises(Unavailable):
+            cosign(printed(), signer, 1, drawn, When(NOW, timestamp.authority(url)))
+    with pytest.raises(Unavailable):  # nobody is there any more
+        cosign(printed(), signer, 1, drawn, When(NOW, timestamp.authority(url)))

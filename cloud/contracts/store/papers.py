@@ -66,6 +66,8 @@ class SignerRow:
     after_sha256: str | None
     address: str | None
     device: str | None
+    stamped_at: datetime | None
+    stamp_authority: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,10 @@ class ConfirmationRow:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A signature to keep; `hashes` are of the file before and after; `where` is (address, device)."""
+    """A signature to keep; `hashes` are of the file before and after; `where` is (address, device).
+
+    `stamp` is when which time-stamp authority saw it, if one did.
+    """
 
     order_no: int
     party_id: int
@@ -110,6 +115,7 @@ class Signature:
     hashes: tuple[str, str]
     where: tuple[str, str]
     at: datetime
+    stamp: tuple[datetime, str] | None = None
 
 
 _COLUMNS = """contract_id, paper_no, purpose, template_id, template_version, content, content_sha256, card, card_sha256,
@@ -219,7 +225,8 @@ def signers_of(conn: Conn, contract_id: str, paper_no: int) -> tuple[SignerRow, 
         return tuple(
             cursor.execute(
                 """SELECT s.order_no, s.party_id, s.side, p.name, g.user_id, u.display_name AS signed_by,
-                          g.at AS signed_at, g.certificate_sha256, g.after_sha256, g.address, g.device
+                          g.at AS signed_at, g.certificate_sha256, g.after_sha256, g.address, g.device,
+                          g.stamped_at, coalesce(g.stamp_authority, '') AS stamp_authority
                    FROM contract_signer s JOIN party p USING (party_id)
                    LEFT JOIN contract_signature g USING (contract_id, paper_no, order_no)
                    LEFT JOIN app_user u ON u.user_id = g.user_id
@@ -284,8 +291,9 @@ def sign(conn: Conn, paper: PaperRow, signature: Signature) -> None:
         with conn.transaction():
             conn.execute(
                 """INSERT INTO contract_signature (contract_id, paper_no, order_no, party_id, user_id, confirmation_id,
-                                                   certificate_sha256, before_sha256, after_sha256, address, device, at)
-                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
+                                                   certificate_sha256, before_sha256, after_sha256, address, device, at,
+                                                   stamped_at, stamp_authority)
+                   VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
                 (
                     *(
                         paper.contract_id,
@@ -295,7 +303,7 @@ def sign(conn: Conn, paper: PaperRow, signature: Signature) -> None:
                         signature.user_id,
                     ),
                     *(signature.confirmation_id, signature.certificate_sha256, *signature.hashes),
-                    *(*signature.where, signature.at),
+                    *(*signature.where, signature.at, *(signature.stamp or (None, ""))),
                 ),
             )
     except InsufficientPrivilege as refused:

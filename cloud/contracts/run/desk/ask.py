@@ -12,6 +12,7 @@ from cloud.db import Conn
 from cloud.errors import Invalid
 from cloud.files import Vault
 from cloud.notices import Notice, post
+from cloud.paper.cosign import Authority
 from cloud.security.access import Actor, Deed, Role, Subject
 from cloud.security.run import Session, actor_name, allow
 
@@ -25,13 +26,17 @@ class ReasonMissing(Invalid):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request of a signed-in person: session, instant, address and device it came from, and where files are kept."""
+    """A request of a signed-in person: session, instant, address and device it came from, and where files are kept.
+
+    `timestamps` attests when something was signed, where the installation has such an authority.
+    """
 
     session: Session
     now: datetime
     address: str
     device: str
     vault: Vault
+    timestamps: Authority | None = None
 
     @property
     def actor(self) -> Actor:

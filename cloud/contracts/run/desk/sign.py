@@ -32,7 +32,7 @@ from cloud.contracts.store.papers import Confirmation, PaperRow, Signature, Sign
 from cloud.db import Conn
 from cloud.errors import Forbidden, NotNow, Unavailable
 from cloud.markettime import market_local
-from cloud.paper.cosign import cosign
+from cloud.paper.cosign import BadStamp, When, cosign, signatures_of
 from cloud.paper.seals import Keys, make_seal, opened
 from cloud.security import sealing
 from cloud.security.access import Deed
@@ -40,6 +40,7 @@ from cloud.security.run import demand_step_up, may_sign_for
 
 CONFIRMED_FOR = timedelta(minutes=5)
 EXTEND_DAYS_MAX = 365
+STAMP_NAME_MAX = 200
 
 
 class NotSealHolder(Forbidden):
@@ -105,7 +106,7 @@ def confirm(conn: Conn, ask: Ask, contract_id: str, paper_no: int, told: Told) -
 def sign(conn: Conn, ask: Ask, contract_id: str, paper_no: int, confirmation_id: int) -> bool:
     """Sign for the own party with its seal; tell whether the paper now has all signatures.
 
-    Raises as `confirm`, and NotConfirmed, NoAuthority, SuppliedAlready, NotAdmitted.
+    Raises as `confirm`, and NotConfirmed, NoAuthority, SuppliedAlready, NotAdmitted, BadStamp, NoTimeStamp.
     """
     row, paper, place = _place(conn, ask, contract_id, paper_no)
     check_admitted(conn, row)
@@ -113,14 +114,16 @@ def sign(conn: Conn, ask: Ask, contract_id: str, paper_no: int, confirmation_id:
     seal, root = _seal(conn, ask, place)
     before_sha256 = _file_before(conn, paper)
     drawn = stamp(place.name, seal.sha256, ask.actor.display_name, ask.now)
-    signed = cosign(ask.vault.get(before_sha256), opened(seal, root), place.order_no, drawn, ask.now)
+    when = When(ask.now, ask.timestamps)
+    signed = cosign(ask.vault.get(before_sha256), opened(seal, root), place.order_no, drawn, when)
+    attested = _stamp_in(signed) if ask.timestamps is not None else None
     after_sha256 = ask.vault.put(signed)
     papers.sign(
         conn,
         paper,
         Signature(
             *(place.order_no, place.party_id, ask.actor.user_id, confirmation_id, seal.sha256),
-            *((before_sha256, after_sha256), ask.where, ask.now),
+            *((before_sha256, after_sha256), ask.where, ask.now, attested),
         ),
     )
     papers.move(conn, paper, "sign")
@@ -274,6 +277,14 @@ def authority_place(sha256: str) -> str:
 
 def _where(table: str, key: int) -> str:
     return sealing.place(table, "sealed_key", key)
+
+
+def _stamp_in(pdf: bytes) -> tuple[datetime, str]:
+    """When which authority saw the last signature of a file. Raises BadStamp when its token is of something else."""
+    _, last = signatures_of(pdf).signatures[-1]
+    if last.stamp is None or not last.stamp.is_intact:
+        raise BadStamp("no_time_stamp", problem="a token of another signature")
+    return last.stamp.at, last.stamp.authority[:STAMP_NAME_MAX]
 
 
 def _file_before(conn: Conn, paper: PaperRow) -> str:

@@ -9,3 +9,8 @@ SET search_path = public, pg_temp AS $$
 $$;
 REVOKE EXECUTE ON FUNCTION contract_grids FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION contract_grids TO shoudian_api, shoudian_worker;
+
+-- When a time-stamp authority saw a signature, and which; without one (PAdES B-B) the time is ours alone.
+ALTER TABLE contract_signature ADD COLUMN stamped_at timestamptz;
+ALTER TABLE contract_signature ADD COLUMN stamp_authority text NOT NULL DEFAULT '' CHECK (length(stamp_authority) <= 200);
+ALTER TABLE contract_signature ADD CHECK ((stamped_at IS NULL) = (stamp_authority = ''));
