@@ -26,7 +26,19 @@ from cloud.config import CloudConfig
 from cloud.contracts.run.desk import turn as contracts
 from cloud.db import Conn, Pool, ProcessRole, Scope, open_pool, transaction
 from cloud.errors import Refused, Unavailable
-from cloud.market.run import bound, convene, deviate, green, handover, negotiate, respond, risk, roll, settle
+from cloud.market.run import (
+    bound,
+    carry,
+    convene,
+    deviate,
+    green,
+    handover,
+    negotiate,
+    respond,
+    risk,
+    roll,
+    settle,
+)
 from cloud.market.run import list as listing
 from cloud.market.store import greenfacts
 from cloud.metering.run import blocks
@@ -243,9 +255,9 @@ def _deals(pool: Pool, config: CloudConfig, now: datetime) -> None:
 
 
 def _sessions(pool: Pool, config: CloudConfig, now: datetime) -> None:
-    """Open sessions, close their books at the hour, begin and end rolling phases."""
+    """Open sessions, close their books at the hour, begin and end rolling phases, those with the auction's rests."""
     with transaction(pool, SESSIONS) as conn:
-        moved = convene.look(conn, now)
+        moved = convene.look(conn, now) + carry.look(conn, now)
     if moved:
         log.info("work.sessions moved=%d", moved)
 
@@ -339,6 +351,10 @@ def _response(pool: Pool, config: CloudConfig, now: datetime) -> None:
     """Start, end and assess events; book what settled participants are owed, once each."""
     with transaction(pool, RESPONSE) as conn:
         moves = respond.look(conn, now)
+    month = markettime.month_of(markettime.day_of(now))
+    with transaction(pool, RESPONSE) as conn:  # an event may be settled long after its month
+        for back in range(1, 4):
+            respond.pay_capacity(conn, markettime.month_after(month, -back), now)
     with transaction(pool, RESPONSE) as conn:
         booked = reward.book_settled(conn, now)
     if moves or booked:

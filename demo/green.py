@@ -8,11 +8,11 @@ from importlib import resources
 
 from cloud import db, markettime
 from cloud.market.run import green, respond
-from cloud.market.store import certificates, entered
+from cloud.market.store import certificates, enrolments, entered
 from cloud.market.store import response as store
 from cloud.market.store.certificates import PlantRow
+from cloud.market.store.enrolments import NewEnrolment
 from cloud.market.store.greensales import NewSale
-from cloud.market.store.response import NewEnrolment
 from cloud.security.access import Actor, Role
 
 STAFF_SCOPE = db.Scope(db.ProcessRole.OWNER)
@@ -28,7 +28,7 @@ def set_up(pool: db.Pool, generator_id: int, account_id: str, now: datetime) -> 
     month = markettime.month_of(today)
     with db.transaction(pool, STAFF_SCOPE) as conn:
         row = conn.execute("SELECT user_id FROM app_user WHERE role = 'staff' ORDER BY 1 LIMIT 1").fetchone()
-        owner_id = store.account_party(conn, account_id)
+        owner_id = enrolments.account_party(conn, account_id)
         if row is None or owner_id is None:
             return
         staff = Actor(int(row[0]), "demo", "demo", Role.STAFF, None, "zh")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from importlib import resources
 
@@ -12,7 +12,7 @@ import market_world
 from cloud import db
 from cloud.db import Conn, ProcessRole, Scope
 from cloud.market.run import respond
-from cloud.market.store.response import NewEnrolment
+from cloud.market.store.enrolments import NewEnrolment
 from cloud.security.access import Actor, Role
 
 EVENT_DAY = date(2026, 8, 20)  # a Thursday
@@ -68,8 +68,32 @@ def account(conn: Conn, account_id: str, party_id: int) -> None:
     )
 
 
-def build(pool: db.Pool, *, aggregated: bool = True) -> tuple[Participant, Participant, Participant]:
-    """Workshop one by itself, workshop two by the aggregator, each with 60 days of flat load. Return the three."""
+SPLIT = """kind = "response-split"
+id = "vpp-split"
+version = 1
+effective_from = 2026-05-01
+keep_ratio = "0.20"
+by = "response"
+charges = "aggregator"
+"""
+
+
+def build_portfolio(pool: db.Pool) -> tuple[Participant, Participant, Participant]:
+    """Both workshops by the aggregator, in a contracted programme that measures them as one. Return the three."""
+    one, two, vpp = _everybody(pool)
+    name = "vpp-contracted-demo-1.toml"
+    text = (resources.files("cloud.market") / "programmes" / name).read_text("utf-8")
+    with db.transaction(pool, STAFF_SCOPE) as conn:
+        respond.enter_programme(conn, STAFF, name, text, ENROLLED_AT)
+        respond.enter_split(conn, STAFF, vpp, SPLIT, ENROLLED_AT)
+        for number, party_id in enumerate((one, two)):
+            new = replace(enrolment(number, party_id, vpp), programme_id="vpp-contracted-demo")
+            respond.enrol(conn, STAFF, new, ENROLLED_AT)
+    return Participant(one), Participant(two), Participant(vpp)
+
+
+def _everybody(pool: db.Pool) -> tuple[int, int, int]:
+    """Two workshops, each with 60 days of flat load, and an aggregator."""
     with db.transaction(pool, OWNER) as conn:
         one = market_world.admitted_party(conn, "user", "示范一厂")
         two = market_world.admitted_party(conn, "user", "示范二厂")
@@ -78,6 +102,12 @@ def build(pool: db.Pool, *, aggregated: bool = True) -> tuple[Participant, Parti
             account(conn, account_id, party_id)
             for back in range(1, 61):
                 put_day(conn, f"SP{account_id}", EVENT_DAY - timedelta(days=back), [BASE_KW] * 96)
+    return one, two, vpp
+
+
+def build(pool: db.Pool, *, aggregated: bool = True) -> tuple[Participant, Participant, Participant]:
+    """Workshop one by itself, workshop two by the aggregator. Return the three."""
+    one, two, vpp = _everybody(pool)
     name = "jibei-peak-demo-1.toml"
     text = (resources.files("cloud.market") / "programmes" / name).read_text("utf-8")
     with db.transaction(pool, STAFF_SCOPE) as conn:

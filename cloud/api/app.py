@@ -51,6 +51,7 @@ from cloud.api import (
     reply,
     reports,
     response,
+    responseportfolio,
     review,
     risk,
     rolling,
@@ -137,6 +138,7 @@ def make_app(config: CloudConfig) -> FastAPI:
         app.include_router(oversight)
     app.include_router(green.router)
     app.include_router(response.router)
+    app.include_router(responseportfolio.router)
     app.include_router(contracts.router)
     app.include_router(contractdesk.router)
     app.include_router(curve.router)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
@@ -13,15 +14,25 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Form, Path, Request, Response
 from fastapi.responses import RedirectResponse
 
-from cloud.api import reply, responseviews, who
-from cloud.api.responseviews import EnrolmentView, EventHead, PartView, Plot, ResultView, StepView
+from cloud.api import reply, responseplot, responseviews, who
+from cloud.api.responseplot import Plot
+from cloud.api.responseviews import (
+    CapacityView,
+    EnrolmentView,
+    EventHead,
+    PartView,
+    PortfolioView,
+    ResultView,
+    StepView,
+)
 from cloud.errors import Invalid
 from cloud.lives import deeds
 from cloud.market.programme import EVENT
 from cloud.market.run import respond
+from cloud.market.store import enrolments, programmes, responsemoney
 from cloud.market.store import response as store
 from cloud.market.store import responseresults as results
-from cloud.market.store.response import NewEnrolment
+from cloud.market.store.enrolments import NewEnrolment
 from cloud.money import yuan
 from cloud.security import run as security
 from cloud.security.access import Deed, Role, Subject
@@ -50,6 +61,8 @@ class ProgrammeView(reply.View):
     cap_yuan_per_kwh: str
     notice_minutes: int
     baseline: str
+    capacity_price: str | None
+    assess: str
     documents: tuple[str, ...]
 
 
@@ -60,6 +73,8 @@ class BoardView(reply.View):
     enrolments: tuple[EnrolmentView, ...]
     events: tuple[EventHead, ...]
     capacity_kw: int
+    capacity: tuple[CapacityView, ...]
+    has_portfolio: bool
     accounts: tuple[str, ...]
     packaged: tuple[str, ...]
     is_staff: bool
@@ -70,6 +85,7 @@ class EventView(reply.View):
 
     event: EventHead
     parts: tuple[PartView, ...]
+    portfolios: tuple[PortfolioView, ...]
     results: tuple[ResultView, ...]
     steps: tuple[StepView, ...]
     promised_kw: int
@@ -79,9 +95,10 @@ class EventView(reply.View):
 
 @dataclass(frozen=True, slots=True)
 class EventDrawing:
-    """The plots by enrolment, and whether the page renews itself."""
+    """The plots by enrolment and of portfolios by aggregator, and whether the page renews itself."""
 
     plots: dict[int, Plot]
+    joint: dict[int, Plot]
     is_live: bool
 
 
@@ -91,7 +108,7 @@ def board(request: Request, visit: Annotated[who.Visit, who.visits(Deed.SEE_RESP
     party_id = visit.actor.party_id
     subject = Subject("response", str(party_id or "all"), party_id)
     security.allow(visit.conn, visit.actor, visit.deed, subject, visit.now)
-    found = store.enrolments(visit.conn, party_id)
+    found = enrolments.enrolments(visit.conn, party_id)
     today = visit.now.date()
     view = BoardView(
         programmes=tuple(
@@ -104,14 +121,22 @@ def board(request: Request, visit: Annotated[who.Visit, who.visits(Deed.SEE_RESP
                 cap_yuan_per_kwh=format(each.cap_yuan_per_kwh, "f"),
                 notice_minutes=each.notice_minutes,
                 baseline=f"{each.baseline.days}/{each.baseline.of_days} {each.baseline.ranking.value}",
+                capacity_price=None
+                if each.capacity is None
+                else format(each.capacity.yuan_per_kw_month, "f"),
+                assess=each.assess.value,
                 documents=each.documents,
             )
-            for each in store.programmes(visit.conn)
+            for each in programmes.programmes(visit.conn)
         ),
         enrolments=tuple(responseviews.enrolment_view(each, party_id) for each in found),
         events=tuple(map(responseviews.head_view, store.events(visit.conn))),
         capacity_kw=sum(each.capacity_kw for each in found if each.end_day is None or each.end_day > today),
-        accounts=() if party_id is None else store.accounts_of(visit.conn, party_id),
+        capacity=tuple(
+            responseviews.capacity_view(each, party_id) for each in responsemoney.capacities(visit.conn, 100)
+        ),
+        has_portfolio=party_id is None or any(each.aggregator_id == party_id for each in found),
+        accounts=() if party_id is None else enrolments.accounts_of(visit.conn, party_id),
         packaged=tuple(sorted(_packaged())) if party_id is None else (),
         is_staff=visit.actor.role is Role.STAFF,
     )
@@ -130,9 +155,15 @@ def event(
     )
     seen = [respond.seen(visit.conn, row, each) for each in store.parts(visit.conn, event_id)]
     is_staff = visit.actor.role is Role.STAFF
+    shares = responsemoney.shares_of(visit.conn, event_id)
+    accounts = {each.part.enrolment_id: each.enrolment.account_id for each in seen}
     view = EventView(
         event=responseviews.head_view(row),
-        parts=tuple(responseviews.part_view(row, each, party_id, visit.now) for each in seen),
+        parts=tuple(responseviews.part_view(row, each, party_id, visit.now, shares) for each in seen),
+        portfolios=tuple(
+            responseviews.portfolio_view(each, shares, accounts)
+            for each in responsemoney.portfolios(visit.conn, event_id)
+        ),
         results=tuple(
             responseviews.result_view(each, party_id) for each in results.results(visit.conn, event_id)
         ),
@@ -148,10 +179,26 @@ def event(
         else (),
         is_staff=is_staff,
     )
-    found = {each.part.enrolment_id: responseviews.plot(row, each) for each in seen}
-    plots = {number: each for number, each in found.items() if each is not None}
-    drawing = EventDrawing(plots, row.state == "active")
+    drawing = EventDrawing(*_plots(row, seen, party_id), row.state == "active")
     return reply.answer(request, visit, "response/event.html", view, drawing=drawing)
+
+
+def _plots(
+    event: store.EventRow, seen: Sequence[respond.Seen], party_id: int | None
+) -> tuple[dict[int, Plot], dict[int, Plot]]:
+    """The plots of participants, and of the portfolios that the visitor may see: its own, for staff all."""
+    plots: dict[int, Plot] = {}
+    members: dict[int, list[responseplot.Curves]] = {}
+    for each in seen:
+        curves = responseplot.curves_of(event, each)
+        if curves is None:
+            continue
+        plots[each.part.enrolment_id] = responseplot.plot(event, curves)
+        aggregator_id = each.enrolment.aggregator_id
+        if each.part.choice == "in" and aggregator_id is not None and party_id in (None, aggregator_id):
+            members.setdefault(aggregator_id, []).append(curves)
+    joint = {number: responseplot.added(found) for number, found in members.items()}
+    return plots, {n: responseplot.plot(event, found) for n, found in joint.items() if found is not None}
 
 
 @router.post("/response/programmes", response_class=RedirectResponse)
@@ -179,7 +226,7 @@ def enrol(
     agreement: Text = "",
 ) -> Response:
     """Put an account into a programme: its holder, or staff for an aggregator with the agreement named."""
-    owner_id = store.account_party(visit.conn, account.strip())
+    owner_id = enrolments.account_party(visit.conn, account.strip())
     new = NewEnrolment(
         programme,
         account.strip(),
@@ -212,10 +259,12 @@ def plan(
     target_kw: Short = "",
     price: Short = "",
     reason: Text = "",
+    purpose: Short = "call",
 ) -> Response:
-    """Plan an event."""
+    """Plan an event, or a test of what the resources can do."""
     new = respond.NewEvent(
-        programme, _day(day), _slot(start), _slot(end), _whole(target_kw), _price(price), reason
+        *(programme, _day(day), _slot(start), _slot(end), _whole(target_kw), _price(price), reason),
+        purpose == "test",
     )
     event_id = respond.plan(visit.conn, visit.actor, new, visit.now)
     return RedirectResponse(f"/response/events/{event_id}", 303)
@@ -298,7 +347,7 @@ def event_csv(event_id: Id, visit: Annotated[who.Visit, who.visits(Deed.SEE_RESP
         ("event", "account", "revision", "item", "quantity_kwh", "price_yuan_per_kwh", "amount_yuan", "state")
     )
     for row in results.results(visit.conn, event_id):
-        account_id = store.enrolment(visit.conn, row.enrolment_id).account_id
+        account_id = enrolments.enrolment(visit.conn, row.enrolment_id).account_id
         for line in row.lines:
             writer.writerow(
                 (

@@ -1,19 +1,19 @@
-"""What the pages of demand response show: views and the plot of a participant's day."""
+"""What the pages of demand response show: events, resources, statements, capacity and portfolios."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from fractions import Fraction
-from typing import Any, Final
+from decimal import Decimal
+from typing import Any
 
 from cloud.api import reply
 from cloud.market.run.respond import Seen
-from cloud.market.store.response import EnrolmentRow, EventRow, PartRow
+from cloud.market.store.enrolments import EnrolmentRow
+from cloud.market.store.response import EventRow, PartRow
+from cloud.market.store.responsemoney import CapacityRow, PortfolioRow, ShareRow
 from cloud.market.store.responseresults import ResultRow
-from cloud.markettime import SLOTS_PER_DAY, slot_label
-
-_MARGIN_SLOTS: Final = 8  # what the plot shows before and after the event
+from cloud.markettime import slot_label
 
 
 class EventHead(reply.View):
@@ -29,6 +29,7 @@ class EventHead(reply.View):
     price_yuan_per_kwh: str
     reason: str
     state: str
+    is_test: bool
 
 
 class EnrolmentView(reply.View):
@@ -63,6 +64,8 @@ class PartView(reply.View):
     slots_seen: int
     slots: int
     may_answer: bool
+    aggregator: str | None
+    share_fen: int | None
 
 
 class ResultView(reply.View):
@@ -91,18 +94,47 @@ class StepView(reply.View):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """A participant's hours around the event in a box of 1000 x 400, and the numbers behind it."""
+class CapacityView(reply.View):
+    """A resource's month of capacity; the amounts as the visitor's party receives (-) them."""
 
-    event_x: int
-    event_width: int
-    base: str
-    actual: tuple[str, ...]
-    top_kw: int
-    rows: tuple[tuple[str, str, str], ...]
-    first: str
-    end: str
+    account_id: str
+    month: date
+    kw: int
+    failures: int
+    total_fen: int
+    passed_on_fen: int
+    lines: tuple[dict[str, Any], ...]
+    is_member: bool
+
+
+class ShareView(reply.View):
+    """A part of a settled portfolio."""
+
+    party: str
+    account_id: str | None
+    rule: str
+    weight_kwh: str
+    amount_fen: int
+
+
+class PortfolioView(reply.View):
+    """An aggregator in an event: its members as one."""
+
+    event_id: int
+    day: date
+    aggregator_id: int
+    aggregator: str
+    assess: str
+    state: str
+    members: int
+    bid_kwh: str
+    response_kwh: str
+    eligible_kwh: str
+    total_fen: int
+    kept_fen: int | None
+    passed_on_fen: int
+    lines: tuple[dict[str, Any], ...]
+    shares: tuple[ShareView, ...]
 
 
 def head_view(row: EventRow) -> EventHead:
@@ -118,6 +150,7 @@ def head_view(row: EventRow) -> EventHead:
         price_yuan_per_kwh=format(row.price_yuan_per_kwh, "f"),
         reason=row.reason,
         state=row.state,
+        is_test=row.is_test,
     )
 
 
@@ -138,8 +171,10 @@ def enrolment_view(row: EnrolmentRow, party_id: int | None) -> EnrolmentView:
     )
 
 
-def part_view(event: EventRow, found: Seen, party_id: int | None, now: datetime) -> PartView:
-    """A participant as it stands."""
+def part_view(
+    event: EventRow, found: Seen, party_id: int | None, now: datetime, shares: Sequence[ShareRow]
+) -> PartView:
+    """A participant as it stands; `shares` are those of the event that the visitor may see."""
     part: PartRow = found.part
     return PartView(
         enrolment_id=part.enrolment_id,
@@ -151,12 +186,14 @@ def part_view(event: EventRow, found: Seen, party_id: int | None, now: datetime)
         bid_kw=part.bid_kw,
         baseline_days=tuple(part.days or ()),
         problem=part.problem or "",
-        response_kwh=format(found.response_kwh, "f"),
+        response_kwh=_kwh(found.response_kwh),
         slots_seen=found.slots_seen,
         slots=event.end_slot - event.first_slot,
         may_answer=event.state == "notified"
         and now < event.answer_by
         and found.enrolment.payee_id == party_id,
+        aggregator=found.enrolment.aggregator_name,
+        share_fen=next((each.amount_fen for each in shares if each.enrolment_id == part.enrolment_id), None),
     )
 
 
@@ -166,9 +203,9 @@ def result_view(row: ResultRow, party_id: int | None) -> ResultView:
         result_id=row.result_id,
         enrolment_id=row.enrolment_id,
         revision=row.revision,
-        bid_kwh=format(row.bid_kwh, "f"),
-        response_kwh=format(row.response_kwh, "f"),
-        eligible_kwh=format(row.eligible_kwh, "f"),
+        bid_kwh=_kwh(row.bid_kwh),
+        response_kwh=_kwh(row.response_kwh),
+        eligible_kwh=_kwh(row.eligible_kwh),
         total_fen=row.total_fen,
         lines=tuple(row.lines),
         facts=row.facts,
@@ -178,38 +215,56 @@ def result_view(row: ResultRow, party_id: int | None) -> ResultView:
     )
 
 
-def plot(event: EventRow, found: Seen) -> Plot | None:
-    """Baseline and actual around the event; None without a baseline."""
-    raw = found.part.baseline
-    if raw is None:
-        return None
-    first, end = max(0, event.first_slot - _MARGIN_SLOTS), min(SLOTS_PER_DAY, event.end_slot + _MARGIN_SLOTS)
-    fitted = dict(enumerate(found.fitted.kw if found.fitted else (), start=event.first_slot))
-    base = [fitted.get(slot, raw.kw[slot]) for slot in range(first, end)]
-    actual = [None if wh is None else Fraction(wh, 250) for wh in found.actual_wh[first:end]]
-    top = max([*base, *(each for each in actual if each is not None), Fraction(1)]) * Fraction(11, 10)
-    width = Fraction(1000, end - first)
-
-    def point(number: int, kw: Fraction) -> str:
-        return f"{int(width * number + width / 2)},{int(400 - 400 * kw / top)}"
-
-    runs: list[list[str]] = [[]]
-    for number, kw in enumerate(actual):
-        if kw is None:
-            runs.append([])
-        else:
-            runs[-1].append(point(number, kw))
-    rows = tuple(
-        (slot_label(first + number), str(int(kw)), "—" if seen is None else str(int(seen)))
-        for number, (kw, seen) in enumerate(zip(base, actual, strict=True))
+def capacity_view(row: CapacityRow, party_id: int | None) -> CapacityView:
+    """A month of capacity; a member of a portfolio sees what is passed on to it."""
+    is_member = row.party_id == party_id and row.payee_id != party_id
+    return CapacityView(
+        account_id=row.account_id,
+        month=row.month,
+        kw=row.kw,
+        failures=row.failures,
+        total_fen=row.passed_on_fen if is_member else row.total_fen,
+        passed_on_fen=row.passed_on_fen,
+        lines=() if is_member else tuple(row.lines),
+        is_member=is_member,
     )
-    return Plot(
-        int(width * (event.first_slot - first)),
-        int(width * (event.end_slot - event.first_slot)),
-        " ".join(point(number, kw) for number, kw in enumerate(base)),
-        tuple(" ".join(run) for run in runs if run),
-        int(top),
-        rows,
-        slot_label(first),
-        slot_label(end),
+
+
+def portfolio_view(
+    row: PortfolioRow, shares: Sequence[ShareRow], accounts: Mapping[int, str]
+) -> PortfolioView:
+    """A portfolio with its parts, once it is settled."""
+    own = [each for each in shares if each.portfolio_id == row.portfolio_id]
+    kept = next((each.amount_fen for each in own if each.enrolment_id is None), None)
+    return PortfolioView(
+        event_id=row.event_id,
+        day=row.day,
+        aggregator_id=row.aggregator_id,
+        aggregator=row.aggregator,
+        assess=row.assess,
+        state=row.event_state,
+        members=row.members,
+        bid_kwh=_kwh(row.bid_kwh),
+        response_kwh=_kwh(row.response_kwh),
+        eligible_kwh=_kwh(row.eligible_kwh),
+        total_fen=row.total_fen,
+        kept_fen=kept,
+        passed_on_fen=sum(each.amount_fen for each in own if each.enrolment_id is not None),
+        lines=tuple(row.lines),
+        shares=tuple(
+            ShareView(
+                party=each.party,
+                account_id=None if each.enrolment_id is None else accounts.get(each.enrolment_id),
+                rule=each.rule,
+                weight_kwh=_kwh(Decimal(each.weight_wh).scaleb(-3)),
+                amount_fen=each.amount_fen,
+            )
+            for each in own
+        ),
     )
+
+
+def _kwh(value: Decimal) -> str:
+    """Write an energy without idle zeros."""
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text

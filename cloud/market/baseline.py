@@ -69,20 +69,21 @@ def load_of(day: date, curves: Iterable[tuple[str, Sequence[int | None]]]) -> Da
 
 
 def candidate_days(
-    event_day: date, kind_of: Callable[[date], DayKind], called: Collection[date], look_back_days: int
+    event_day: date, kind_of: Callable[[date], DayKind], called: Collection[date], rule: BaselineRule
 ) -> tuple[date, ...]:
-    """List the days that may make a baseline, latest first: of the event day's kind, no holiday, no event of one's own."""
+    """List the days that may make a baseline, latest first: of the event day's kind, no holiday, no event of one's own.
+
+    A holiday's own baseline is made of weekends.
+    """
     kind = kind_of(event_day)
     wanted = DayKind.WEEKEND if kind is not DayKind.WORKDAY else DayKind.WORKDAY
-    days = (event_day - timedelta(days=back) for back in range(1, look_back_days + 1))
+    days = (event_day - timedelta(days=back) for back in range(1 + rule.skip_days, rule.look_back_days + 1))
     return tuple(day for day in days if kind_of(day) is wanted and day not in called)
 
 
 def baseline(rule: BaselineRule, candidates: Iterable[date], loads: Mapping[date, DayLoad]) -> Baseline:
     """Take the `of_days` latest complete candidates, keep `days` of them by energy, and average them. Raises TooFewDays."""
-    complete = [loads[day] for day in candidates if day in loads and loads[day].is_complete][: rule.of_days]
-    if len(complete) < rule.of_days:
-        raise TooFewDays("response_too_few_days", found=len(complete), needed=rule.of_days)
+    complete = _ordinary(rule, [loads[day] for day in candidates if day in loads and loads[day].is_complete])
     days_kw = [tuple(kw_of(wh) for wh in load.wh) for load in complete]
     energy = [sum(day, Decimal(0)) for day in days_kw]
     picked = response.selected_days(energy, rule.days, rule.ranking)
@@ -93,10 +94,28 @@ def baseline(rule: BaselineRule, candidates: Iterable[date], loads: Mapping[date
     )
 
 
+def _ordinary(rule: BaselineRule, complete: Sequence[DayLoad]) -> Sequence[DayLoad]:
+    """The `of_days` latest days none of which has less than `least_ratio` of their mean energy."""
+    left = list(complete)
+    while True:
+        window = left[: rule.of_days]
+        if len(window) < rule.of_days:
+            raise TooFewDays("response_too_few_days", found=len(window), needed=rule.of_days)
+        if rule.least_ratio is None:
+            return window
+        energy = {load.day: sum(wh or 0 for wh in load.wh) for load in window}
+        least = Fraction(rule.least_ratio) * sum(energy.values()) / len(window)
+        low = {day for day, wh in energy.items() if wh < least}
+        if not low:
+            return window
+        left = [load for load in left if load.day not in low]
+
+
 def adjusted(raw: Baseline, rule: Adjustment | None, load: DayLoad, event_slots: tuple[int, int]) -> Adjusted:
     """Fit the raw baseline of the event's slots `[first, end)` to the day, within the rule's limits.
 
-    Without a rule, or without all measurements of the window before the event, the raw baseline stands.
+    Without a rule, or without all measurements of the window before the event, the raw baseline stands. Nobody is
+    expected to draw less than nothing: an addition leaves no point below 0.
     """
     first, end = event_slots
     kw = raw.kw[first:end]
@@ -114,7 +133,8 @@ def adjusted(raw: Baseline, rule: Adjustment | None, load: DayLoad, event_slots:
         assert rule.limit_kw is not None
         limit = Fraction(rule.limit_kw)
         change = max(-limit, min(limit, actual - before))
-        return Adjusted(response.shifted(kw, before + change, before), actual, before, change)
+        shifted = response.shifted(kw, before + change, before)
+        return Adjusted(tuple(max(Fraction(0), point) for point in shifted), actual, before, change)
     if before == 0:
         return unchanged
     assert rule.low_ratio is not None

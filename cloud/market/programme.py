@@ -1,23 +1,17 @@
-"""A demand-response programme as dated data: TOML text -> typed, validated rules; and the lives of events and results.
+"""A demand-response programme as dated data, and the lives of events and results. Pure.
 
-The format is told in programmes/README.md. Nothing has a default: what a programme does not say does not exist. Pure.
+Programmes are read by cloud/market/programmefile.py from the format that programmes/README.md tells.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from cloud.contracts.entries import Entries, entries_from
 from cloud.lives import Life
 from cloud.market.response import Band, Ranking, Shortfall
-from cloud.markettime import SLOTS_PER_DAY
-
-MARKS = ("OFF", "SEC", "CALC", "MEM", "PROJ")
-DAYS_MAX = 60
 
 EVENT = Life(
     "response_event",
@@ -64,6 +58,20 @@ class Direction(StrEnum):
     FILL = "fill"  # 填谷
 
 
+class Basis(StrEnum):
+    """Which part of a resource's capacity earns a month's capacity payment 容量补偿."""
+
+    UNCALLED = "uncalled"  # what no call of the month took
+    ENROLLED = "enrolled"
+
+
+class Assess(StrEnum):
+    """What the resources of an aggregator are measured against: each its own bid, or all of them their bids together."""
+
+    MEMBER = "member"
+    PORTFOLIO = "portfolio"
+
+
 class Form(StrEnum):
     """How a baseline meets the day it is used on."""
 
@@ -85,13 +93,39 @@ class Adjustment:
 
 @dataclass(frozen=True, slots=True)
 class BaselineRule:
-    """X of Y: `days` of the `of_days` latest eligible days within `look_back_days`, chosen by their energy."""
+    """X of Y: `days` of the `of_days` latest eligible days within `look_back_days`, chosen by their energy.
+
+    The `skip_days` days right before the event do not count; a day with less than `least_ratio` of the mean energy of
+    the Y is no day of ordinary use (an outage, a stoppage) and gives its place to an earlier one.
+    """
 
     days: int
     of_days: int
     ranking: Ranking
     look_back_days: int
     adjustment: Adjustment | None
+    skip_days: int = 0
+    least_ratio: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A call or a test answered with less than `least_ratio` of the bid, or not at all, and what it costs.
+
+    Each withholds `withheld_ratio` of the month's capacity payment, all of them no more than the payment.
+    """
+
+    least_ratio: Decimal
+    withheld_ratio: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityRule:
+    """What is paid for being there, by kW and month, whether called or not."""
+
+    yuan_per_kw_month: Decimal
+    basis: Basis
+    failure: Failure | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +148,8 @@ class Programme:
     band: Band
     penalty: Shortfall | None
     baseline: BaselineRule
+    capacity: CapacityRule | None
+    assess: Assess
 
     @property
     def origin(self) -> str:
@@ -135,89 +171,3 @@ class Step:
     at: datetime
     actor: str
     reason: str
-
-
-def programme_from(name: str, text: str) -> Programme:
-    """Read a programme. Raises BadMarketFile, which names what is wrong and what is allowed."""
-    entries = entries_from(name, text)
-    entries.choice("kind", ("response-programme",))
-    terms, price, band = (entries.table(key) for key in ("terms", "price", "band"))
-    found = Programme(
-        entries.text("id"),
-        entries.integer("version", 1, 999),
-        hashlib.sha256(text.encode()).hexdigest(),
-        entries.text("title"),
-        Type(entries.choice("type", tuple(Type))),
-        Direction(entries.choice("direction", tuple(Direction))),
-        entries.day("effective_from"),
-        entries.optional_day("effective_to"),
-        tuple(_source(each) for each in entries.tables("source")),
-        terms.integer("notice_minutes", 1, 10_080),
-        terms.integer("answer_minutes", 0, 10_080),
-        terms.integer("objection_days", 1, 60),
-        _positive(price, "cap_yuan_per_kwh"),
-        Band(_positive(band, "low_ratio"), _positive(band, "high_ratio") if band.has("high_ratio") else None),
-        _penalty(entries),
-        _baseline(entries.table("baseline")),
-    )
-    for each in (terms, price, band, entries):
-        each.done()
-    if not found.documents:
-        entries.refuse("source", "none", "at least one source")
-    if found.band.high_ratio is not None and found.band.high_ratio < found.band.low_ratio:
-        band.refuse("high_ratio", found.band.high_ratio, "not below low_ratio")
-    if found.answer_minutes >= found.notice_minutes:
-        terms.refuse("answer_minutes", found.answer_minutes, "below notice_minutes")
-    return found
-
-
-def _source(entries: Entries) -> str:
-    document = entries.text("document")
-    entries.choice("mark", MARKS)
-    entries.text("note", "")
-    entries.done()
-    return document
-
-
-def _penalty(entries: Entries) -> Shortfall | None:
-    if not entries.has("penalty"):
-        return None
-    table = entries.table("penalty")
-    found = Shortfall(_positive(table, "least_ratio"), _positive(table, "multiple"))
-    table.done()
-    return found
-
-
-def _baseline(entries: Entries) -> BaselineRule:
-    of = entries.integer("of", 1, DAYS_MAX)
-    found = BaselineRule(
-        entries.integer("days", 1, of),
-        of,
-        Ranking(entries.choice("ranking", tuple(Ranking))),
-        entries.integer("look_back_days", of, 400),
-        _adjustment(entries.table("adjustment")) if entries.has("adjustment") else None,
-    )
-    entries.done()
-    return found
-
-
-def _adjustment(entries: Entries) -> Adjustment:
-    form = Form(entries.choice("form", tuple(Form)))
-    is_ratio = form is Form.RATIO
-    found = Adjustment(
-        form,
-        entries.integer("slots", 1, SLOTS_PER_DAY),
-        entries.integer("gap_slots", 0, SLOTS_PER_DAY),
-        _positive(entries, "low_ratio") if is_ratio else None,
-        _positive(entries, "high_ratio") if is_ratio else None,
-        None if is_ratio else _positive(entries, "limit_kw"),
-    )
-    entries.done()
-    return found
-
-
-def _positive(entries: Entries, key: str) -> Decimal:
-    value = entries.decimal(key)
-    if value <= 0:
-        entries.refuse(key, value, "a number above 0")
-    return value

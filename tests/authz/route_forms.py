@@ -221,6 +221,8 @@ FORMS |= {
     "/green/uses/{entry_id}/pdf": {},
     "/green/plants": {"unit": "party:1", "name": "示范风场", "document": "示范", "tradable": "yes"},
     "/green/months/{month}/{deed}": {},
+    "/response/splits": {"aggregator": "1", "first_day": "2099-01-05", "keep_percent": "20", "by": "bid"}
+    | {"charges": "members", "document": "示范协议"},
     "/response/programmes": {"packaged": "jibei-peak-demo-1.toml"},
     "/response/enrolments": {"programme": "x", "account": world.WORKSHOP, "first_day": "2099-01-05"}
     | {"capacity_kw": "100", "resource": "空调", "agreement": "示范"},

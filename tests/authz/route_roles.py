@@ -196,6 +196,8 @@ BY_ROLE |= {
     "/green/months/{month}/{deed}": {"staff"},
     "/response": {"customer", "other_customer", "staff"},
     "/response/programmes": {"staff"},
+    "/response/portfolio": {"customer", "other_customer", "staff"},
+    "/response/splits": {"staff"},
     "/response/enrolments": {"customer", "other_customer", "staff"},
     "/response/enrolments/{enrolment_id}/leave": {"customer", "other_customer", "staff"},
     "/response/events": {"staff"},

@@ -17,6 +17,7 @@ from cloud.errors import NotFound, NotNow, Refused
 from cloud.lives import NoSuchMove
 from cloud.market.programme import EVENT, RESULT
 from cloud.market.run import respond
+from cloud.market.store import enrolments
 from cloud.market.store import response as store
 from cloud.market.store import responseresults as results
 from cloud.security.access import NotForRole
@@ -37,7 +38,7 @@ def called(pool: db.Pool) -> tuple[int, dict[str, int]]:
     with db.transaction(pool, STAFF_SCOPE) as conn:
         event_id = respond.plan(conn, STAFF, NEW, CALLED_AT)
         respond.notify(conn, STAFF, event_id, CALLED_AT)
-        by_account = {each.account_id: each.enrolment_id for each in store.enrolments(conn)}
+        by_account = {each.account_id: each.enrolment_id for each in enrolments.enrolments(conn)}
     return event_id, by_account
 
 
@@ -63,9 +64,9 @@ def looked(pool: db.Pool, at: datetime) -> str:
 
 def test_an_event_from_call_to_payment(pool: db.Pool) -> None:
     first, _, vpp = world.build(pool)
-    event_id, enrolments = called(pool)
-    answer(pool, first, event_id, enrolments[ACCOUNTS[0]], 400)
-    answer(pool, vpp, event_id, enrolments[ACCOUNTS[1]], 300)
+    event_id, enrolled = called(pool)
+    answer(pool, first, event_id, enrolled[ACCOUNTS[0]], 400)
+    answer(pool, vpp, event_id, enrolled[ACCOUNTS[1]], 300)
     states = [looked(pool, at) for at in (STARTS - timedelta(seconds=1), STARTS, ENDS)]
     metered(pool, ACCOUNTS[0], 620)  # 380 kW less for two hours: 760 kWh of the 800 bid
     metered(pool, ACCOUNTS[1], 980)  # 20 kW less: 40 kWh of 600, below the band and below half
@@ -73,7 +74,7 @@ def test_an_event_from_call_to_payment(pool: db.Pool) -> None:
 
     with db.transaction(pool, STAFF_SCOPE) as conn:
         found = {row.enrolment_id: row for row in results.results(conn, event_id)}
-    one, two = found[enrolments[ACCOUNTS[0]]], found[enrolments[ACCOUNTS[1]]]
+    one, two = found[enrolled[ACCOUNTS[0]]], found[enrolled[ACCOUNTS[1]]]
     for who, row in ((first, one), (vpp, two)):
         with db.transaction(pool, who.scope) as conn:
             respond.confirm(conn, who.actor, row.result_id, ENDS + timedelta(days=1))
@@ -103,8 +104,8 @@ def test_an_event_from_call_to_payment(pool: db.Pool) -> None:
 
 def test_an_objection_is_measured_again_and_only_then_paid(pool: db.Pool) -> None:
     first, _, _ = world.build(pool, aggregated=False)
-    event_id, enrolments = called(pool)
-    answer(pool, first, event_id, enrolments[ACCOUNTS[0]], 400)
+    event_id, enrolled = called(pool)
+    answer(pool, first, event_id, enrolled[ACCOUNTS[0]], 400)
     metered(pool, ACCOUNTS[0], 900)
     assert looked(pool, ENDS + timedelta(hours=1)) == "assessed"
     at = ENDS + timedelta(days=1)
@@ -130,12 +131,12 @@ def test_an_objection_is_measured_again_and_only_then_paid(pool: db.Pool) -> Non
 
 def test_a_frozen_baseline_does_not_follow_what_comes_after(pool: db.Pool) -> None:
     world.build(pool, aggregated=False)
-    event_id, enrolments = called(pool)
+    event_id, enrolled = called(pool)
     with db.transaction(pool, world.OWNER) as conn:
         for back in range(1, 20):
             world.put_day(conn, f"SP{ACCOUNTS[0]}", EVENT_DAY - timedelta(days=back), [9000] * 96, revision=2)
     with db.transaction(pool, STAFF_SCOPE) as conn:
-        part = store.part(conn, event_id, enrolments[ACCOUNTS[0]])
+        part = store.part(conn, event_id, enrolled[ACCOUNTS[0]])
     assert part.baseline is not None
     assert set(part.baseline.kw) == {world.BASE_KW}
 
@@ -149,14 +150,14 @@ def test_a_frozen_baseline_does_not_follow_what_comes_after(pool: db.Pool) -> No
         conn.execute("ALTER TABLE response_baseline DISABLE TRIGGER kept")
         conn.execute("DELETE FROM response_baseline")
     with pytest.raises(psycopg.errors.CheckViolation), db.transaction(pool, world.OWNER) as conn:
-        store.freeze(conn, event_id, enrolments[ACCOUNTS[0]], part.baseline, "", STARTS)
+        store.freeze(conn, event_id, enrolled[ACCOUNTS[0]], part.baseline, "", STARTS)
 
 
 def test_the_day_before_today_is_the_last_of_a_baseline(pool: db.Pool) -> None:
     world.build(pool, aggregated=False)
-    event_id, enrolments = called(pool)
+    event_id, enrolled = called(pool)
     with db.transaction(pool, STAFF_SCOPE) as conn:
-        part = store.part(conn, event_id, enrolments[ACCOUNTS[0]])
+        part = store.part(conn, event_id, enrolled[ACCOUNTS[0]])
 
     assert part.days is not None
     assert max(part.days) < markettime.day_of(CALLED_AT)
@@ -165,8 +166,8 @@ def test_the_day_before_today_is_the_last_of_a_baseline(pool: db.Pool) -> None:
 
 def test_nobody_answers_late_or_above_the_resource(pool: db.Pool) -> None:
     first, _, _ = world.build(pool, aggregated=False)
-    event_id, enrolments = called(pool)
-    own = enrolments[ACCOUNTS[0]]
+    event_id, enrolled = called(pool)
+    own = enrolled[ACCOUNTS[0]]
     deadline = STARTS - timedelta(minutes=60)
     with db.transaction(pool, first.scope) as conn:
         respond.answer(conn, first.actor, event_id, own, 400, deadline - timedelta(seconds=1))
@@ -179,8 +180,8 @@ def test_nobody_answers_late_or_above_the_resource(pool: db.Pool) -> None:
 
 def test_of_an_aggregators_resource_only_the_aggregator_answers(pool: db.Pool) -> None:
     first, two, vpp = world.build(pool)
-    event_id, enrolments = called(pool)
-    aggregated = enrolments[ACCOUNTS[1]]
+    event_id, enrolled = called(pool)
+    aggregated = enrolled[ACCOUNTS[1]]
 
     for who in (two, first):
         with pytest.raises(Refused), db.transaction(pool, who.scope) as conn:
@@ -190,7 +191,7 @@ def test_of_an_aggregators_resource_only_the_aggregator_answers(pool: db.Pool) -
     with db.transaction(pool, vpp.scope) as conn:
         seen_by_vpp = {part.enrolment_id for part in store.parts(conn, event_id)}
 
-    assert seen == {enrolments[ACCOUNTS[0]]}
+    assert seen == {enrolled[ACCOUNTS[0]]}
     assert seen_by_vpp == {aggregated}
     with pytest.raises(NotForRole), db.transaction(pool, first.scope) as conn:
         respond.plan(conn, first.actor, NEW, CALLED_AT)
@@ -199,7 +200,7 @@ def test_of_an_aggregators_resource_only_the_aggregator_answers(pool: db.Pool) -
 def test_an_account_is_in_one_programme_at_a_time(pool: db.Pool) -> None:
     first, two, _ = world.build(pool)
 
-    with pytest.raises(store.EnrolledAlready), db.transaction(pool, two.scope) as conn:
+    with pytest.raises(enrolments.EnrolledAlready), db.transaction(pool, two.scope) as conn:
         respond.enrol(conn, two.actor, world.enrolment(1, two.party_id, None), world.ENROLLED_AT)
     with pytest.raises(Refused), db.transaction(pool, first.scope) as conn:  # another's account
         respond.enrol(conn, first.actor, world.enrolment(1, first.party_id, None), world.ENROLLED_AT)
@@ -207,8 +208,8 @@ def test_an_account_is_in_one_programme_at_a_time(pool: db.Pool) -> None:
 
 def test_an_event_with_an_unmeasured_quarter_hour_waits(pool: db.Pool) -> None:
     first, _, _ = world.build(pool, aggregated=False)
-    event_id, enrolments = called(pool)
-    answer(pool, first, event_id, enrolments[ACCOUNTS[0]], 400)
+    event_id, enrolled = called(pool)
+    answer(pool, first, event_id, enrolled[ACCOUNTS[0]], 400)
     metered(pool, ACCOUNTS[0], None)
     waiting = looked(pool, ENDS + timedelta(hours=3))
     metered(pool, ACCOUNTS[0], 600, revision=2)
@@ -219,15 +220,15 @@ def test_an_event_with_an_unmeasured_quarter_hour_waits(pool: db.Pool) -> None:
 
 def test_event_days_are_left_out_of_the_next_baseline(pool: db.Pool) -> None:
     first, _, _ = world.build(pool, aggregated=False)
-    event_id, enrolments = called(pool)
-    answer(pool, first, event_id, enrolments[ACCOUNTS[0]], 400)
+    event_id, enrolled = called(pool)
+    answer(pool, first, event_id, enrolled[ACCOUNTS[0]], 400)
     metered(pool, ACCOUNTS[0], 600)
     looked(pool, ENDS + timedelta(hours=3))
     later = respond.NewEvent("jibei-peak-demo", date(2026, 8, 24), FIRST, END, 600, Decimal("1.20"), "第二次")
     with db.transaction(pool, STAFF_SCOPE) as conn:
         second = respond.plan(conn, STAFF, later, CALLED_AT + timedelta(days=3))
         respond.notify(conn, STAFF, second, CALLED_AT + timedelta(days=3))
-        part = store.part(conn, second, enrolments[ACCOUNTS[0]])
+        part = store.part(conn, second, enrolled[ACCOUNTS[0]])
 
     assert part.days is not None
     assert EVENT_DAY not in part.days
@@ -244,8 +245,8 @@ def test_a_price_above_the_cap_and_a_late_call_are_refused(pool: db.Pool) -> Non
 
 def test_a_foreign_result_does_not_exist(pool: db.Pool) -> None:
     first, two, _ = world.build(pool)
-    event_id, enrolments = called(pool)
-    answer(pool, first, event_id, enrolments[ACCOUNTS[0]], 400)
+    event_id, enrolled = called(pool)
+    answer(pool, first, event_id, enrolled[ACCOUNTS[0]], 400)
     for account_id in ACCOUNTS:
         metered(pool, account_id, 600)
     looked(pool, ENDS + timedelta(hours=3))

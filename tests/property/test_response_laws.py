@@ -23,8 +23,8 @@ from cloud.market.programme import (
     Direction,
     Form,
     Programme,
-    programme_from,
 )
+from cloud.market.programmefile import programme_from
 from cloud.market.response import Band, Ranking, Shortfall
 
 EVENT_DAY = date(2026, 8, 20)  # a Thursday
@@ -129,7 +129,7 @@ def test_a_baseline_uses_only_days_that_may_be_used(
         day = EVENT_DAY + timedelta(days=7) - timedelta(days=back)
         gap = (None,) if back in broken else (0,)
         loads[day] = DayLoad(day, gap + (kw * 250,) * 95)
-    candidates = bl.candidate_days(EVENT_DAY, kind_of, event_days, 45)
+    candidates = bl.candidate_days(EVENT_DAY, kind_of, event_days, replace(rule(days, of), look_back_days=45))
     usable = [day for day in candidates if day in loads and None not in loads[day].wh]
 
     if len(usable) < of:

@@ -1,27 +1,31 @@
-"""Shell: book what settled demand-response results are owed or owe, once each, to the participant's account."""
+"""Shell: book what demand response is owed or owes, once each: results, portfolios and their split, capacity."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 from cloud import markettime
-from cloud.billing.ledger import Journal, Posting
+from cloud.billing.ledger import Journal, Posting, open_day
 from cloud.billing.store import ledger
 from cloud.db import Conn
-from cloud.market.store import responseresults
+from cloud.market.store import response, responsemoney, responseresults
 
 COST = "settlement/demand_response"
+ALL = 2**62
 
 
 def book_settled(conn: Conn, now: datetime) -> int:
-    """Book every settled result that is not booked yet; return how many. Safe to run twice.
+    """Book everything settled that is not booked yet; return how many journals. Safe to run twice.
 
-    Effective on the day on which it was settled. Raises PeriodLocked.
+    Effective on the day on which it was settled, or on the first day that is still open.
     """
+    return _results(conn, now) + _portfolios(conn, now) + _capacity(conn, now)
+
+
+def _results(conn: Conn, now: datetime) -> int:
     booked = 0
     for row in responseresults.settled(conn):
-        key = f"response:{row.result_id}"
-        if row.total_fen == 0 or ledger.find_id(conn, key) is not None:
+        if row.total_fen == 0:
             continue
         day = markettime.day_of(responseresults.steps(conn, row.result_id)[-1].at)
         postings = (
@@ -29,6 +33,63 @@ def book_settled(conn: Conn, now: datetime) -> int:
             Posting(COST, -row.total_fen),
         )
         facts = (("response_event", str(row.event_id)), ("response_result", str(row.result_id)))
-        ledger.post(conn, Journal(key, "settle_response", day, day, postings, facts), now)
-        booked += 1
+        journal = (f"response:{row.result_id}", "settle_response")
+        booked += _book(conn, journal, postings, facts, (day, now))
     return booked
+
+
+def _portfolios(conn: Conn, now: datetime) -> int:
+    """The amount of a portfolio measured as one, and what an aggregator passes on, whichever way it was measured."""
+    booked = 0
+    shares: dict[int, list[responsemoney.ShareRow]] = {}
+    for share in responsemoney.shares_of(conn):
+        shares.setdefault(share.portfolio_id, []).append(share)
+    for row in responsemoney.portfolios(conn, most=ALL):
+        if row.event_state != "settled":
+            continue
+        day = markettime.day_of(response.steps(conn, row.event_id)[-1].at)
+        facts = (("response_event", str(row.event_id)), ("response_portfolio", str(row.portfolio_id)))
+        aggregator = f"payable/party/{row.aggregator_id}"
+        if row.assess == "portfolio" and row.total_fen:
+            postings = (Posting(aggregator, row.total_fen), Posting(COST, -row.total_fen))
+            journal = (f"response-portfolio:{row.portfolio_id}", "settle_portfolio")
+            booked += _book(conn, journal, postings, facts, (day, now))
+        passed_on = [each for each in shares.get(row.portfolio_id, ()) if each.share_no and each.amount_fen]
+        if total := sum(each.amount_fen for each in passed_on):
+            to_members = tuple(
+                Posting(f"payable/party/{each.party_id}", each.amount_fen) for each in passed_on
+            )
+            journal = (f"response-split:{row.portfolio_id}", "split_portfolio")
+            booked += _book(conn, journal, (*to_members, Posting(aggregator, -total)), facts, (day, now))
+    return booked
+
+
+def _capacity(conn: Conn, now: datetime) -> int:
+    booked = 0
+    for row in responsemoney.capacities(conn, ALL):
+        if row.total_fen == 0:
+            continue
+        kept = row.total_fen - row.passed_on_fen
+        postings = [Posting(COST, -row.total_fen)]
+        postings += [Posting(f"payable/party/{row.payee_id}", kept)] if kept else []
+        postings += [Posting(f"payable/party/{row.party_id}", row.passed_on_fen)] if row.passed_on_fen else []
+        facts = (("month", f"{row.month:%Y-%m}"), ("response_capacity", str(row.capacity_id)))
+        journal = (f"response-capacity:{row.capacity_id}", "pay_capacity")
+        booked += _book(conn, journal, tuple(postings), facts, (markettime.day_of(row.at), now))
+    return booked
+
+
+def _book(
+    conn: Conn,
+    journal: tuple[str, str],
+    postings: tuple[Posting, ...],
+    facts: tuple[tuple[str, str], ...],
+    at: tuple[date, datetime],
+) -> int:
+    """Book a journal (key, deed) once; 1 when it is new."""
+    (key, deed), (day, now) = journal, at
+    if ledger.find_id(conn, key) is not None:
+        return 0
+    effective = open_day(day, ledger.locked_through(conn))
+    ledger.post(conn, Journal(key, deed, day, effective, postings, facts), now)
+    return 1

@@ -1,4 +1,4 @@
-"""SQL: programmes, enrolments, events, answers, and frozen baselines of demand response."""
+"""SQL: events of demand response, invitations, answers, and frozen baselines."""
 
 from __future__ import annotations
 
@@ -11,75 +11,19 @@ import psycopg
 from psycopg.rows import class_row
 
 from cloud.db import Conn
-from cloud.errors import Conflict, NotFound, NotNow
+from cloud.errors import NotFound, NotNow
 from cloud.market.baseline import Baseline
-from cloud.market.programme import Programme, Step, programme_from
+from cloud.market.programme import Step
 
-ROWS_MAX = 500
 _LOCK = 47  # an event, exclusive for a transaction
-
-
-class NoProgramme(NotFound):
-    """No programme of that name is entered, or none of its versions is in force on the day."""
 
 
 class NoEvent(NotFound):
     """There is no such event, or this transaction does not see it."""
 
 
-class NoEnrolment(NotFound):
-    """There is no such enrolment, or this transaction does not see it."""
-
-
-class EnrolledAlready(Conflict):
-    """An account is in one programme at a time."""
-
-
-class ProgrammeChanged(Conflict):
-    """That version is entered already and says something else."""
-
-
 class AnsweredTooLate(NotNow):
     """The time to answer is over, or the bid is more than the resource has."""
-
-
-@dataclass(frozen=True, slots=True)
-class EnrolmentRow:
-    """A resource in a programme on the days `[first_day, end_day)`; end None: until it is ended."""
-
-    enrolment_id: int
-    programme_id: str
-    account_id: str
-    account_name: str
-    party_id: int
-    party_name: str
-    aggregator_id: int | None
-    aggregator_name: str | None
-    first_day: date
-    end_day: date | None
-    capacity_kw: int
-    resource: str
-    agreement: str
-
-    @property
-    def payee_id(self) -> int:
-        """Who answers, objects and is paid: the aggregator if there is one."""
-        return self.party_id if self.aggregator_id is None else self.aggregator_id
-
-
-@dataclass(frozen=True, slots=True)
-class NewEnrolment:
-    """An enrolment to be made."""
-
-    programme_id: str
-    account_id: str
-    party_id: int
-    aggregator_id: int | None
-    first_day: date
-    end_day: date | None
-    capacity_kw: int
-    resource: str
-    agreement: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +43,7 @@ class EventRow:
     price_yuan_per_kwh: Decimal
     reason: str
     state: str
+    is_test: bool = False
 
     @property
     def slots(self) -> tuple[int, int]:
@@ -130,147 +75,16 @@ class PartRow:
         return Baseline(tuple(self.days or ()), tuple(map(Fraction, self.kw)), tuple(self.evidence or ()))
 
 
-_ENROLMENT = """SELECT n.enrolment_id, n.programme_id, n.account_id, a.name AS account_name, n.party_id,
-    p.name AS party_name, n.aggregator_id, g.name AS aggregator_name, lower(n.effective) AS first_day,
-    upper(n.effective) AS end_day, n.capacity_kw, n.resource, n.agreement
-    FROM response_enrolment n LEFT JOIN LATERAL (SELECT name FROM account WHERE account_id = n.account_id) acc ON true
-    CROSS JOIN LATERAL (SELECT coalesce(acc.name, n.account_id) AS name) a
-    JOIN party p ON p.party_id = n.party_id LEFT JOIN party g ON g.party_id = n.aggregator_id"""
 _EVENT = """SELECT event_id, programme_id, version, day, first_slot, end_slot, starts_at, ends_at, answer_by, target_kw,
-    price_yuan_per_kwh, reason, state FROM response_event"""
-
-
-# ---- programmes and enrolments ---------------------------------------------------------------------------
-
-
-def put_programme(conn: Conn, programme: Programme, body: str, made: tuple[datetime, str]) -> bool:
-    """Enter a version of a programme; False when it is entered already. Raises ProgrammeChanged."""
-    row = conn.execute(
-        "SELECT sha256 FROM response_programme WHERE programme_id = %s AND version = %s",
-        (programme.id, programme.version),
-    ).fetchone()
-    if row is not None:
-        if row[0] != programme.sha256:
-            raise ProgrammeChanged("response_programme_changed", programme=programme.origin)
-        return False
-    conn.execute(
-        """INSERT INTO response_programme (programme_id, version, title, type, direction, sha256, body, entered_at, entered_by)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)""",
-        (
-            *(programme.id, programme.version, programme.title, programme.type, programme.direction),
-            *(programme.sha256, body, *made),
-        ),
-    )
-    return True
-
-
-def programmes(conn: Conn) -> tuple[Programme, ...]:
-    """The latest version of each programme."""
-    rows = conn.execute(
-        """SELECT DISTINCT ON (programme_id) programme_id, body FROM response_programme
-           ORDER BY programme_id, version DESC"""
-    )
-    return tuple(programme_from(str(name), str(body)) for name, body in rows)
-
-
-def programme(conn: Conn, programme_id: str, version: int) -> Programme:
-    """One version of a programme. Raises NoProgramme."""
-    row = conn.execute(
-        "SELECT body FROM response_programme WHERE programme_id = %s AND version = %s",
-        (programme_id, version),
-    ).fetchone()
-    if row is None:
-        raise NoProgramme("not_found", kind="response_programme")
-    return programme_from(programme_id, str(row[0]))
-
-
-def programme_on(conn: Conn, programme_id: str, day: date) -> Programme:
-    """The latest version of a programme that is in force on a day. Raises NoProgramme."""
-    rows = conn.execute(
-        "SELECT body FROM response_programme WHERE programme_id = %s ORDER BY version DESC", (programme_id,)
-    )
-    for (body,) in rows.fetchall():
-        found = programme_from(programme_id, str(body))
-        if found.is_in_force(day):
-            return found
-    raise NoProgramme("response_no_programme", programme=programme_id, day=day.isoformat())
-
-
-def insert_enrolment(conn: Conn, new: NewEnrolment, made: tuple[datetime, str]) -> int:
-    """Enrol an account. Raises EnrolledAlready."""
-    try:
-        row = conn.execute(
-            """INSERT INTO response_enrolment (programme_id, account_id, party_id, aggregator_id, effective, capacity_kw,
-                   resource, agreement, made_at, made_by)
-               VALUES (%s, %s, %s, %s, daterange(%s, %s), %s, %s, %s, %s, %s) RETURNING enrolment_id""",
-            (
-                *(
-                    new.programme_id,
-                    new.account_id,
-                    new.party_id,
-                    new.aggregator_id,
-                    new.first_day,
-                    new.end_day,
-                ),
-                *(new.capacity_kw, new.resource, new.agreement, *made),
-            ),
-        ).fetchone()
-    except psycopg.errors.ExclusionViolation as problem:
-        raise EnrolledAlready("response_enrolled_already", account=new.account_id) from problem
-    assert row is not None
-    return int(row[0])
-
-
-def end_enrolment(conn: Conn, enrolment_id: int, end: date) -> None:
-    """Let an enrolment end on a day (that day no more)."""
-    conn.execute(
-        """UPDATE response_enrolment SET effective = daterange(lower(effective), %s)
-           WHERE enrolment_id = %s AND (upper(effective) IS NULL OR upper(effective) > %s)""",
-        (end, enrolment_id, end),
-    )
-
-
-def enrolments(conn: Conn, party_id: int | None = None) -> tuple[EnrolmentRow, ...]:
-    """Enrolments that this transaction sees: of a party (its own, or as aggregator) or all."""
-    with conn.cursor(row_factory=class_row(EnrolmentRow)) as cursor:
-        return tuple(
-            cursor.execute(
-                f"""{_ENROLMENT} WHERE %(party)s::bigint IS NULL OR %(party)s IN (n.party_id, n.aggregator_id)
-                    ORDER BY n.programme_id, n.enrolment_id LIMIT %(most)s""",
-                {"party": party_id, "most": ROWS_MAX},
-            )
-        )
-
-
-def enrolment(conn: Conn, enrolment_id: int) -> EnrolmentRow:
-    """One enrolment. Raises NoEnrolment."""
-    with conn.cursor(row_factory=class_row(EnrolmentRow)) as cursor:
-        found = cursor.execute(f"{_ENROLMENT} WHERE n.enrolment_id = %s", (enrolment_id,)).fetchone()
-    if found is None:
-        raise NoEnrolment("not_found", kind="response_enrolment")
-    return found
-
-
-def enrolled_on(conn: Conn, programme_id: str, day: date) -> tuple[EnrolmentRow, ...]:
-    """The resources of a programme on a day."""
-    with conn.cursor(row_factory=class_row(EnrolmentRow)) as cursor:
-        return tuple(
-            cursor.execute(
-                f"{_ENROLMENT} WHERE n.programme_id = %s AND n.effective @> %s::date ORDER BY n.enrolment_id",
-                (programme_id, day),
-            )
-        )
-
-
-# ---- events ----------------------------------------------------------------------------------------------
+    price_yuan_per_kwh, reason, state, is_test FROM response_event"""
 
 
 def insert_event(conn: Conn, new: EventRow, made: tuple[datetime, str]) -> int:
     """Plan an event; its number and state are the database's."""
     row = conn.execute(
         """INSERT INTO response_event (programme_id, version, day, first_slot, end_slot, starts_at, ends_at, answer_by,
-               target_kw, price_yuan_per_kwh, reason, made_at, made_by)
-           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING event_id""",
+               target_kw, price_yuan_per_kwh, reason, is_test, made_at, made_by)
+           VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING event_id""",
         (
             *(
                 new.programme_id,
@@ -281,7 +95,7 @@ def insert_event(conn: Conn, new: EventRow, made: tuple[datetime, str]) -> int:
                 new.starts_at,
                 new.ends_at,
             ),
-            *(new.answer_by, new.target_kw, new.price_yuan_per_kwh, new.reason, *made),
+            *(new.answer_by, new.target_kw, new.price_yuan_per_kwh, new.reason, new.is_test, *made),
         ),
     ).fetchone()
     assert row is not None
@@ -425,15 +239,14 @@ def called_days(conn: Conn, account_id: str) -> frozenset[date]:
     return frozenset(row[0] for row in rows)
 
 
-def account_party(conn: Conn, account_id: str) -> int | None:
-    """Whose account it is; None: there is none, or this transaction does not see it."""
-    row = conn.execute("SELECT party_id FROM account WHERE account_id = %s", (account_id,)).fetchone()
-    return None if row is None else int(row[0])
-
-
-def accounts_of(conn: Conn, party_id: int) -> tuple[str, ...]:
-    """The accounts of a party."""
-    rows = conn.execute(
-        "SELECT account_id FROM account WHERE party_id = %s ORDER BY 1 LIMIT 200", (party_id,)
-    )
-    return tuple(str(row[0]) for row in rows)
+def called_in(conn: Conn, enrolment_id: int, days: tuple[date, date]) -> tuple[EventRow, ...]:
+    """The events to which a resource was invited on the days `[first, end)` and that were not called off, in order."""
+    with conn.cursor(row_factory=class_row(EventRow)) as cursor:
+        return tuple(
+            cursor.execute(
+                f"""{_EVENT} WHERE day >= %s AND day < %s AND state <> 'cancelled' AND EXISTS (
+                        SELECT FROM response_invitation i
+                        WHERE i.event_id = response_event.event_id AND i.enrolment_id = %s) ORDER BY event_id""",
+                (*days, enrolment_id),
+            )
+        )
