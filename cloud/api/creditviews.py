@@ -18,14 +18,13 @@ from cloud.parties.store.guarantees import EntryRow, InstrumentRow
 
 
 class EffectView(View):
-    """What a grade means for guarantee, limits and priority."""
+    """What a grade means for guarantee and limits."""
 
     grade: str
     user_class: str
     at_least: str
     guarantee: str | None  # factor or unsecured ratio of the rule in force
     limit_percent: int | None
-    priority: int
 
 
 class ModelView(View):
@@ -174,9 +173,8 @@ def model_view(rules: Rules) -> ModelView:
                 at_least=str(each.at_least),
                 guarantee=_effect(rules.guarantee, each.grade),
                 limit_percent=each.limit_percent,
-                priority=number,
             )
-            for number, each in enumerate(rules.model.grades)
+            for each in rules.model.grades
         ),
     )
 

@@ -56,12 +56,15 @@ class RuleView(View):
     buyers: tuple[str, ...]
     sellers: tuple[str, ...]
     grades: tuple[str, ...]
+    first_grades: tuple[str, ...]
+    first_minutes: int
     cap_mwh: str | None
     margin_percent: str
     segments_max: int
     environment_yuan: str
     is_sealed: bool
     shows_curve: bool
+    carries_rests: bool
 
 
 class DeclarationView(View):
@@ -210,6 +213,7 @@ class SessionView(View):
     disputes: tuple[DisputeView, ...]
     may_direct: bool
     shows_curve: bool
+    rolling_id: int | None
 
 
 class ReceiptView(View):
@@ -219,6 +223,7 @@ class ReceiptView(View):
     state: str
     struck_at: datetime | None
     struck_reason: str
+    rests: tuple[tuple[int | None, int, str], ...]  # order, rolling session, why not
     replaced_by: int | None
     session_id: int
     title: str
@@ -349,12 +354,15 @@ def rule_view(rule: SessionRule) -> RuleView:
         buyers=rule.buyers,
         sellers=rule.sellers,
         grades=rule.grades,
+        first_grades=rule.first.grades,
+        first_minutes=rule.first.minutes,
         cap_mwh=None if rule.cap_kwh is None else mwh(rule.cap_kwh),
         margin_percent=format(rule.margin_percent, "f"),
         segments_max=rule.segments_max,
         environment_yuan=yuan(rule.environment_ticks),
         is_sealed=rule.is_sealed,
         shows_curve=rule.shows_curve,
+        carries_rests=rule.carries_rests,
     )
 
 

@@ -11,13 +11,14 @@ import hashlib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import date, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
 from cloud.contracts.entries import Entries, entries_from
 from cloud.contracts.terms import HOURS, LABEL, QUARTERS, WHOLE_MONTH
 from cloud.market.auction import AtMargin, PriceRule, Side
+from cloud.parties.standing import UNRATED, Grade
 
 SCHEMA = "shoudian-session-rule/1"
 TICKS_PER_YUAN = 100
@@ -67,6 +68,23 @@ class Hours:
 
 
 @dataclass(frozen=True, slots=True)
+class First:
+    """Whose declarations alone are taken in the first minutes of a session 信用优先; who is not graded counts as A.
+
+    It is the hour of coming in that credit decides: what is in the book is ranked by price and time, whosesoever it is.
+    """
+
+    grades: tuple[str, ...]
+    minutes: int
+
+    def opens_for(self, grade: str | None, opens_at: datetime) -> datetime:
+        """From when on a party of that grade may declare."""
+        if self.minutes and (grade or UNRATED) not in self.grades:
+            return opens_at + timedelta(minutes=self.minutes)
+        return opens_at
+
+
+@dataclass(frozen=True, slots=True)
 class SessionRule:
     """One version of the rules of a kind of session."""
 
@@ -86,6 +104,7 @@ class SessionRule:
     buyers: tuple[str, ...]
     sellers: tuple[str, ...]
     grades: tuple[str, ...]  # empty: any
+    first: First
     cap_kwh: int | None  # declared by one participant for one period
     margin_percent: Decimal  # of price x quantity of what is bought
     method: Method
@@ -145,6 +164,7 @@ def rule_from(name: str, text: str) -> SessionRule:
         buyers=_kinds(who, "buyers", KINDS),
         sellers=_kinds(who, "sellers", KINDS),
         grades=_some(who, "grades", GRADES),
+        first=_first(top),
         cap_kwh=_kwh(caps, "participant_mwh") if caps.has("participant_mwh") else None,
         margin_percent=_percent(top.table("margin"), "rate_percent", Decimal(100)),
         method=method,
@@ -204,6 +224,17 @@ def _some(table: Entries, key: str, allowed: Collection[str]) -> tuple[str, ...]
     found = table.texts(key)
     if not set(found) <= set(allowed) or len(set(found)) != len(found):
         table.refuse(key, found, "each once, of " + ", ".join(allowed))
+    return found
+
+
+def _first(top: Entries) -> First:
+    if not top.has("first"):
+        return First((), 0)
+    table = top.table("first")
+    found = First(_some(table, "grades", tuple(Grade)), table.integer("minutes", 1, 24 * 60))
+    if not found.grades:
+        table.refuse("grades", found.grades, "one or more of " + ", ".join(Grade))
+    table.done()
     return found
 
 

@@ -1,7 +1,8 @@
-"""Standing: whether a party may trade now, how far, and in which order. Pure.
+"""Standing: whether a party may trade now, and how far. Pure.
 
 The gate of every session, listing and contract. What cannot be said is None, never a guess: no limit is asked of the
-party, or it is not graded yet.
+party, or it is not graded yet. A grade orders nothing by itself: who may declare first is a session's rule
+(market/sessionfile.py, `first`), and what is declared is ranked by price and time alone.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ class Grade(StrEnum):
 
 
 UNRATED: Final = Grade.A  # whoever has no grade yet counts as A (湖南 2022)
-_PRIORITIES: Final = {grade: number for number, grade in enumerate(Grade)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,6 @@ class Standing:
     limit_kwh: (
         int | None
     )  # the most it may contract in one session, all periods together; None: no limit of credit
-    priority: int  # 0 comes first, among orders that are equal by every rule of the session
 
 
 def standing(
@@ -57,7 +56,7 @@ def standing(
     guarantee_free_fen: int | None,
     limit_kwh: int | None,
 ) -> Standing:
-    """Say where a party stands: only an admitted one may trade; a better grade comes first."""
+    """Say where a party stands: only an admitted one may trade."""
     return Standing(
         party_id,
         kind,
@@ -65,5 +64,4 @@ def standing(
         None if grade is None else grade.value,
         guarantee_free_fen,
         limit_kwh,
-        _PRIORITIES[UNRATED if grade is None else grade],
     )

@@ -207,7 +207,7 @@ def test_a_score_keeps_its_evidence_and_drives_the_standing(conn: db.Conn, retai
     # 0.35·100 + 0.25·75 + 0.15·50 + 0.15·70 + 0.10·80 = 79.75: A by points, B by the violation.
     assert (str(kept.points), kept.grade) == ("79.75", "B")
     found = standings.standing_of(conn, retailer, NOW)
-    assert (found.grade, found.priority, found.is_admitted, found.guarantee_free_fen) == ("B", 3, True, 0)
+    assert (found.grade, found.is_admitted, found.guarantee_free_fen) == ("B", True, 0)
     with pytest.raises(NoParty):
         standings.standing_of(conn, 10**9, NOW)
 

@@ -14,14 +14,16 @@ import trade_world as world
 from cloud import db
 from cloud.db import Conn, ProcessRole, Scope
 from cloud.lives import NoSuchMove
-from cloud.market.auction import AtMargin, PriceRule
+from cloud.market.auction import AtMargin, PriceRule, Side
 from cloud.market.closedbook import BookChanged, bids_of
-from cloud.market.run import clear, convene, host, rectify, trade
+from cloud.market.rollbook import Stays
+from cloud.market.run import carry, clear, convene, host, rectify, roll, trade
 from cloud.market.session import SESSION, STATES, Hours
 from cloud.market.sessionbook import Way, book_sha256
 from cloud.market.sessionfile import Method
-from cloud.market.store import changes, clearings, orders, sessions
+from cloud.market.store import changes, clearings, orders, rests, sessions
 from cloud.parties.store import guarantees, standings
+from cloud.security.access import Actor
 
 WORKER = Scope(ProcessRole.WORKER, actor="test")
 AFTER = world.FREEZES + timedelta(seconds=1)
@@ -428,6 +430,30 @@ def test_staff_read_of_a_guarantee_nothing_that_a_sealed_bid_binds_until_the_gat
     assert (len(after[0]), after[1]) == (4, 190_000)
 
 
+def test_in_the_first_minutes_only_better_grades_declare_and_then_time_decides(database: str) -> None:
+    with psycopg.connect(database) as conn:
+        who = world.people(conn)
+        session_id = world.announced(conn, who, rule="jibei-monthly-credit@1")
+        sessions.ring(conn, world.OPENS)
+        first, other = who.plants
+        conn.execute(
+            """INSERT INTO credit_score (party_id, model, model_sha256, at, points, grade, factors, rules, made_by)
+               VALUES (%s, 'test@1', repeat('0', 64), %s, 95, 'AAA', '[]', '[]', 'test')""",
+            (first.party_id, world.OPENS - timedelta(days=1)),
+        )
+    early, late = world.OPENS + timedelta(minutes=2, seconds=59), world.OPENS + timedelta(minutes=3)
+    with psycopg.connect(database) as conn:
+        db.take_scope(conn, WORKER)
+        told = [
+            world.take(conn, session_id, [(actor, world.sent(who, actor, [(PEAK, "350", "10")]))], now=at)[0]
+            for actor, at in ((other, early), (first, early), (other, late))
+        ]
+
+    assert isinstance(told[0], trade.Closed)
+    assert (told[0].key, told[0].facts["opens"]) == ("credit_first", "09:03")
+    assert [isinstance(each, trade.Closed) for each in told[1:]] == [False, False]
+
+
 def test_a_published_contract_binds_what_the_rule_says_and_the_rest_of_the_bid_is_free(database: str) -> None:
     who, session_id = world.opened(database, retailers=1)
     seller, now = who.retailers[0], world.DURING
@@ -524,7 +550,7 @@ def test_every_state_can_be_left_or_is_an_end() -> None:
 SHELLS = rectify.Shells(clear.clear, host.take_over, clear.republish)
 
 
-def seq_of(dsn: str, actor: world.Actor) -> int:
+def seq_of(dsn: str, actor: Actor) -> int:
     with psycopg.connect(dsn) as conn:
         row = conn.execute(
             "SELECT seq FROM bid_event WHERE party_id = %s ORDER BY seq", (actor.party_id,)
@@ -548,7 +574,7 @@ def test_a_declaration_is_struck_out_by_two_and_the_book_is_cleared_again(databa
         clear.clear(conn, who.operator, session_id, "", AFTER)
         clear.check(conn, who.operator, session_id, (), AFTER)
         change = rectify.ask_strike(conn, who.operator, session_id, seq, "错把 kWh 当 MWh", AFTER)
-        with pytest.raises(rectify.changes.Struck):
+        with pytest.raises(changes.Struck):
             rectify.ask_strike(conn, who.second, session_id, seq, "再申请一次", AFTER)
         with pytest.raises(rectify.SamePerson):
             rectify.approve(conn, who.operator, (session_id, change), "", SHELLS, AFTER)
@@ -648,3 +674,68 @@ def test_an_upheld_objection_lets_two_people_correct_what_was_published(database
     assert void == [(sellers[0], buyers[0]), (sellers[1], buyers[1])]
     assert [each.quantity_kwh for each in final.pieces] == [1_000]
     assert [(each.quantity_kwh, each.amount_fen) for each in kept] == [(1_000, 39_000)]
+
+
+def test_what_an_auction_leaves_goes_on_in_the_rolling_book_in_its_order(database: str) -> None:
+    hours = Hours(
+        world.OPENS, world.FREEZES, world.FREEZES + timedelta(minutes=10), world.FREEZES + timedelta(hours=2)
+    )
+    later = world.FREEZES + timedelta(minutes=11)
+    with psycopg.connect(database) as conn:
+        who = world.people(conn)
+        session_id = world.announced(conn, who, "jibei-multiday-24@2", hours)
+        sessions.ring(conn, world.DURING)
+    given = [
+        (who.users[0], [(7, "400", "100")]),
+        (who.plants[0], [(7, "410", "5"), (7, "420", "6")]),
+        (who.plants[1], [(7, "380", "60")]),
+        (who.users[1], [(7, "350", "8")]),
+    ]
+    with psycopg.connect(database) as conn:
+        db.take_scope(conn, WORKER)
+        kept = [
+            world.kept(*world.take(conn, session_id, [(actor, world.sent(who, actor, entries))]))
+            for actor, entries in given
+        ]
+    with psycopg.connect(database) as conn:
+        db.take_scope(conn, WORKER)
+        convene.look(conn, AFTER)
+        clear.clear(conn, who.operator, session_id, "", AFTER)
+        clear.check(conn, who.operator, session_id, (clear.Cut(1, 50_000, "断面限额"),), AFTER)
+        clear.publish(conn, who.second, session_id, AFTER)
+    with psycopg.connect(database) as conn:
+        db.take_scope(conn, WORKER)
+        assert carry.look(conn, later) == 0
+        assert convene.look(conn, later) == 1
+        assert carry.look(conn, later) == 1
+        assert carry.look(conn, later) == 0
+        # By hand: 60 MWh met; 40 of the bid of 400, both asks above it and the bid of 350 go on, in order of number.
+        assert conn.execute(
+            "SELECT period_no, side, price_ticks, quantity_kwh, terms FROM rolling_event ORDER BY seq"
+        ).fetchall() == [
+            (7, "B", 40_000, 40_000, "day"),
+            (7, "S", 41_000, 5_000, "day"),
+            (7, "S", 42_000, 6_000, "day"),
+            (7, "B", 35_000, 8_000, "day"),
+        ]
+        assert [(each.place, bool(each.order_seq)) for each in rests.of_declaration(conn, kept[1].seq)] == [
+            (0, True),
+            (1, True),
+        ]
+        rolling_id = rests.rolling_after(conn, session_id)
+        assert rolling_id is not None
+    seller = who.plants[1]
+    with psycopg.connect(database) as conn:
+        world.as_person(conn, seller)
+        unit = who.units[seller.party_id or 0]
+        met = roll.submit(
+            conn, seller, rolling_id, roll.OrderSent(7, Side.SELL, Stays.DAY, "340", "45", unit), later
+        )
+        # The higher bid first, then the other: both rests trade at their own prices.
+        assert [(each.kwh, each.price_ticks) for each in met.trades] == [(40_000, 40_000), (5_000, 35_000)]
+    with psycopg.connect(database) as conn:
+        world.as_person(conn, who.users[1])
+        order = rests.of_declaration(conn, kept[3].seq)[0].order_seq
+        assert order is not None
+        assert roll.cancel(conn, who.users[1], rolling_id, order, later).cancelled_kwh == 3_000
+        assert rests.of_declaration(conn, kept[0].seq) == ()

@@ -283,15 +283,10 @@ def test_a_rule_that_says_nothing_of_contracts_binds_its_rate_of_a_year() -> Non
     assert rule_from(old).entrant_least_kwh == 0
 
 
-def test_a_better_grade_stands_before_a_worse_and_unrated_is_a() -> None:
-    order = [
-        standing(1, "retailer", "effective", grade=grade, guarantee_free_fen=0, limit_kwh=None)
-        for grade in Grade
-    ]
-
-    assert [each.priority for each in order] == [0, 1, 2, 3, 4]
+def test_who_is_suspended_or_not_graded_is_no_more_than_that() -> None:
     unrated = standing(1, "user", "suspended", grade=None, guarantee_free_fen=None, limit_kwh=None)
-    assert (unrated.priority, unrated.is_admitted, unrated.grade) == (2, False, None)
+
+    assert (unrated.is_admitted, unrated.grade) == (False, None)
 
 
 def test_only_b_and_c_are_limited() -> None:

@@ -32,6 +32,7 @@ from cloud.market.sessionfile import SessionRule, rule_from
 from cloud.market.store import orders, sessions
 from cloud.market.store.orders import BidRow, NewBid
 from cloud.market.store.sessions import SessionRow
+from cloud.markettime import market_local
 from cloud.parties.standing import Standing as PartyStanding
 from cloud.parties.store import standings
 from cloud.security.access import Actor, Deed, Subject, may
@@ -236,6 +237,9 @@ def _judged(table: _Table, arrival: Arrival) -> _Entry | Outcome:
     known = table.memory.get(party_id)
     if known is None or sent.unit_id not in units_of(known):
         return Declined("unit_unknown", unit=sent.unit_id)
+    opens_at = rule_of(row).first.opens_for(known.standing.grade, gate.opens_at)
+    if table.now < opens_at:
+        return Closed("credit_first", session=row.session_no, opens=f"{market_local(opens_at):%H:%M}")
     return _in_session(table, arrival, row, tuple(each for each in own if each.session_id == row.session_id))
 
 
