@@ -8,22 +8,23 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from fastapi import APIRouter, Depends, Form, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from cloud.api import intake, reply, who
+from cloud.api import doubtviews, intake, reply, who
 from cloud.api import tradingviews as views
-from cloud.errors import Invalid, NotFound
-from cloud.market import plausibility
+from cloud.api.tradingforms import declaration_from, fields_of, json_of
+from cloud.errors import NotFound
+from cloud.market import plausible
 from cloud.market.auction import Side
-from cloud.market.declaration import Declaration, Entry, Packed, packed_from
+from cloud.market.declaration import Packed, packed_from
 from cloud.market.receipt import Acknowledged, receipt
 from cloud.market.run import convene, trade
-from cloud.market.store import changes, clearings, orders, sessions, tracks
+from cloud.market.store import changes, clearings, orders, rests, sessions, tracks
 from cloud.market.store.sessions import SessionRow
 from cloud.security import run as security
 from cloud.security.access import Deed, Role, Subject
@@ -37,11 +38,9 @@ SEGMENTS_SHOWN: Final = 3
 DECLARATIONS_SHOWN: Final = 50
 FIELDS_MAX: Final = 25_000
 PUBLIC_DEEDS: Final = frozenset(
-    {"announce", "open", "freeze", "clear", "check", "publish", "roll", "close", "correct"}
+    {"announce", "open", "freeze", "clear", "check", "publish", "roll", "rests", "close", "correct"}
     | {"suspend", "reannounce", "reopen", "refreeze", "cancel"}
 )
-_PERIOD_END: Final = 10**6
-_DIGITS_MAX: Final = 40
 _INT_MAX: Final = 2**31 - 1
 _BIGINT_MAX: Final = 2**63 - 1
 
@@ -52,10 +51,6 @@ Text = Annotated[str, Form(max_length=2000)]
 
 class NoSession(NotFound):
     """There is no such session, or this person does not see it."""
-
-
-class BadForm(Invalid):
-    """A declaration was not sent in the shape that is asked for."""
 
 
 async def _sent_fields(request: Request) -> Mapping[str, str]:
@@ -112,7 +107,7 @@ def check(
     row = session_for(visit, session_id)
     form, why_not = _form(visit, row, 0, SEGMENTS_SHOWN)
     if form is not None:
-        form = _checked_form(visit, row, form, _fields(fields))
+        form = _checked_form(visit, row, form, fields_of(fields))
     view = _session(visit, row, form, why_not)
     return reply.answer(request, visit, "trading/session.html", view)
 
@@ -128,11 +123,11 @@ async def submit(
     """
     is_json = request.headers.get("content-type", "").startswith("application/json")
     if is_json:
-        sent = declaration_from(_json(await request.body()))
+        sent = declaration_from(json_of(await request.body()))
     else:
         fields = await _sent_fields(request)
         caller = intake.Caller(caller.token, fields.get("form_token", "") or caller.form_token)
-        sent = declaration_from(_fields(fields))
+        sent = declaration_from(fields_of(fields))
     kept: Acknowledged = await request.app.state.intake.take(caller, Deed.TRADE, session_id, sent)
     if not is_json and not reply.wants_json(request):
         return RedirectResponse(f"/trading/declarations/{kept.seq}", 303)
@@ -157,6 +152,9 @@ def declaration(
         state=views.declaration_view(bid, row, gone, None if filled is None else filled.get(seq)).state,
         struck_at=None if struck is None else struck.at,
         struck_reason="" if struck is None else struck.reason,
+        rests=tuple(
+            (each.order_seq, each.rolling_id, each.reason) for each in rests.of_declaration(visit.conn, seq)
+        ),
         replaced_by=replaced,
         session_id=row.session_id,
         title=row.title,
@@ -240,77 +238,6 @@ def dispute(
     return RedirectResponse(f"/trading/sessions/{session_id}#disputes", 303)
 
 
-# ---- what is sent --------------------------------------------------------------------------------------------------
-
-
-def declaration_from(content: Mapping[str, Any]) -> Declaration:
-    """Read a declaration's shape; what it says is checked by the session's rules. Raises BadForm."""
-    entries, replaces = content.get("entries"), content.get("replaces")
-    unit, side, key = content.get("unit"), content.get("side"), content.get("client_key")
-    if not isinstance(unit, str) or not 1 <= len(unit) <= 64 or side not in ("B", "S"):
-        raise BadForm("declaration_form", field="unit, side")
-    if not isinstance(key, str) or (
-        replaces is not None and (type(replaces) is not int or not 0 < replaces <= _BIGINT_MAX)
-    ):
-        raise BadForm("declaration_form", field="client_key, replaces")
-    if entries is not None and not isinstance(entries, list):
-        raise BadForm("declaration_form", field="entries")
-    try:
-        read = None if entries is None else tuple(_entries(entries))
-        return Declaration(unit, Side(side), read, UUID(key), replaces)
-    except ValueError as problem:
-        raise BadForm("declaration_form", field="client_key, entries") from problem
-
-
-def _entries(sent: list[object]) -> Iterator[Entry]:
-    for each in sent:
-        if type(each) is not list or len(each) != 3:
-            raise ValueError("an entry is [period, price, MWh]")
-        period, price, mwh = each
-        if (
-            type(period) is not int
-            or type(price) is not str
-            or type(mwh) is not str
-            or abs(period) >= _PERIOD_END
-            or len(price) > _DIGITS_MAX
-            or len(mwh) > _DIGITS_MAX
-        ):
-            raise ValueError("an entry is [period, price, MWh]")
-        yield Entry(period, price, mwh)
-
-
-def _json(body: bytes) -> Mapping[str, Any]:
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError) as problem:
-        raise BadForm("declaration_form", field="JSON") from problem
-    if not isinstance(content, dict):
-        raise BadForm("declaration_form", field="JSON")
-    return content
-
-
-def _fields(fields: Mapping[str, str]) -> Mapping[str, Any]:
-    """Read a page's form: p{period}_{segment} is a price, q… a quantity; or `body`, the same JSON as programs send."""
-    if fields.get("body"):
-        return _json(fields["body"].encode())
-    entries: list[list[object]] = []
-    for name, price in fields.items():
-        period, _, segment = name.removeprefix("p").partition("_")
-        if not name.startswith("p") or not (period.isascii() and period.isdecimal() and segment.isdecimal()):
-            continue
-        mwh = fields.get(f"q{period}_{segment}", "").strip()
-        if price.strip() or mwh:
-            entries.append([int(period[:7]), price.strip(), mwh])
-    replaces = fields.get("replaces", "")
-    return {
-        "unit": fields.get("unit"),
-        "side": fields.get("side"),
-        "client_key": fields.get("client_key"),
-        "replaces": int(replaces[:19]) if replaces.isascii() and replaces.isdecimal() else None,
-        "entries": None if fields.get("withdraw") else entries,
-    }
-
-
 # ---- views ---------------------------------------------------------------------------------------------------------
 
 
@@ -354,6 +281,7 @@ def _session(
         disputes=tuple(map(views.dispute_view, clearings.disputes(conn, row.session_id))),
         may_direct=visit.actor.role is Role.STAFF,
         shows_curve=row.shows_curve or row.gate_at is not None,
+        rolling_id=rests.rolling_after(conn, row.session_id),
     )
 
 
@@ -454,7 +382,7 @@ def _checked_form(
     sent, rule = declaration_from(content), trade.rule_of(row)
     problem = trade.shape_problem(row, sent)
     packed = packed_from(sent.entries or ())
-    doubts: Sequence[plausibility.Said] = ()
+    doubts = list(doubtviews.price_doubts(sent.entries or (), rule))
     party_id = visit.actor.party_id
     if packed is not None and party_id is not None:
         months = sorted(
@@ -463,7 +391,8 @@ def _checked_form(
         past = tracks.past_kwh(visit.conn, party_id, sent.side.value, row.session_id)
         past = tuple(kwh * max(1, len(months)) for kwh in past)
         other = tracks.declared_elsewhere(visit.conn, party_id, sent.side.value, row.session_id, months)
-        doubts = plausibility.warnings(packed, past, other, (rule.band.low_ticks, rule.band.high_ticks))
+        found = plausible.before_sending(sum(packed.quantity_kwh), past, other)
+        doubts += [doubtviews.quantity_doubt(each) for each in found]
     return form.model_copy(
         update={
             "unit": sent.unit_id,
@@ -473,9 +402,7 @@ def _checked_form(
             "typed": {} if packed is None else views.typed(packed),
             "problem": problem,
             "total_mwh": "" if packed is None else views.mwh(sum(packed.quantity_kwh)),
-            "warnings": tuple(
-                views.WarningView(warning=each.warning.value, facts=dict(each.facts)) for each in doubts
-            ),
+            "warnings": tuple(doubts),
             "is_checked": True,
         }
     )

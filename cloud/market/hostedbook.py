@@ -1,18 +1,18 @@
 """A platform's result as a result of our own book: the same document over the same book always gives the same bytes. Pure.
 
 Every declaration of our book is in it; what the platform never took got nothing. Sellers and buyers are laid end to end
-in order of price, then number, at the platform's price.
+as after a clearing of our own, at the platform's price: a platform that clears as we do gives the bytes that we would.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cloud.market.auction import Clearing, PriceRule, Side, price_ticks
+from cloud.market.auction import Clearing, Fill, Order, PriceRule, Side, price_ticks
 from cloud.market.exchange import BadResult
 from cloud.market.exchange import PeriodResult as TheirPeriod
 from cloud.market.exchange import Result as TheirResult
-from cloud.market.matching import Share, pieces
+from cloud.market.matching import matched
 from cloud.market.sessionbook import Bid, PeriodResult, Piece, Result
 
 
@@ -68,18 +68,19 @@ def _kwh(bid: Bid, number: int) -> int:
 def _pairs(
     number: int, bids: Sequence[Bid], fills: Mapping[int, Sequence[int]]
 ) -> list[tuple[int, int, int]]:
-    shares: dict[Side, list[tuple[int, int, int, Share]]] = {Side.BUY: [], Side.SELL: []}
-    for bid in bids:
-        sign = -1 if bid.side is Side.BUY else 1
-        for place, period in enumerate(bid.period):
-            filled = fills[bid.seq][place]
-            if period == number and filled:
-                share = Share(str(bid.seq), filled)
-                shares[bid.side].append((sign * bid.price_ticks[place], bid.seq, place, share))
-    ranked = {
-        side: [each[3] for each in sorted(found, key=lambda one: one[:3])] for side, found in shares.items()
-    }
-    return [
-        (int(each.seller), int(each.buyer), each.quantity_kwh)
-        for each in pieces(ranked[Side.BUY], ranked[Side.SELL])
+    entries = [
+        (bid, place)
+        for bid in sorted(bids, key=lambda each: each.seq)
+        for place, period in enumerate(bid.period)
+        if period == number
     ]
+    orders = [
+        Order(str(rank), bid.side, bid.price_ticks[place], bid.quantity_kwh[place], rank, str(bid.seq))
+        for rank, (bid, place) in enumerate(entries)
+    ]
+    filled = tuple(Fill(str(rank), fills[bid.seq][place]) for rank, (bid, place) in enumerate(entries))
+    volume_kwh = sum(
+        kwh.quantity_kwh for kwh, order in zip(filled, orders, strict=True) if order.side is Side.BUY
+    )
+    found = matched(orders, Clearing(volume_kwh, None, None, None, None, filled))
+    return [(int(each.seller), int(each.buyer), each.quantity_kwh) for each in found]

@@ -28,6 +28,8 @@ KINDS = ("user", "retailer", "generator", "storage", "vpp")
 GRADES = ("AAA", "AA", "A", "BBB", "BB", "B", "C", "D")
 SEGMENTS_MAX = 10
 PERIODS_MAX = 1152  # a year of months by 96
+ROLLING_PERIODS_MAX = 288  # books of a rolling session (0029_listings.sql)
+RESTS = ("expire", "rolling")
 RULE_ID = re.compile(r"[a-z0-9-]{3,60}", re.ASCII)
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])", re.ASCII)
 
@@ -110,6 +112,7 @@ class SessionRule:
     method: Method
     price_rule: PriceRule
     at_margin: AtMargin
+    carries_rests: bool  # what is left unfilled goes on in the rolling phase
     alert_ticks: int | None  # tell staff when the price and the marginal price differ by more
     is_sealed: bool
     shows_curve: bool
@@ -170,12 +173,15 @@ def rule_from(name: str, text: str) -> SessionRule:
         method=method,
         price_rule=PriceRule(clearing.choice("price_rule", tuple(PriceRule))),
         at_margin=_at_margin(clearing, method),
+        carries_rests=clearing.has("rests") and clearing.choice("rests", RESTS) == "rolling",
         alert_ticks=_ticks(clearing, "alert_yuan_per_mwh") if clearing.has("alert_yuan_per_mwh") else None,
         is_sealed=showing.flag("is_sealed", True),
         shows_curve=showing.flag("shows_curve", False),
         hours=_hours(top.table("clock")),
         sha256=hashlib.sha256(text.encode()).hexdigest(),
     )
+    if rule.carries_rests and (rule.hours.rolls_until is None or len(rule.labels) > ROLLING_PERIODS_MAX):
+        clearing.refuse("rests", "rolling", "expire, where no rolling phase of at most 288 periods follows")
     caps.text("source")
     for table in (product, clearing, showing, who, caps, top):
         table.done()

@@ -11,13 +11,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cloud.market import declaration
-from cloud.market.auction import AtMargin, PriceRule, Side
+from cloud.market import auction, declaration, exchange
+from cloud.market.auction import AtMargin, Order, PriceRule, Side
 from cloud.market.declaration import Allowance, Declaration, Entry
+from cloud.market.hostedbook import hosted
 from cloud.market.receipt import Acknowledged, Signer, key_id, receipt, verified
+from cloud.market.rests import rests_of
+from cloud.market.rolling import TradePrice
 from cloud.market.run.convene import rules
 from cloud.market.sessionbook import Bid, Way, cleared, cut, result_sha256
 from cloud.market.sessionfile import Method
+from tests.property import auction_oracle as oracle
 
 RULE = replace(rules()["jibei-monthly-auction@1"], cap_kwh=40_000, segments_max=3, step_ticks=5, lot_kwh=500)
 KEY = UUID(int=1)
@@ -162,3 +166,77 @@ def test_a_receipt_is_the_same_each_time_and_its_signature_covers_every_word(
 
     assert first == json.dumps(receipt(kept, signer)).encode()
     assert verified(first, key.public_key())["seq"] == seq
+
+
+def defined(book: tuple[Bid, ...], period: int, at_margin: AtMargin) -> tuple[list[Order], oracle.Outcome]:
+    """A period of a book as the definition of market.md clears it."""
+    entries = [
+        (bid, place)
+        for bid in sorted(book, key=lambda each: each.seq)
+        for place, each in enumerate(bid.period)
+        if each == period
+    ]
+    orders = [
+        Order(
+            f"{bid.seq}/{place}",
+            bid.side,
+            bid.price_ticks[place],
+            bid.quantity_kwh[place],
+            rank,
+            str(bid.seq),
+        )
+        for rank, (bid, place) in enumerate(entries)
+    ]
+    return orders, oracle.cleared(orders, at_margin)
+
+
+@given(books(), st.sampled_from(list(AtMargin)))
+def test_rests_enter_the_rolling_book_in_the_order_of_their_numbers_and_never_meet(
+    book: tuple[Bid, ...], at_margin: AtMargin
+) -> None:
+    way = Way(Method.UNIFORM, PriceRule.MID_LAST, at_margin)
+    rests = rests_of(book, cleared(book, 2, way).fills)
+
+    for period in (1, 2):
+        orders, outcome = defined(book, period, at_margin)
+        left = [(each, each.quantity_kwh - outcome.fills.get(each.id, 0)) for each in orders]
+        events = [("add", each.id, each.side, each.price_ticks, kwh) for each, kwh in left if kwh]
+        trades, resting, _ = oracle.rolled(events, TradePrice.RESTING)
+        assert trades == []
+        assert resting == [
+            [f"{each.seq}/{each.place}", each.side, each.price_ticks, each.quantity_kwh]
+            for each in rests
+            if each.period == period
+        ]
+
+
+@given(books(), st.sampled_from(list(PriceRule)), st.sampled_from(list(AtMargin)))
+def test_a_platform_that_clears_as_we_do_gives_the_bytes_that_we_would(
+    book: tuple[Bid, ...], rule: PriceRule, at_margin: AtMargin
+) -> None:
+    own = cleared(book, 2, Way(Method.UNIFORM, rule, at_margin))
+    periods = []
+    for each in own.prices:
+        _, outcome = defined(book, each.period, at_margin)
+        out = auction.cleared(defined(book, each.period, at_margin)[0], at_margin)
+        prices = (each.price_ticks, outcome.last_bid, outcome.last_ask, out.bid_out_ticks, out.ask_out_ticks)
+        periods.append(exchange.PeriodResult(each.period, outcome.volume, *prices))
+    fills = {f"S:{seq}": filled for seq, filled in own.fills.items()}
+    theirs = exchange.Result("S", 1, rule, at_margin, tuple(periods), fills)
+
+    assert result_sha256(hosted(theirs, book, 2)) == result_sha256(own)
+    assert hosted(theirs, tuple(reversed(book)), 2) == hosted(theirs, book, 2)
+
+
+@given(books(), WAYS, st.data())
+def test_what_is_struck_out_changes_the_rest_as_if_it_had_never_come(
+    book: tuple[Bid, ...], way: Way, data: st.DataObject
+) -> None:
+    struck = data.draw(st.sets(st.sampled_from([bid.seq for bid in book]))) if book else set()
+    without = cleared([bid for bid in book if bid.seq not in struck], 2, way)
+    result = cleared(book, 2, way, struck)
+
+    assert (result.prices, result.pieces) == (without.prices, without.pieces)
+    for bid in book:
+        nothing = (0,) * len(bid.period)
+        assert result.fills[bid.seq] == (nothing if bid.seq in struck else without.fills[bid.seq])

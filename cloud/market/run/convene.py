@@ -17,7 +17,7 @@ from cloud.db import Conn, ProcessRole, Scope, take_scope
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound
 from cloud.lives import step
 from cloud.market.session import SESSION, BadSession, Hours, periods_of, resumption
-from cloud.market.sessionfile import Product, SessionRule, rule_from
+from cloud.market.sessionfile import ROLLING_PERIODS_MAX, Product, SessionRule, rule_from
 from cloud.market.store import clearings, orders, sessions
 from cloud.market.store.sessions import Gate, NewSession, SessionRow
 from cloud.notices import Notice
@@ -91,6 +91,8 @@ def draft(conn: Conn, actor: Actor, plan: Plan, now: datetime) -> int:
         month <= each <= markettime.month_after(month, MONTHS_AHEAD_MAX) for each in plan.months
     ):
         raise BadSession("session_months")
+    if rule.carries_rests and len(plan.months) * len(rule.labels) > ROLLING_PERIODS_MAX:
+        raise BadSession("session_periods", most=ROLLING_PERIODS_MAX)
     new = NewSession(
         *(plan.session_no.strip(), plan.title.strip(), plan.announcement.strip()),
         (rule.rule_id, rule.version, rule.sha256, body),
