@@ -27,7 +27,7 @@ from cloud.market.auction import Side
 from cloud.market.run import doubt
 from cloud.market.session import AFTER_PUBLICATION, clock_of, phase
 from cloud.market.sessionfile import rule_from
-from cloud.market.steps import Step
+from cloud.market.steps import Step, thinned
 from cloud.market.store import orders, sessions
 from cloud.security import run as security
 from cloud.security.access import Deed, Role, Subject
@@ -292,7 +292,7 @@ def _doubts(visit: who.Visit, session: sessions.SessionRow, period: int) -> list
 def _steps(steps: tuple[Step, ...]) -> list[StepView]:
     return [
         StepView(price_ticks=each.price_ticks, start_kwh=each.start_kwh, end_kwh=each.end_kwh)
-        for each in curve.thinned(steps)
+        for each in thinned(steps)
     ]
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cloud.cases.auctionfile import Bad, Json, Table, decoded, table_of
 from cloud.cases.auctions import orders_from
 from cloud.market import auction, kernel
 from cloud.market.auction import AtMargin, Clearing, Order, Pair, PriceRule, Side
-from cloud.market.steps import book_sha256
 
 PERIODS_MAX = 1000
 
@@ -44,7 +43,7 @@ class Cleared:
     @property
     def input_sha256(self) -> str:
         """The hash of the canonical order list."""
-        return book_sha256(self.orders)
+        return orders_sha256(self.orders)
 
     def document(self) -> dict[str, Json]:
         """The whole result; every order has a fill, also of zero, in the order of time."""
@@ -72,6 +71,16 @@ class Cleared:
             else [[pair.buy_id, pair.sell_id, pair.quantity_kwh, pair.price_ticks] for pair in self.pairs],
             "input_sha256": self.input_sha256,
         }
+
+
+def orders_sha256(orders: Iterable[Order]) -> str:
+    """Hash the canonical order list: by seq, one JSON array an order; the array order of the input does not matter."""
+    listed = sorted(orders, key=lambda order: order.seq)
+    rows = [
+        [each.seq, each.id, each.participant, each.side.value, each.price_ticks, each.quantity_kwh]
+        for each in listed
+    ]
+    return hashlib.sha256(json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 
 def result_sha256(documents: Sequence[Mapping[str, Json]]) -> str:

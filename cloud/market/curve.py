@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from cloud.market import kernel
 from cloud.market.auction import PriceRule, Side
-from cloud.market.steps import Step
+from cloud.market.steps import Step, stacked
 
-POINTS_MAX: Final = 200  # of a side, where a screen is to draw them
 Levels = dict[int, int]  # price -> kWh
 Key = tuple[Side, int]  # side and period
 
@@ -116,8 +115,8 @@ class Curve:
         return Snapshot(
             self.changed_at(period),
             period,
-            _steps(bids),
-            _steps(asks),
+            stacked(bids),
+            stacked(asks),
             result.volume_kwh,
             result.price_ticks(rule),
             result.clearing().interval_ticks,
@@ -142,22 +141,3 @@ def own_levels(events: Iterable[Event], side: Side, period: int) -> Levels:
     own = Curve()
     own.add(events)
     return dict(own.levels(side, period))
-
-
-def thinned(steps: Sequence[Step], most: int = POINTS_MAX) -> tuple[Step, ...]:
-    """No more steps than can be seen: neighbours are joined at the worst price among them, their quantity kept."""
-    if len(steps) <= most:
-        return tuple(steps)
-    joined = []
-    for number in range(most):
-        part = steps[number * len(steps) // most : (number + 1) * len(steps) // most]
-        joined.append(Step(part[-1].price_ticks, part[0].start_kwh, part[-1].end_kwh))
-    return tuple(joined)
-
-
-def _steps(levels: Sequence[tuple[int, int]]) -> tuple[Step, ...]:
-    found, reached_kwh = [], 0
-    for price, kwh in levels:
-        found.append(Step(price, reached_kwh, reached_kwh + kwh))
-        reached_kwh += kwh
-    return tuple(found)

@@ -1,7 +1,8 @@
-"""Doubts about a declaration, against what the same unit declared before: they are told to its owner and refuse nothing.
+"""Doubts about a declaration, against what was declared before: they are told to its owner and refuse nothing.
 
 A slip of the unit makes a quantity 10, 100 or 1000 times what is usual, or a part of it: kWh for MWh, a month for a day.
-A price in yuan/kWh or fen/kWh is outside every band and is refused; here is said what was probably meant. Pure.
+A price in yuan/kWh or fen/kWh is outside every band and is refused; here is said what was probably meant. Some of it is
+asked before anything is sent, of the whole declaration; the rest of what stands, unit by unit and period by period. Pure.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Final
 
-from cloud.market.orders import DIGITS_MAX, TICK_PLACES, Rules, parsed, units
+from cloud.market.orders import DIGITS_MAX, TICK_PLACES, parsed, units
 
 PAST_MAX: Final = 12  # declarations back
 PAST_MIN: Final = 2  # fewer tell nothing of what is usual
 FACTORS: Final = (10, 100, 1000)
 NEAR: Final = Fraction(5, 2)  # how far from a factor still counts as it
 UNUSUAL: Final = 4  # times what is usual, or a part of it
+OVER_PAST: Final = Fraction(3, 2)  # times the largest of the past
 PRICE_UNITS: Final = {1000: "yuan/kWh", 10: "fen/kWh", 100: "10 fen/kWh"}
 
 
@@ -27,12 +29,17 @@ class Kind(StrEnum):
 
     FACTOR = "factor"  # the quantity is about 10, 100 or 1000 times the usual, or a part of it
     UNUSUAL = "unusual"  # it is far from the usual otherwise
+    OVER_PAST = "over_past"  # it is well above the largest so far
     TWICE = "twice"  # the same stands already, for another unit or beside
+    ELSEWHERE = "elsewhere"  # the same months were declared for in other sessions
 
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """One doubt; period None is about the whole declaration. `factor` is how many times the usual, rounded to a power."""
+    """One doubt; period None is about the whole declaration. `factor` is how many times the usual, rounded to a power.
+
+    `usual_kwh` is what was compared with: the usual, the largest so far, or what stands elsewhere.
+    """
 
     kind: Kind
     period: int | None
@@ -75,17 +82,33 @@ def doubts(
     return tuple(found)
 
 
-def meant(rules: Rules, price: str) -> Meant | None:
+def before_sending(whole_kwh: int, past_kwh: Sequence[int], elsewhere_kwh: int) -> tuple[Doubt, ...]:
+    """What is doubtful about the quantity of a declaration as a whole, of one party and side.
+
+    `past_kwh`: of its earlier declarations. `elsewhere_kwh`: declared in other sessions for the same months.
+    """
+    past = [kwh for kwh in past_kwh if kwh > 0]
+    found = []
+    if past and whole_kwh:
+        doubt = _doubt(None, whole_kwh, _median(past))
+        if doubt is None and whole_kwh > max(past) * OVER_PAST:
+            doubt = Doubt(Kind.OVER_PAST, None, whole_kwh, max(past))
+        found += [doubt] if doubt is not None else []
+    if elsewhere_kwh:
+        found.append(Doubt(Kind.ELSEWHERE, None, whole_kwh, elsewhere_kwh))
+    return tuple(found)
+
+
+def meant(price: str, low: int, high: int, step_ticks: int) -> Meant | None:
     """What a price outside the band was probably meant to be; None where nothing fits or it is inside already."""
-    low, high = rules.price_min_ticks, rules.price_max_ticks
-    if low is None or high is None or parsed(price, DIGITS_MAX) is None:
+    if parsed(price, DIGITS_MAX) is None:
         return None
     ticks = Fraction(units(price, TICK_PLACES))
     if low <= ticks <= high:
         return None
     for factor, unit in PRICE_UNITS.items():
         other = ticks * factor
-        if low <= other <= high and other % rules.step_ticks == 0:
+        if low <= other <= high and other % step_ticks == 0:
             return Meant(unit, int(other))
     return None
 

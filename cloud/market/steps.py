@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from cloud.market.auction import Order, Side
+
+POINTS_MAX: Final = 200  # of a side, where a screen is to draw them
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +26,24 @@ def steps(orders: Iterable[Order], side: Side) -> tuple[Step, ...]:
     for order in orders:
         if order.side is side and order.quantity_kwh:
             levels[order.price_ticks] = levels.get(order.price_ticks, 0) + order.quantity_kwh
-    found: list[Step] = []
-    reached = 0
-    for price in sorted(levels, reverse=side is Side.BUY):
-        found.append(Step(price, reached, reached + levels[price]))
-        reached += levels[price]
+    return stacked(sorted(levels.items(), reverse=side is Side.BUY))
+
+
+def stacked(levels: Iterable[tuple[int, int]]) -> tuple[Step, ...]:
+    """Put (price, kWh) one behind the other."""
+    found, reached_kwh = [], 0
+    for price, kwh in levels:
+        found.append(Step(price, reached_kwh, reached_kwh + kwh))
+        reached_kwh += kwh
     return tuple(found)
 
 
-def book_sha256(orders: Iterable[Order]) -> str:
-    """Hash the canonical order list: by seq, one JSON array an order; the array order of the input does not matter."""
-    listed = sorted(orders, key=lambda order: order.seq)
-    rows = [
-        [each.seq, each.id, each.participant, each.side.value, each.price_ticks, each.quantity_kwh]
-        for each in listed
-    ]
-    return hashlib.sha256(json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
+def thinned(steps: Sequence[Step], most: int = POINTS_MAX) -> tuple[Step, ...]:
+    """No more steps than can be seen: neighbours are joined at the worst price among them, their quantity kept."""
+    if len(steps) <= most:
+        return tuple(steps)
+    joined = []
+    for number in range(most):
+        part = steps[number * len(steps) // most : (number + 1) * len(steps) // most]
+        joined.append(Step(part[-1].price_ticks, part[0].start_kwh, part[-1].end_kwh))
+    return tuple(joined)

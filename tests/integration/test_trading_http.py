@@ -100,6 +100,9 @@ def test_a_session_goes_from_announcement_to_contract(database: str, port: int, 
         assert page.status_code == 200
         assert "q1_1" in page.text
         typed = {"unit": foreign["unit"], "side": "B", "client_key": str(uuid4()), "p1_1": "390", "q1_1": "1"}
+        in_yuan_per_kwh = buyer.post(f"{path}/check", data=typed | {"p1_1": "0.39"}, headers=HTML)
+        assert in_yuan_per_kwh.status_code == 200
+        assert all(said in in_yuan_per_kwh.text for said in ("0.39", "yuan/kWh", "390.00"))
         assert buyer.post(f"{path}/check", data=typed, headers=HTML).status_code == 200
 
     _directed(port, session_id, receipt)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from cloud.cases import book as casebook
+from cloud.cases.book import orders_sha256
 from cloud.market import auction, kernel
 from cloud.market.auction import AtMargin, Clearing, Order, PriceRule, Side, price_ticks
-from cloud.market.steps import book_sha256
 from tests.property import auction_oracle as oracle
 
 TOUCH = [Order("B", Side.BUY, 5, 10, 1), Order("S", Side.SELL, 5, 10, 2)]
@@ -307,9 +307,9 @@ def test_the_same_book_has_the_same_hashes_in_any_list(orders: list[Order], data
 
     def hashes(listed: list[Order]) -> tuple[str, str]:
         cleared = casebook.clear({"1": listed}, PriceRule.MARGINAL, AtMargin.PRORATA, is_paired=True)
-        return book_sha256(listed), casebook.result_sha256([each.document() for each in cleared])
+        return orders_sha256(listed), casebook.result_sha256([each.document() for each in cleared])
 
     assert hashes(orders) == hashes(shuffled)
     if orders:
         changed = [replace(orders[0], quantity_kwh=orders[0].quantity_kwh + 1), *orders[1:]]
-        assert book_sha256(changed) != book_sha256(orders)
+        assert orders_sha256(changed) != orders_sha256(orders)

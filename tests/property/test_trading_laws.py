@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from cloud.market import auction, kernel, matching, orders
 from cloud.market.auction import AtMargin, Order, PriceRule, Side
-from cloud.market.curve import Curve, own_levels, thinned
+from cloud.market.curve import Curve, own_levels
 from cloud.market.orders import BookState, Code, Held, Limits, Rules, Submission
 from cloud.market.rolling import Book, Trade, TradePrice
 from cloud.market.spread import ReturnSplit, spread_return
-from cloud.market.steps import steps
+from cloud.market.steps import steps, thinned
 from tests.property import auction_oracle as oracle
 from tests.property.test_exchange_laws import books, margins
 

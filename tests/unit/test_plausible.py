@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.market.orders import Rules
-from cloud.market.plausible import Doubt, Kind, Meant, doubts, meant
+from cloud.market.plausible import Doubt, Kind, Meant, before_sending, doubts, meant
 
 USUAL = [{1: 12_000, 2: 15_000}, {1: 11_000, 2: 16_000}, {1: 12_500, 2: 14_000}]
-RULES = Rules(period_count=24, price_min_ticks=29760, price_max_ticks=44640, margin_rate_pct=Decimal(5))
 
 
 @pytest.mark.parametrize(
@@ -70,4 +67,33 @@ def test_who_has_no_history_is_told_nothing() -> None:
     ],
 )
 def test_a_price_in_another_unit_is_understood(price: str, expected: Meant | None) -> None:
-    assert meant(RULES, price) == expected
+    assert meant(price, 29760, 44640, 1) == expected
+
+
+@pytest.mark.parametrize(
+    ("whole_kwh", "elsewhere_kwh", "expected"),
+    [
+        (27_000, 0, []),
+        (2_700, 0, [(Kind.FACTOR, 27_000, Fraction(1, 10))]),  # 万kWh written where MWh are asked
+        (270_000, 0, [(Kind.FACTOR, 27_000, Fraction(10))]),
+        (27_000_000, 0, [(Kind.FACTOR, 27_000, Fraction(1000))]),
+        (45_000, 0, []),  # one and a half times the largest, not above it
+        (45_001, 0, [(Kind.OVER_PAST, 30_000, None)]),
+        (900_000, 0, [(Kind.UNUSUAL, 27_000, None)]),
+        (27_000, 5_000, [(Kind.ELSEWHERE, 5_000, None)]),  # the same months in a yearly session
+        (270_000, 5_000, [(Kind.FACTOR, 27_000, Fraction(10)), (Kind.ELSEWHERE, 5_000, None)]),
+    ],
+)
+def test_before_sending_the_whole_is_held_against_the_past(
+    whole_kwh: int, elsewhere_kwh: int, expected: list[tuple[Kind, int, Fraction | None]]
+) -> None:
+    found = before_sending(whole_kwh, [27_000, 0, 30_000, 26_000], elsewhere_kwh)
+
+    assert [(each.kind, each.usual_kwh, each.factor) for each in found] == expected
+    assert all((each.period, each.declared_kwh) == (None, whole_kwh) for each in found)
+
+
+def test_before_sending_nothing_is_said_without_a_past() -> None:
+    assert (
+        before_sending(27_000, [], 0) == before_sending(27_000, [0, 0], 0) == before_sending(0, [5], 0) == ()
+    )
