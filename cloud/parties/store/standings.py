@@ -16,6 +16,7 @@ from cloud import markettime
 from cloud.db import Conn
 from cloud.errors import Conflict, NotNow
 from cloud.parties import checklist, expiry
+from cloud.parties.guarantee import agreed_purpose, contract_purpose
 from cloud.parties.guaranteefile import GuaranteeRule
 from cloud.parties.guaranteefile import bond_fen as computed_bond_fen
 from cloud.parties.party import EFFECTIVE, UNREGISTERED, Kind, may_trade
@@ -181,6 +182,18 @@ def bond_fen(conn: Conn, rule: GuaranteeRule, party_id: int, kwh: int, at: datet
     if row is None or row[0] not in LODGING_KINDS:
         return 0
     return computed_bond_fen(rule, kwh, grade_of(conn, party_id, at), has_unsecured=bool(row[1]))
+
+
+def bound_for(conn: Conn, contract_id: str) -> tuple[str, ...]:
+    """Under which names a guarantee is bound for a contract: of its versions, and of what was agreed before it."""
+    rows = conn.execute(
+        """SELECT purpose_key FROM guarantee_entry e
+           WHERE kind = 'reserve' AND (purpose_key = ANY(%s) OR starts_with(purpose_key, %s))
+             AND NOT EXISTS (SELECT FROM guarantee_entry r WHERE r.kind = 'release' AND r.purpose_key = e.purpose_key)
+           ORDER BY purpose_key""",
+        ([contract_purpose(contract_id), agreed_purpose(contract_id)], f"{contract_purpose(contract_id)}:"),
+    )
+    return tuple(str(key) for (key,) in rows)
 
 
 def lock_limit(conn: Conn, party_id: int) -> None:

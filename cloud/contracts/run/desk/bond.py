@@ -1,4 +1,4 @@
-"""What a contract binds of its buyer's guarantee when it comes into force; without it the contract is held."""
+"""What a contract binds of its buyer's guarantee when it comes into force or is amended; without it, it is held."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cloud.contracts.store.life import ContractRow
 from cloud.contracts.terms import WholesaleTerms
 from cloud.db import Conn
 from cloud.errors import NotNow
-from cloud.parties.guarantee import agreed_purpose, contract_purpose
+from cloud.parties.guarantee import contract_purpose
 from cloud.parties.guaranteefile import rule_from
 from cloud.parties.store import credits, standings
 
@@ -18,15 +18,22 @@ class GuaranteeShort(NotNow):
 
 
 def bind(conn: Conn, row: ContractRow, terms: WholesaleTerms, now: datetime) -> None:
-    """Bind a contract's share of its buyer's guarantee, once; what was bound when it was agreed is free for it.
+    """Bind the guarantee for these terms of a contract, once; what was bound for it before is free for it.
 
     Raises GuaranteeShort.
     """
+    purpose, bound = (
+        contract_purpose(row.contract_id, terms.version),
+        standings.bound_for(conn, row.contract_id),
+    )
+    if purpose in bound:
+        return
     rule = rule_from(credits.active_body(conn, "guarantee"))
     kwh = int(sum(volume.mwh for volume in terms.volumes) * 1000)
     bond_fen = standings.bond_fen(conn, rule, row.buyer_id, kwh, now)
-    standings.release(conn, agreed_purpose(row.contract_id), now)
+    for each in bound:
+        standings.release(conn, each, now)
     try:
-        standings.reserve(conn, row.buyer_id, bond_fen, contract_purpose(row.contract_id, terms.version), now)
+        standings.reserve(conn, row.buyer_id, bond_fen, purpose, now)
     except standings.OverGuarantee as problem:
         raise GuaranteeShort("guarantee_short", party=row.buyer_name) from problem

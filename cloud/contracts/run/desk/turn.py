@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta
 
 from cloud.contracts import delivery, document, execution
 from cloud.contracts.contract import IN_FORCE, SOLD_TO_USERS, Kind, Purpose, terms_from_json
+from cloud.contracts.run.desk import bond
 from cloud.contracts.run.desk.ask import tell
 from cloud.contracts.run.desk.check import NotAdmitted, accounts_in, cooling_hours, latest_terms
 from cloud.contracts.store import dealings, life, papers, retail, wholesale
@@ -130,6 +131,7 @@ def _mature(conn: Conn, row: ContractRow, now: datetime) -> int:
         signed = day_of(row.signed_at or now)
         terms = document.wholesale_terms(paper.content, agreed, row.version, signed)
         wholesale.put(conn, terms, ACTOR, now)
+        bond.bind(conn, row, terms, now)
     if Kind(row.kind) in SOLD_TO_USERS:
         _assign(conn, row, paper, now)
     told = Event("mature", now, ACTOR, "", paper.paper_no, _file(conn, paper))
@@ -183,6 +185,7 @@ def _amend(conn: Conn, row: ContractRow, paper: PaperRow, now: datetime) -> None
         named = document.wholesale_terms(paper.content, kept, version, kept.signed)
         new = replace(named, volumes=delivery.merged(kept.volumes, named.volumes, now))
         wholesale.put(conn, new, ACTOR, now)
+        bond.bind(conn, row, new, now)
         end_day = date.fromisoformat(paper.content["end_day"])
     told = Event("amend", now, ACTOR, "", paper.paper_no, _file(conn, paper))
     life.move(conn, row, told, version=version, end_day=end_day)
