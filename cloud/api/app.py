@@ -120,14 +120,8 @@ def make_app(config: CloudConfig) -> FastAPI:
     app.include_router(ledger.router)
     app.include_router(corrections.router)
     app.include_router(settlement.router)
-    for deals in (
-        listings.router,
-        rolling.router,
-        negotiations.router,
-        roomevidence.router,
-        transfers.router,
-    ):
-        app.include_router(deals)
+    for deals in (listings, rolling, negotiations, roomevidence, transfers):
+        app.include_router(deals.router)
     app.include_router(tradingdesk.router)
     app.include_router(trading.router)
     app.include_router(stepup.router)

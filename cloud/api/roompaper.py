@@ -25,7 +25,7 @@ def room_pdf(language: str, view: RoomView, links: Sequence[Link]) -> bytes:
     paper = _Paper(language)
     data, _ = printable(
         {
-            "title": paper.say("evidence_title"),
+            "title": paper.told("negotiation.evidence_title"),
             "language": language,
             "footer": f"{view.head.title} · {chain['last_sha256'][:32]}",
             "facts": paper.facts(view, chain),
@@ -34,13 +34,13 @@ def room_pdf(language: str, view: RoomView, links: Sequence[Link]) -> bytes:
                 *map(paper.version, view.versions),
                 *paper.files(links),
             ],
-            "note": paper.say("chain_rule"),
+            "note": paper.told("negotiation.chain_rule"),
         }
     )
     attachment = Attachment(
         f"negotiation-{view.head.negotiation_id}.json",
         json.dumps(chain, ensure_ascii=False, indent=1),
-        paper.say("evidence_title"),
+        paper.told("negotiation.evidence_title"),
     )
     return render("record", data, attachment, links[-1].event.at)
 
@@ -51,37 +51,33 @@ class _Paper:
     def __init__(self, language: str) -> None:
         self.language = language
 
-    def say(self, key: str, **facts: object) -> str:
-        """A word of the negotiation's topic."""
-        return words.say(self.language, f"negotiation.{key}", **facts)
-
-    def told(self, key: str) -> str:
-        """A word of another topic."""
-        return words.say(self.language, key)
+    def told(self, key: str, **facts: object) -> str:
+        """A text of the page's language."""
+        return words.say(self.language, key, **facts)
 
     def facts(self, view: RoomView, chain: dict[str, Any]) -> list[dict[str, Any]]:
         """Who, how it stands, and what of it is agreed, with its hash."""
         head = view.head
         broken = first_broken(chain["events"])
         holds = (
-            self.say("chain_holds", n=len(chain["events"]))
+            self.told("negotiation.chain_holds", n=len(chain["events"]))
             if broken is None
-            else self.say("chain_broken", number=broken)
+            else self.told("negotiation.chain_broken", number=broken)
         )
         found: list[tuple[str, Any]] = [
-            (self.say("subject"), head.title),
-            (self.say("room"), str(head.negotiation_id)),
-            (self.say("seller"), f"{head.seller_name}　{view.seller_unit}".strip()),
-            (self.say("buyer"), f"{head.buyer_name}　{view.buyer_unit}".strip()),
+            (self.told("negotiation.subject"), head.title),
+            (self.told("negotiation.room"), str(head.negotiation_id)),
+            (self.told("negotiation.seller"), f"{head.seller_name}　{view.seller_unit}".strip()),
+            (self.told("negotiation.buyer"), f"{head.buyer_name}　{view.buyer_unit}".strip()),
             (self.told("listing.state"), self.told(f"room_state.{head.state}")),
-            (self.say("chain"), holds),
-            (self.say("last_hash"), {"sha256": chain["last_sha256"]}),
+            (self.told("negotiation.chain"), holds),
+            (self.told("negotiation.last_hash"), {"sha256": chain["last_sha256"]}),
         ]
         if view.agreed_no is not None:
             agreed = view.versions[view.agreed_no - 1]
             found += [
-                (self.say("agreed_version"), self.say("version", n=agreed.number)),
-                (self.say("agreed_hash"), {"sha256": agreed.sha256}),
+                (self.told("negotiation.agreed_version"), self.told("negotiation.version", n=agreed.number)),
+                (self.told("negotiation.agreed_hash"), {"sha256": agreed.sha256}),
                 (self.told("deal.contract"), view.contract_id or ""),
             ]
         return [{"label": label, "text": text} for label, text in found]
@@ -99,11 +95,17 @@ class _Paper:
             for each in talk
         ]
         return {
-            "heading": self.say("timeline"),
+            "heading": self.told("negotiation.timeline"),
             "notes": [],
             "widths": [0, 0, 2, 4, 0],
             "aligns": ["right", "left", "left", "left", "left"],
-            "head": ["#", self.told("deal.at"), self.say("by"), self.say("what"), "SHA-256"],
+            "head": [
+                "#",
+                self.told("deal.at"),
+                self.told("negotiation.by"),
+                self.told("negotiation.what"),
+                "SHA-256",
+            ],
             "rows": rows,
         }
 
@@ -111,15 +113,15 @@ class _Paper:
         """An offer whole: every figure and word of it, and its hash."""
         green = any(line.environment_ticks for line in version.lines)
         clauses = [
-            f"{self.say('settlement')}: {self.told(f'settlement_method.{version.settlement}')}",
-            f"{self.say('deviation')}: {self.told(f'deviation_clause.{version.deviation}')}"
+            f"{self.told('negotiation.settlement')}: {self.told(f'settlement_method.{version.settlement}')}",
+            f"{self.told('negotiation.deviation')}: {self.told(f'deviation_clause.{version.deviation}')}"
             + (f" ±{reply.scaled(version.band_permille, 1, 1)} %" if version.band_permille else ""),
         ]
         if version.clause:
-            clauses.append(f"{self.say('clause')}: {version.clause}")
+            clauses.append(f"{self.told('negotiation.clause')}: {version.clause}")
         heads = ["deal.month", "deal.period", "deal.price", *(["deal.environment"] if green else [])]
         head = [self.told(key) for key in heads]
-        number, by = self.say("version", n=version.number), version.party_name
+        number, by = self.told("negotiation.version", n=version.number), version.party_name
         return {
             "heading": f"{number} · {by} · {reply.local(version.at, _WHEN)}",
             "notes": [*clauses, f"SHA-256 {version.sha256}"],
@@ -139,9 +141,9 @@ class _Paper:
             for link in links
             if link.event.deed == "file"
         ]
-        head = ["#", self.told("room_event.file"), self.say("bytes"), "SHA-256"]
+        head = ["#", self.told("room_event.file"), self.told("negotiation.bytes"), "SHA-256"]
         section = {
-            "heading": self.say("files"),
+            "heading": self.told("negotiation.files"),
             "notes": [],
             "widths": [0, 1, 0, 0],
             "aligns": ["right", "left", "right", "left"],
@@ -159,10 +161,10 @@ class _Paper:
         ]
 
     def _who(self, each: TalkView) -> str:
-        return f"{each.party_name or self.say('operator')}\n{each.actor}"
+        return f"{each.party_name or self.told('negotiation.operator')}\n{each.actor}"
 
     def _what(self, each: TalkView) -> str:
         done = self.told(f"room_event.{each.deed}")
-        number = "" if each.version is None else f" · {self.say('version', n=each.version)}"
+        number = "" if each.version is None else f" · {self.told('negotiation.version', n=each.version)}"
         name = f" · {each.document_name}" if each.document_name else ""
         return f"{done}{number}{name}" + (f": {each.text}" if each.text else "")
