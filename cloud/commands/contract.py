@@ -46,36 +46,30 @@ def _none(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    """Print every signature; 0 when all places are signed, all hold, and nothing else was added."""
-    from cloud.markettime import market_local
-    from cloud.paper.cosign import signatures_of
+    """Print what was found, in both languages; 0 when everything that can be proven is, 1 when anything is wrong."""
+    from cloud.contracts.run.desk.verify import findings
     from cloud.paper.sign import trusted_roots
 
     roots: list[bytes] = [each for path in arguments.trust for each in trusted_roots(path)]
-    checked = signatures_of(arguments.file.read_bytes(), roots)
-    for place, each in checked.signatures:
-        at = "—" if each.signed_at is None else f"{market_local(each.signed_at):%Y-%m-%d %H:%M:%S}"
-        holds = each.is_intact and each.covers_all and each.is_valid_at
-        verdict = (
-            "contract_broken"
-            if not holds
-            else "contract_untrusted"
-            if each.is_trusted is False
-            else "contract_holds"
-        )
-        for language in words.LANGUAGES:
-            told = words.say(language, f"cli.{verdict}")
-            print(
-                words.say(
-                    language, "cli.contract_signature", place=place, signer=each.signer, at=at, verdict=told
-                )
-            )
-    if not roots:
-        _say("contract_no_roots")
-    if checked.empty:
-        _say("contract_empty", places=", ".join(checked.empty))
-    _say("contract_whole" if checked.is_whole() else "contract_not_whole")
-    return 0 if checked.is_whole() else 1
+    found = findings(_bytes_of(arguments.file), roots)
+    is_well = all(each.is_well is not False for each in found)
+    for language in words.LANGUAGES:
+        print(words.say(language, "cli.contract_checked", file=arguments.file.name))
+        for each in found:
+            sign = {True: "✓", False: "✗", None: "·"}[each.is_well]
+            print(f"  {sign} {words.say(language, f'cli.contract_{each.key}', **each.facts)}")
+        print(words.say(language, "cli.contract_whole" if is_well else "cli.contract_not_whole"))
+    return 0 if is_well else 1
+
+
+def _bytes_of(file: Path) -> bytes:
+    """Read the file. Raises BadPaper."""
+    from cloud.paper.cosign import BadPaper
+
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise BadPaper("bad_contract_paper", problem=f"{file}: {error.strerror}") from error
 
 
 def _make_authority(arguments: argparse.Namespace) -> int:

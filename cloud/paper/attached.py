@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from datetime import UTC, datetime
 
 import pypdfium2
 import pypdfium2.raw
@@ -32,6 +33,16 @@ def attached_json(pdf: bytes) -> bytes:
     if len(files) != 1:
         raise NoAttachment("no_attachment", problem=f"{len(files)} .json files attached, one is expected")
     return files[0]
+
+
+def made_at(pdf: bytes) -> datetime | None:
+    """When the document says that it was made, to the second; None: it does not say. Raises NoAttachment."""
+    with _opened(pdf) as document:
+        told = str(document.get_metadata_value("CreationDate"))
+    try:
+        return datetime.strptime(told[:16], "D:%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def page_text(pdf: bytes) -> str:

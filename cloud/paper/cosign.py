@@ -71,10 +71,14 @@ class BadStamp(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What all signatures of a file say: each with its place, and the places still empty."""
+    """What all signatures of a file say: each with its place, and the places still empty.
+
+    `files` are the hashes of the file as it was after each signature: what the next signer had.
+    """
 
     signatures: tuple[tuple[str, Signature], ...]
     empty: tuple[str, ...]
+    files: tuple[str, ...]
 
     def is_whole(self) -> bool:
         """Whether every place is signed, every signature holds, and nothing else was ever added."""
@@ -82,7 +86,11 @@ class Checked:
             bool(self.signatures)
             and not self.empty
             and all(
-                each.is_intact and each.covers_all and each.is_valid_at and each.is_trusted is not False
+                each.is_intact
+                and each.covers_all
+                and each.is_valid_at
+                and each.is_trusted is not False
+                and (each.stamp is None or each.stamp.is_intact)
                 for _, each in self.signatures
             )
         )
@@ -157,6 +165,7 @@ def signatures_of(pdf: bytes, roots: Sequence[bytes] = ()) -> Checked:
                 for at, each in enumerate(found)
             ),
             empty,
+            tuple(hashlib.sha256(pdf[: _end_of(each)]).hexdigest() for each in found),
         )
     except _UNREADABLE as error:
         raise BadPaper("bad_contract_paper", problem=f"{type(error).__name__}: {error}") from error
@@ -211,6 +220,12 @@ def _checked(embedded: object, trusted: list[object], *, is_last: bool) -> Signa
         is_trusted=bool(status.trusted) if trusted else None,
         stamp=_stamp_of(status.timestamp_validity, trusted),
     )
+
+
+def _end_of(embedded: object) -> int:
+    """Where the bytes end that a signature covers: the end of the file as it was then."""
+    *_, start, length = (int(each) for each in embedded.byte_range)  # type: ignore[attr-defined]  # as above
+    return start + length
 
 
 def _stamp_of(status: TimestampSignatureStatus | None, trusted: list[object]) -> TimeStamp | None:

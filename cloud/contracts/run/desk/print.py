@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -22,10 +23,15 @@ NAME_SIZE_LARGE, NAME_SIZE_SMALL, NAME_LENGTH_LARGE = 12, 9, 16
 
 def printed(paper: PaperRow) -> bytes:
     """Print a paper with empty places for the signatures that it asks for; a confirmation asks for none."""
-    places = () if paper.purpose == "confirmation" else tuple(paper.content["order"])
-    data, _ = printable(_page(paper.content, paper.content_sha256, places))
-    attachment = Attachment("contract.json", document.canonical(paper.content), "content of the contract")
-    pdf = render("contract", data, attachment, paper.drawn_at)
+    return print_of(paper.content, paper.content_sha256, paper.drawn_at)
+
+
+def print_of(content: Mapping[str, Any], content_sha256: str, at: datetime) -> bytes:
+    """Print the content of a paper that was drawn up at an instant."""
+    places = () if content["purpose"] == "confirmation" else tuple(content["order"])
+    data, _ = printable(_page(content, content_sha256, places))
+    attachment = Attachment("contract.json", document.canonical(content), "content of the contract")
+    pdf = render("contract", data, attachment, at)
     return cosign.prepared(pdf, len(places)) if places else pdf
 
 
@@ -57,7 +63,7 @@ def numeral(number: int) -> str:
     return head + (NUMERALS[ones] if ones or not tens else "")
 
 
-def _page(content: dict[str, Any], sha256: str, places: tuple[str, ...]) -> dict[str, Any]:
+def _page(content: Mapping[str, Any], sha256: str, places: tuple[str, ...]) -> dict[str, Any]:
     names = {each["side"]: each["name"] for each in content["parties"]}
     clauses = agreed_clauses(content)
     left_out = [each for each in content["clauses"] if each["text"] is None]
