@@ -16,7 +16,7 @@ from cloud.api import tradingviews as views
 from cloud.errors import Invalid, NotFound
 from cloud.lives import deeds
 from cloud.market.auction import AtMargin, PriceRule
-from cloud.market.run import clear, convene, host, rectify, trade
+from cloud.market.run import certify, clear, convene, host, rectify, trade
 from cloud.market.session import AFTER_PUBLICATION, SESSION, Hours
 from cloud.market.sessionbook import Way
 from cloud.market.sessionfile import Method
@@ -295,7 +295,9 @@ _DEEDS: Final[Mapping[str, Callable[[Asked], object]]] = {
     "clear": lambda a: clear.clear(a.visit.conn, a.visit.actor, a.session_id, a.reason, a.visit.now),
     "sandbox": _sandbox,
     "check": _check,
-    "publish": lambda a: clear.publish(a.visit.conn, a.visit.actor, a.session_id, a.visit.now),
+    "publish": lambda a: clear.publish(
+        a.visit.conn, a.visit.actor, a.session_id, a.visit.now, certify.hand_over
+    ),
     "strike": _strike,
     "takeover": _takeover,
     "approve": _approve,

@@ -182,6 +182,8 @@ def rule_from(name: str, text: str) -> SessionRule:
     )
     if rule.carries_rests and (rule.hours.rolls_until is None or len(rule.labels) > ROLLING_PERIODS_MAX):
         clearing.refuse("rests", "rolling", "expire, where no rolling phase of at most 288 periods follows")
+    if kind is Product.CERTIFICATE:
+        _check_certificates(rule, product, clearing)
     caps.text("source")
     for table in (product, clearing, showing, who, caps, top):
         table.done()
@@ -198,6 +200,16 @@ def _labels(product: Entries) -> tuple[str, ...]:
     if labels:
         product.refuse("labels", labels, 'only where periods = "tou"')
     return {"month": (WHOLE_MONTH,), "24": HOURS, "96": QUARTERS}[kind]
+
+
+def _check_certificates(rule: SessionRule, product: Entries, clearing: Entries) -> None:
+    """A certificate is one MWh of one month, whole and never energy: no part of it is shared out, none rolls on."""
+    if rule.labels != (WHOLE_MONTH,):
+        product.refuse("periods", product.take("periods"), "month, for certificates of a month of production")
+    if rule.at_margin is not AtMargin.TIME:
+        clearing.refuse("at_margin", rule.at_margin, "time, where whole certificates are traded")
+    if rule.hours.rolls_until is not None:
+        clearing.refuse("rests", "rolling", "no rolling phase for certificates")
 
 
 def _environment(product: Entries, kind: Product) -> int:

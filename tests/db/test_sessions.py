@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -14,14 +15,16 @@ import trade_world as world
 from cloud import db
 from cloud.db import Conn, ProcessRole, Scope
 from cloud.lives import NoSuchMove
+from cloud.market import certificates as gec
 from cloud.market.auction import AtMargin, PriceRule, Side
 from cloud.market.closedbook import BookChanged, bids_of
 from cloud.market.rollbook import Stays
-from cloud.market.run import carry, clear, convene, host, rectify, roll, trade
-from cloud.market.session import SESSION, STATES, Hours
+from cloud.market.run import carry, certify, clear, convene, host, rectify, roll, trade
+from cloud.market.session import SESSION, STATES, BadSession, Hours
 from cloud.market.sessionbook import Way, book_sha256
 from cloud.market.sessionfile import Method
-from cloud.market.store import changes, clearings, orders, rests, sessions
+from cloud.market.store import certificates, changes, clearings, greenstock, orders, rests, sessions
+from cloud.market.store.certificates import NewEntry, PlantRow
 from cloud.parties.store import guarantees, standings
 from cloud.security.access import Actor
 
@@ -739,3 +742,63 @@ def test_what_an_auction_leaves_goes_on_in_the_rolling_book_in_its_order(databas
         assert order is not None
         assert roll.cancel(conn, who.users[1], rolling_id, order, later).cancelled_kwh == 3_000
         assert rests.of_declaration(conn, kept[0].seq) == ()
+
+
+def test_certificates_are_cleared_whole_and_handed_over_once(database: str) -> None:
+    september = world.DECEMBER.replace(month=9)
+    with psycopg.connect(database) as conn:
+        who = world.people(conn)
+        seller, other, buyer = who.plants[0], who.plants[1], who.users[0]
+        unit = who.units[seller.party_id or 0]
+        plant = PlantRow(unit, seller.party_id or 0, "示范风场", "示范风场", "wind", True, "示范备案")
+        batch = gec.moved(
+            gec.issued_account(plant.party_id), gec.held_account(plant.party_id), [gec.Serials(1, 11)]
+        )
+        certificates.put_plant(conn, plant, world.OPENS, "test")
+        issued = NewEntry(gec.Kind.ISSUE, "issue:test", batch)
+        certificates.post(conn, issued, world.OPENS, "test", (plant, september))
+        plan = convene.Plan(
+            *("TEST-G", "九月绿证", "", "jibei-gec-auction@1", (september,), world.OPENS.date(), world.HOURS)
+        )
+        later = replace(plan, months=(world.DECEMBER,))
+        with pytest.raises(BadSession):
+            convene.draft(conn, who.operator, later, world.OPENS - timedelta(hours=1))
+        session_id = convene.draft(conn, who.operator, plan, world.OPENS - timedelta(hours=1))
+        convene.announce(conn, who.second, session_id, world.OPENS - timedelta(hours=1))
+        sessions.ring(conn, world.DURING)
+    with psycopg.connect(database) as conn:
+        db.take_scope(conn, WORKER)
+
+        def sends(actor: Actor, entries: list[tuple[int, str, str]]) -> trade.Outcome:
+            return world.take(conn, session_id, [(actor, world.sent(who, actor, entries))])[0]
+
+        codes = [
+            str(getattr(sends(actor, entries), "facts", {}).get("code"))
+            for actor, entries in (
+                (seller, [(1, "8", "11")]),  # it holds 10
+                (other, [(1, "8", "1")]),  # it holds none
+                (buyer, [(1, "9", "1.5")]),  # certificates are whole
+            )
+        ]
+        assert codes == ["QTY_CAP", "QTY_CAP", "QTY_LOT"]
+        world.kept(sends(seller, [(1, "8", "10")]))
+        world.kept(sends(buyer, [(1, "9", "4")]))
+    with psycopg.connect(database) as conn:
+        db.take_scope(conn, WORKER)
+        convene.look(conn, AFTER)
+        clear.clear(conn, who.operator, session_id, "", AFTER)
+        clear.check(conn, who.operator, session_id, (), AFTER)
+        assert clear.publish(conn, who.second, session_id, AFTER, certify.hand_over) == ()
+    with psycopg.connect(database) as conn:
+        owed = conn.execute(
+            "SELECT seller_id, buyer_id, mwh, price_ticks, amount_fen FROM green_claim"
+        ).fetchall()
+        assert owed == [(seller.party_id, buyer.party_id, 4, 850, 3_400)]
+        held = conn.execute(
+            "SELECT account, sum(upper(serials) - lower(serials)) FROM green_place GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+        assert held == [(f"held/{seller.party_id}", 6), (f"held/{buyer.party_id}", 4)]
+        assert conn.execute("SELECT count(*) FROM contract").fetchone() == (0,)
+        assert greenstock.tradable_mwh(conn, [seller.party_id or 0, buyer.party_id or 0], september) == {
+            seller.party_id: 6
+        }

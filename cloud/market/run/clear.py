@@ -6,7 +6,7 @@ copy of its rules and of the rows up to its last number, whenever and by whomeve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import metadata
@@ -25,6 +25,7 @@ from cloud.market.closedbook import bids_of, check_whole
 from cloud.market.hostedbook import hosted, seq_of
 from cloud.market.session import SESSION
 from cloud.market.sessionbook import (
+    BadCut,
     Bid,
     Piece,
     Result,
@@ -37,7 +38,7 @@ from cloud.market.sessionbook import (
     result_sha256,
     struck_words,
 )
-from cloud.market.sessionfile import Method, SessionRule, rule_from
+from cloud.market.sessionfile import KWH_PER_CERTIFICATE, Method, Product, SessionRule, rule_from
 from cloud.market.sessiontrade import PieceRow, TradedIn, figures, sums, terms_of, trades
 from cloud.market.store import changes, clearings, hosting, orders, sessions
 from cloud.market.store.clearings import ContractRow, CutRow, RunRow
@@ -50,6 +51,7 @@ from cloud.security.access import Actor, Deed, Subject
 from cloud.security.run import actor_name, allow
 
 REASON_MAX: Final = 1000
+HandOver = Callable[[Conn, SessionRow, int, Sequence[PieceRow], tuple[str, datetime]], object]
 
 
 class NoRun(NotFound):
@@ -125,6 +127,8 @@ def check(conn: Conn, actor: Actor, session_id: int, cuts: Sequence[Cut], now: d
     state = step(SESSION, row.state, "check")
     run = _last(conn, session_id, "pre")
     result = clearings.result_of(conn, session_id, run.run_no)
+    if row.product == Product.CERTIFICATE and any(each.to_kwh % KWH_PER_CERTIFICATE for each in cuts):
+        raise BadCut("bad_cut", piece=cuts[0].piece_no, to_kwh=cuts[0].to_kwh)
     cut(_entered(conn, row, result.fills), result, {each.piece_no: each.to_kwh for each in cuts})
     for each in cuts:
         kept = CutRow(each.piece_no, each.to_kwh, _said(each.reason), now, actor_name(actor))
@@ -134,9 +138,12 @@ def check(conn: Conn, actor: Actor, session_id: int, cuts: Sequence[Cut], now: d
     sessions.note(conn, session_id, "check", state, (actor_name(actor), now, ""), facts)
 
 
-def publish(conn: Conn, actor: Actor, session_id: int, now: datetime) -> tuple[str, ...]:
+def publish(
+    conn: Conn, actor: Actor, session_id: int, now: datetime, hand_over: HandOver | None = None
+) -> tuple[str, ...]:
     """Publish the checked result FINAL: contracts, notices to both sides; margins are given back, contracts bind instead.
 
+    Certificates make no contract: `hand_over` puts them into their buyers' accounts, with what is owed for them.
     Somebody else than who checked it. Safe to repeat after a crash: all of it is one transaction. Raises SamePerson.
     """
     row = _lock(conn, actor, session_id, now)
@@ -154,7 +161,13 @@ def publish(conn: Conn, actor: Actor, session_id: int, now: datetime) -> tuple[s
     for key, _ in orders.reserved(conn, session_id):
         standings.release(conn, key, now)
     orders.free_exposures(conn, session_id)
-    contracts = _contract(conn, row, run_no, (actor_name(actor), now))
+    contracts: tuple[str, ...] = ()
+    if row.product != Product.CERTIFICATE:
+        contracts = _contract(conn, row, run_no, (actor_name(actor), now))
+    elif hand_over is None:
+        raise TypeError("certificates are handed over when they are published")
+    else:
+        hand_over(conn, row, run_no, clearings.pieces_of(conn, session_id, run_no), (actor_name(actor), now))
     for party_id in sorted({bid.party_id for bid in bids}):
         _tell(conn, row, party_id, now)
     return contracts

@@ -16,6 +16,7 @@ from cloud import markettime, notices
 from cloud.db import Conn, ProcessRole, Scope, take_scope
 from cloud.errors import Conflict, Forbidden, Invalid, NotFound
 from cloud.lives import step
+from cloud.market.certificates import is_expired
 from cloud.market.session import SESSION, BadSession, Hours, periods_of, resumption
 from cloud.market.sessionfile import ROLLING_PERIODS_MAX, Product, SessionRule, rule_from
 from cloud.market.store import clearings, orders, sessions
@@ -84,13 +85,7 @@ def draft(conn: Conn, actor: Actor, plan: Plan, now: datetime) -> int:
     rule = rule_from(plan.rule, body)
     if not rule.in_force(plan.day):
         raise BadSession("session_rule_not_in_force", rule=rule.origin, day=plan.day.isoformat())
-    if rule.product is Product.CERTIFICATE:
-        raise BadSession("session_product", product=rule.product.value)
-    month = markettime.month_of(plan.day)
-    if not plan.months or not all(
-        month <= each <= markettime.month_after(month, MONTHS_AHEAD_MAX) for each in plan.months
-    ):
-        raise BadSession("session_months")
+    _check_months(rule, plan)
     if rule.carries_rests and len(plan.months) * len(rule.labels) > ROLLING_PERIODS_MAX:
         raise BadSession("session_periods", most=ROLLING_PERIODS_MAX)
     new = NewSession(
@@ -101,6 +96,19 @@ def draft(conn: Conn, actor: Actor, plan: Plan, now: datetime) -> int:
         plan.hours or hours_on(rule, plan.day),
     )
     return sessions.insert(conn, new, actor_name(actor), now)
+
+
+def _check_months(rule: SessionRule, plan: Plan) -> None:
+    """Energy is delivered later; certificates were made in one month, which is over, and whose 24 months are not."""
+    month = markettime.month_of(plan.day)
+    if rule.product is Product.CERTIFICATE:
+        made = plan.months[0] if len(plan.months) == 1 else None
+        if made is None or made >= month or is_expired(made, plan.day):
+            raise BadSession("session_certificate_month")
+    elif not plan.months or not all(
+        month <= each <= markettime.month_after(month, MONTHS_AHEAD_MAX) for each in plan.months
+    ):
+        raise BadSession("session_months")
 
 
 def hours_on(rule: SessionRule, day: date) -> Hours:

@@ -20,6 +20,7 @@ from cloud.market import exchangefile
 from cloud.market.deadlines import objection_until
 from cloud.market.exchange import Result
 from cloud.market.session import AFTER_PUBLICATION
+from cloud.market.sessionfile import Product
 from cloud.market.store import changes, clearings, exchange, hosting, orders, sessions
 from cloud.market.store.changes import ChangeRow
 from cloud.market.store.sessions import SessionRow
@@ -175,6 +176,8 @@ def _check_objection(conn: Conn, row: SessionRow, at: datetime) -> None:
         for each in clearings.disputes(conn, row.session_id)
         if each.verdict == "upheld" and last is not None and markettime.day_of(each.at) <= last
     ]
+    if row.product == Product.CERTIFICATE:
+        raise NotStruck("strike_certificates", session=row.session_no)
     if row.rolls_until is not None:
         raise NotStruck("strike_rolling", session=row.session_no)
     if not objections:

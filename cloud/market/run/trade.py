@@ -28,8 +28,8 @@ from cloud.market.declaration import (
 )
 from cloud.market.orders import Code
 from cloud.market.receipt import Acknowledged
-from cloud.market.sessionfile import SessionRule, rule_from
-from cloud.market.store import orders, sessions
+from cloud.market.sessionfile import KWH_PER_CERTIFICATE, Product, SessionRule, rule_from
+from cloud.market.store import greenstock, orders, sessions
 from cloud.market.store.orders import BidRow, NewBid
 from cloud.market.store.sessions import SessionRow
 from cloud.markettime import market_local
@@ -99,6 +99,7 @@ class _Table:
     rows: Mapping[int, tuple[BidRow, ...]]  # by party: what stands, and what has its client key
     admitted: frozenset[int]
     memory: Memory
+    certificates: Mapping[tuple[int, int], int]  # MWh that a party can sell in a session of certificates
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,13 @@ def _table(conn: Conn, arrivals: Sequence[Arrival], memory: Memory, now: datetim
             rows[row.party_id] = (*rows.get(row.party_id, ()), row)
     admitted = _remember(conn, parties, memory, now)
     found = sessions.find_many(conn, session_ids)
-    return _Table(now, found, gates, exposures, rows, admitted, memory)
+    stock = {
+        (row.session_id, party_id): mwh
+        for row in found.values()
+        if row.product == Product.CERTIFICATE
+        for party_id, mwh in greenstock.tradable_mwh(conn, parties, row.period_month[0]).items()
+    }
+    return _Table(now, found, gates, exposures, rows, admitted, memory, stock)
 
 
 def _remember(conn: Conn, parties: Sequence[int], memory: Memory, now: datetime) -> frozenset[int]:
@@ -257,7 +264,7 @@ def _in_session(
         others = tuple(_standing(each) for each in own if each is not old)
         rule = rule_of(row)
         verdict = checked(
-            rule, len(row.period_label), _allowance(table, party_id, rule, sent.side), others, sent
+            rule, len(row.period_label), _allowance(table, row, party_id, rule, sent.side), others, sent
         )
     if verdict.code is not Code.ACCEPT:
         return _declined(row, verdict)
@@ -271,8 +278,11 @@ def _in_session(
     return _Entry(arrival, bid, old)
 
 
-def _allowance(table: _Table, party_id: int, rule: SessionRule, side: Side) -> Allowance:
-    """Kind, grade and admission decide whether, the credit limit how much; the guarantee is asked when it is reserved."""
+def _allowance(table: _Table, row: SessionRow, party_id: int, rule: SessionRule, side: Side) -> Allowance:
+    """Kind, grade and admission decide whether, the credit limit how much; the guarantee is asked when it is reserved.
+
+    Nobody sells more certificates than it holds.
+    """
     found = table.memory[party_id].standing
     is_eligible = (
         party_id in table.admitted
@@ -280,7 +290,11 @@ def _allowance(table: _Table, party_id: int, rule: SessionRule, side: Side) -> A
         and found.kind in rule.kinds(side)
         and (not rule.grades or found.grade in rule.grades)
     )
-    return Allowance(is_eligible, found.limit_kwh, None)
+    cap_kwh = found.limit_kwh
+    if rule.product is Product.CERTIFICATE and side is Side.SELL:
+        stock_kwh = table.certificates.get((row.session_id, party_id), 0) * KWH_PER_CERTIFICATE
+        cap_kwh = stock_kwh if cap_kwh is None else min(cap_kwh, stock_kwh)
+    return Allowance(is_eligible, cap_kwh, None)
 
 
 def _declined(row: SessionRow, verdict: Verdict) -> Declined:
