@@ -56,7 +56,9 @@ def contracts(request: Request, visit: Annotated[who.Visit, who.visits(Deed.SEE_
     view = views.ContractsView(
         contracts=tuple(map(views.head_view, rows)),
         waiting=tuple(row.contract_id for row in rows if party_id and _waits_for(visit, row, party_id)),
-        disputes=tuple(map(views.dispute_view, dealings.open_disputes(visit.conn))) if is_staff else (),
+        disputes=tuple(views.dispute_view(each, None) for each in dealings.open_disputes(visit.conn))
+        if is_staff
+        else (),
         requests=tuple(views.request_view(row) for row in dealings.open_requests(visit.conn)),
     )
     return reply.answer(request, visit, "contracts/list.html", view)
@@ -278,7 +280,10 @@ def _contract(visit: who.Visit, row: ContractRow) -> views.ContractView:
         last_together=other,
         last_changes=tuple(difference.changes_json(changes)),
         events=tuple(map(views.event_view, events)),
-        disputes=tuple(map(views.dispute_view, dealings.disputes_of(conn, row.contract_id))),
+        disputes=tuple(
+            views.dispute_view(each, visit.actor.party_id)
+            for each in dealings.disputes_of(conn, row.contract_id)
+        ),
         requests=tuple(
             views.request_view(each, dealings.steps_of(conn, each.request_id))
             for each in dealings.requests_of(conn, row.contract_id)
@@ -292,7 +297,7 @@ def _contract(visit: who.Visit, row: ContractRow) -> views.ContractView:
 def _paper(visit: who.Visit, paper: PaperRow) -> views.PaperView:
     signers = papers.signers_of(visit.conn, paper.contract_id, paper.paper_no)
     confirmations = papers.confirmations_of(visit.conn, paper.contract_id, paper.paper_no)
-    return views.paper_view(paper, signers, confirmations, sign.file_of(paper, signers))
+    return views.paper_view(paper, signers, confirmations, sign.file_of(paper, signers), visit.actor.party_id)
 
 
 def _drawing(visit: who.Visit, ask: Ask, row: ContractRow, view: views.ContractView) -> views.PageDrawing:

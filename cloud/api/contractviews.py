@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from cloud.api.masking import address_hint, device_hint
 from cloud.api.reply import View
 from cloud.contracts import difference, execution
 from cloud.contracts.contract import IN_FORCE
@@ -172,9 +173,13 @@ def head_view(row: ContractRow) -> HeadView:
 
 
 def paper_view(
-    paper: PaperRow, signers: Sequence[SignerRow], confirmations: Sequence[ConfirmationRow], file_sha256: str
+    paper: PaperRow,
+    signers: Sequence[SignerRow],
+    confirmations: Sequence[ConfirmationRow],
+    file_sha256: str,
+    viewer_id: int | None,
 ) -> PaperView:
-    """Show a paper."""
+    """Show a paper to somebody of a party, or to who oversees (None): where the other side acted from is only hinted at."""
     found = difference.changes(standard_clauses(paper.content), agreed_clauses(paper.content))
     return PaperView(
         paper_no=paper.paper_no,
@@ -191,9 +196,9 @@ def paper_view(
         warnings=tuple(paper.content["warnings"]),
         changes=tuple(each for each in difference.changes_json(found) if each["how"] != difference.SAME),
         volumes=tuple(paper.content["volumes"]),
-        signers=tuple(_signer(each) for each in signers),
+        signers=tuple(_signer(each) | _where(each, viewer_id) for each in signers),
         confirmations=tuple(
-            _told(each, "party_id address device at card_sha256") | {"by": each.display_name}
+            _told(each, "party_id at card_sha256") | _where(each, viewer_id) | {"by": each.display_name}
             for each in confirmations
         ),
     )
@@ -203,7 +208,7 @@ def _signer(row: SignerRow) -> dict[str, Any]:
     return _told(row, "order_no party_id side name") | {
         "by": row.signed_by,
         "at": row.signed_at,
-        **_told(row, "certificate_sha256 address device stamped_at stamp_authority"),
+        **_told(row, "certificate_sha256 stamped_at stamp_authority"),
     }
 
 
@@ -212,10 +217,17 @@ def event_view(row: EventRow) -> dict[str, Any]:
     return _told(row, "deed before after at actor reason paper_no document")
 
 
-def dispute_view(row: DisputeRow) -> dict[str, Any]:
+def _where(row: SignerRow | ConfirmationRow | DisputeRow, viewer_id: int | None) -> dict[str, Any]:
+    """Where somebody acted from: whole for the own party and who oversees, a hint for the other side."""
+    if viewer_id in (None, row.party_id):
+        return _told(row, "address device")
+    return {"address": address_hint(row.address), "device": device_hint(row.device)}
+
+
+def dispute_view(row: DisputeRow, viewer_id: int | None) -> dict[str, Any]:
     """Show a dispute."""
-    told = _told(row, "dispute_id contract_id reason address device at verdict decision")
-    return told | {"party": row.party_name, "by": row.opened_by}
+    told = _told(row, "dispute_id contract_id reason at verdict decision")
+    return told | _where(row, viewer_id) | {"party": row.party_name, "by": row.opened_by}
 
 
 def request_view(row: RequestRow, steps: Sequence[StepRow] = ()) -> dict[str, Any]:

@@ -344,6 +344,36 @@ def test_the_key_of_a_seal_is_seen_by_its_own_party_alone(stand: Stand, name: st
         assert conn.execute(query, (party_id,)).fetchone() == (1,)
 
 
+def test_where_a_party_acted_from_is_whole_for_itself_and_staff_and_a_hint_for_the_other_side(
+    stand: Stand,
+) -> None:
+    contract_id, confirmation = stand.half_signed()
+    buyer, seller, writer = stand.world.buyer, stand.world.seller, stand.world.writer
+    kept = stand.owner.execute(
+        "SELECT address, device FROM contract_confirmation WHERE confirmation_id = %s", (confirmation,)
+    ).fetchone()
+    assert kept is not None
+    seen = {}
+    for person in (buyer, seller, writer):
+        with stand.client(person, proven=False) as client:
+            answer = client.get(f"/contracts/{contract_id}").json()
+            page = client.get(f"/contracts/{contract_id}", headers={"accept": "text/html"}).text
+        paper = answer["papers"][0]
+        rows = [*paper["confirmations"], *(each for each in paper["signers"] if each["at"])]
+        seen[person.login] = {
+            (row["party_id"] == buyer.party_id, row["address"], row["device"]) for row in rows
+        }
+        assert (kept[0] in str(seen[person.login])) == (kept[0] in page)
+
+    whole = {True: kept, False: kept}  # both act from the same address in this world
+    assert seen[writer.login] == {(is_buyer, *whole[is_buyer]) for is_buyer in (True, False)}
+    for person, own in ((buyer, True), (seller, False)):
+        assert (own, *kept) in seen[person.login]
+        [(_, address, device)] = [each for each in seen[person.login] if each[0] is not own]
+        assert (address, device) != kept
+        assert str(kept[0]).rsplit(".", 2)[0] + ".…" == address
+
+
 def test_another_partys_contract_is_answered_like_one_that_does_not_exist(stand: Stand) -> None:
     contract_id, _ = stand.half_signed()
     with stand.client(stand.world.stranger, proven=True) as client:
