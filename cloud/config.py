@@ -93,9 +93,9 @@ class S3Config:
 
 @dataclass(frozen=True, slots=True)
 class FilesConfig:
-    """Where documents lie: in the bucket, or without one in the folder."""
+    """Where documents lie: in the bucket, or without one in the folder; without both nowhere, and what needs one is refused."""
 
-    folder: Path
+    folder: Path | None
     s3: S3Config | None
 
 
@@ -299,7 +299,15 @@ def _regulator(read: _Reader) -> RegulatorConfig | None:
 
 
 def _files(read: _Reader) -> FilesConfig:
-    folder = Path(read.text("SHOUDIAN_FILES_FOLDER", "shoudian-files")).absolute()
+    named = read.text("SHOUDIAN_FILES_FOLDER", "")
+    if named and not Path(named).is_absolute():  # one folder for all processes, wherever each was started
+        raise BadConfig(
+            "bad_config",
+            variable="SHOUDIAN_FILES_FOLDER",
+            problem=f"is {named!r}",
+            allowed="an absolute path",
+        )
+    folder = Path(named) if named else None
     if not read.text("SHOUDIAN_FILES_S3_BUCKET", ""):
         return FilesConfig(folder, None)
     addressing = read.text("SHOUDIAN_FILES_S3_ADDRESSING", "path")

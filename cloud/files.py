@@ -82,8 +82,10 @@ class Document:
 
 
 def open_vault(config: FilesConfig) -> Vault:
-    """The vault that is configured; nothing is asked of it yet."""
-    return FolderVault(config.folder) if config.s3 is None else S3Vault(config.s3)
+    """The vault that is configured; nothing is asked of it yet. Where none is, it refuses what it is asked."""
+    if config.s3 is not None:
+        return S3Vault(config.s3)
+    return NoVault() if config.folder is None else FolderVault(config.folder)
 
 
 def note(conn: Conn, new: NewDocument, at: datetime, by: str) -> int:
@@ -134,6 +136,21 @@ def is_shared_with(conn: Conn, document_id: int, party_id: int) -> bool:
     ).fetchone()
     assert row is not None
     return bool(row[0])
+
+
+class NoVault:
+    """Nothing is configured: a file is never put where nobody chose to keep it."""
+
+    def put(self, body: bytes) -> str:
+        """Raises VaultUnavailable."""
+        raise self._unset()
+
+    def get(self, sha256: str) -> bytes:
+        """Raises VaultUnavailable."""
+        raise self._unset()
+
+    def _unset(self) -> VaultUnavailable:
+        return VaultUnavailable("vault_unavailable", problem="SHOUDIAN_FILES_FOLDER is not set")
 
 
 class FolderVault:

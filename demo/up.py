@@ -171,20 +171,10 @@ def _environ(home: Home, dsn: str, web_port: int) -> dict[str, str]:
     return kept | {
         "SHOUDIAN_DSN": dsn,
         "SHOUDIAN_COMMAND_KEY_FILE": str(home.ca / "cloud.key"),
-        "SHOUDIAN_SEALING_KEY_FILE": str(_sealing_key(home)),
         "SHOUDIAN_HTTP_PORT": str(web_port),
         "SHOUDIAN_HTTP_SECURE_COOKIES": "0",  # plain http on this machine only
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def _sealing_key(home: Home) -> Path:
-    """Keep a key for secrets at rest: what opens the second factors in the database."""
-    path = home.folder / "sealing.key"
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(32), encoding="utf-8")
-    return path
 
 
 @contextlib.contextmanager

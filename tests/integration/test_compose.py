@@ -136,11 +136,26 @@ def test_every_variable_is_one_that_the_configuration_reads_and_accepts(name: st
         assert isinstance(value, str), variable
         if variable.endswith("_FILE"):  # a file of the container: one of the same name here
             value = str(tmp_path / Path(value).name)
-            Path(value).write_text("host=db dbname=shoudian")
+            Path(value).write_text("5e" * 32 if value.endswith("sealing_key") else "host=db dbname=shoudian")
         given[variable] = value
     environment = Environment(given)
     load_config(environment)
     assert set(given) <= environment.asked
+
+
+def test_who_reads_a_secret_is_given_it_and_nobody_else() -> None:
+    for name, service in SERVICES.items():
+        told = " ".join([*map(str, service.get("environment", {}).values()), *service.get("command", ())])
+        assert set(re.findall(r"/run/secrets/(\w+)", told)) == set(service.get("secrets", ())), name
+    documented = (ROOT / "docs/operations/compose.md").read_text(encoding="utf-8")
+    assert all(f"secrets/{secret}" in documented for secret in COMPOSE["secrets"])
+
+
+def test_pages_and_worker_keep_documents_in_one_folder() -> None:
+    office = [SERVICES[name] for name in ("api", "worker")]
+
+    assert {service["environment"]["SHOUDIAN_FILES_FOLDER"] for service in office} == {"/srv/files"}
+    assert all("files:/srv/files" in service["volumes"] for service in office)
 
 
 def our_commands() -> Iterator[tuple[str, list[str]]]:

@@ -101,6 +101,21 @@ def test_a_store_that_is_away_or_refuses_us_is_unavailable(server: str, tmp_path
             vault.put(BODY)
 
 
+def test_without_a_folder_nothing_is_kept_and_none_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    vault = open_vault(load_config({"SHOUDIAN_DSN": "host=db"}).files)
+
+    for use in (lambda: vault.put(BODY), lambda: vault.get(SHA256)):
+        with pytest.raises(VaultUnavailable) as refused:
+            use()
+        assert refused.value.facts["problem"] == "SHOUDIAN_FILES_FOLDER is not set"
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(BadConfig, match=r"SHOUDIAN_FILES_FOLDER.*absolute"):
+        load_config({"SHOUDIAN_DSN": "host=db", "SHOUDIAN_FILES_FOLDER": "shoudian-files"})
+
+
 def test_a_bucket_needs_its_keys() -> None:
     for missing in ("SHOUDIAN_FILES_S3_KEY_ID", "SHOUDIAN_FILES_S3_SECRET"):
         with pytest.raises(BadConfig) as refused:
