@@ -123,7 +123,7 @@ def test_reserves_at_the_same_time_never_exceed(
 
 DEEDS = st.lists(
     st.tuples(
-        st.sampled_from(["lodge", "reserve", "release", "draw", "return"]),
+        st.sampled_from(["lodge", "reserve", "release", "become", "draw", "return"]),
         st.integers(1, 120),
         st.integers(0, 4),
     ),
@@ -157,6 +157,17 @@ def test_the_guarantee_ledger_neither_makes_nor_loses_a_fen(
                 key = sorted(reserved)[which % len(reserved)]
                 standings.release(conn, key, NOW)
                 del reserved[key]
+            elif deed == "become" and reserved:  # an order is a contract now, which needs another amount
+                key = sorted(reserved)[which % len(reserved)]
+                given_back, purpose = reserved.pop(key), f"{number}:{step}:contract"
+                with conn.transaction():
+                    standings.release(conn, key, NOW)
+                    bound = standings.carry(conn, party_id, amount, purpose, NOW)
+                assert not standings.release(conn, key, NOW)  # a replay changes nothing
+                assert bound == (amount if amount <= free + given_back else min(amount, given_back))
+                if bound:
+                    reserved[purpose] = bound
+                    standings.reserve(conn, party_id, bound, purpose, NOW)
             elif deed == "draw" and ids:
                 pledge.draw(conn, two[0], target, (amount, "未足额付款"), NOW)
                 held[target], drawn = held[target] - amount, drawn + amount

@@ -235,6 +235,48 @@ def test_a_bid_binds_only_what_is_open_and_what_it_bought(deals: Deals) -> None:
     assert reserved(deals, "shop") == 20_000  # the contract: 0.8 分 for each of 25 000 kWh
 
 
+def test_what_is_negotiated_binds_from_the_agreement_on_within_limit_and_guarantee(deals: Deals) -> None:
+    with deals.client("coal") as coal, deals.client("shop") as shop:
+        told = [agreed(deals, coal, shop, "400")]
+        bound = [reserved(deals, "shop")]
+        limit(deals, "shop", 450_000)
+        told.append(agreed(deals, coal, shop, "51"))
+        told.append(agreed(deals, coal, shop, "50"))
+        bound.append(reserved(deals, "shop"))
+        with psycopg.connect(deals.dsn) as conn:
+            conn.execute("SET session_replication_role = replica")
+            conn.execute(
+                "UPDATE contract SET state = 'cancelled' WHERE contract_id = %s", (told[0]["contract_id"],)
+            )
+        rung(deals, now())
+        bound.append(reserved(deals, "shop"))
+        lapse(deals, "shop")
+        told.append(agreed(deals, coal, shop, "1"))
+
+    assert [each.get("problem", "") for each in told] == ["", "agreed_over_limit", "", "guarantee_short"]
+    assert bound == [320_000, 360_000, 40_000]  # 0.8 分 a kWh of 400, of 450 and of 50 MWh
+    assert deals.rows(
+        """SELECT count(*) FROM guarantee_entry e WHERE kind = 'reserve' AND purpose_key = %s AND NOT EXISTS
+           (SELECT FROM guarantee_entry r WHERE r.kind = 'release' AND r.purpose_key = e.purpose_key)""",
+        f"agreed:{told[2]['contract_id']}",
+    ) == [(1,)]
+
+
+def agreed(deals: Deals, seller: Desk, buyer: Desk, mwh: str) -> dict[str, object]:
+    """What the buyer is told that accepts the seller's offer of a month."""
+    form = {"title": "年度双边", "side": "S", "invited": deals.parties["shop"]}
+    answer = seller.post("/negotiations", form | {"until": (now() + timedelta(days=3)).isoformat()})
+    path = f"/negotiations/{answer.json()['negotiation_id']}"
+    assert buyer.post(f"{path}/join").status_code == 303
+    line = {"month": [MONTH], "period": ["month"], "mwh": [mwh], "price": ["380"]}
+    offered = seller.post(f"{path}/offers", line)
+    assert offered.status_code == 201, offered.text
+    deals.prove("shop")
+    version = buyer.get(path).json()["versions"][0]
+    answer = buyer.post(f"{path}/accept", {"version": 1, "sha256": version["sha256"]})
+    return dict(answer.json())
+
+
 def test_a_session_called_off_gives_back_every_bid(deals: Deals) -> None:
     with deals.client("operator") as operator, deals.client("shop") as shop:
         number = session(operator)
