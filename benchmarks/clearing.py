@@ -1,16 +1,18 @@
 """Clearing one auction: our kernels beside a sort, plain Python and other people's engines, in the same run.
 
-Run: pip install 'shoudian[bench]'; python -m benchmarks.clearing [orders …]
+Run: python -m benchmarks.clearing [orders …]
 Half the orders are bids around 382.00, half asks around 362.00, in a band of +-20 % around 372.00; every way starts with
 the book in its own form, and gives every order its fill (pymarket's curves and the LP give what they give). Times are the
 best of many rounds, of a small book of hundreds; a machine that is shared makes them long, so quote ratios. What is not
-installed is named; what needs minutes at a size is left out there. Peers in an environment of their own: docs/operations/benchmarks.md.
+installed is named; what needs minutes at a size is left out there. How to install the peers: docs/operations/benchmarks.md.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -99,7 +101,11 @@ def highs(book: kernel.Book) -> Callable[[], Work]:
 
 def assume(book: kernel.Book) -> Callable[[], Work]:
     """assume-framework's pay-as-clear role, without its simulation around it."""
-    from assume.markets.clearing_algorithms.simple import PayAsClearRole
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.chdir(folder),
+    ):  # on import it opens a log where it stands
+        from assume.markets.clearing_algorithms.simple import PayAsClearRole
 
     start, end = (datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in (0, 1))
     product = (start, end, None)

@@ -1,6 +1,6 @@
 """Rolling matching: events per second of our book and of engines from PyPI, in the same run, on the same events.
 
-Run: pip install 'shoudian[bench]'; python -m benchmarks.rolling [events …]
+Run: python -m benchmarks.rolling [events …]; how to install the peers: docs/operations/benchmarks.md.
 Three quarters of the events are new orders, about 45 % of them meet something; a quarter cancel a random earlier order.
 Every engine starts with its own orders made already, and must come to the same volume and value. A peer that is not
 installed is named and left out.

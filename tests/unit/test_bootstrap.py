@@ -84,7 +84,7 @@ def test_an_environment_without_a_python_does_not_work(tmp_path: Path) -> None:
 
 
 def test_every_requirement_is_locked_by_hash() -> None:
-    for lock in ("edge_agent", "cloud", "demo", "tests"):
+    for lock in ("edge_agent", "cloud", "demo", "tests", "benchmarks"):
         text = (ROOT / lock / "locked.txt").read_text(encoding="utf-8").replace("\\\n", " ")
         for line in text.splitlines():
             assert not line.strip() or line.startswith("#") or ("==" in line and "--hash=sha256:" in line), (
