@@ -93,6 +93,20 @@ def unread(conn: Conn, reader: Reader) -> int:
     return int(row[0])
 
 
+def unread_up_to(conn: Conn, reader: Reader, most: int) -> int:
+    """How many of the reader's notices the reader has not opened, counting no further than `most`: for every page's header."""
+    row = conn.execute(
+        """SELECT count(*) FROM (
+               SELECT FROM notice n WHERE n.party_id IS NOT DISTINCT FROM %(party)s
+                 AND NOT EXISTS (SELECT FROM notice_read r
+                                 WHERE r.notice_id = n.notice_id AND r.user_id = %(user)s)
+               ORDER BY n.notice_id DESC LIMIT %(most)s) counted""",
+        {"user": reader.user_id, "party": reader.party_id, "most": most},
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def topics(conn: Conn, reader: Reader) -> tuple[str, ...]:
     """The first parts of the keys that the reader's notices have, in order of the alphabet."""
     rows = conn.execute(

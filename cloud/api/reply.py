@@ -19,14 +19,16 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict
 
-from cloud import markettime, words
+from cloud import markettime, notices, words
 from cloud.api import navigation, who
 from cloud.money import yuan
+from cloud.notices import Reader
 from cloud.parties import store as parties
 from cloud.security.access import Actor, Deed, Role, may
 
 MINUS: Final = "\N{MINUS SIGN}"
 ABSENT: Final = "—"
+UNREAD_MOST: Final = 100
 
 
 class View(BaseModel):
@@ -68,9 +70,17 @@ def answer(
         form_token=visit.csrf_token,
         accounts=mine,
         account_id=account_id or (mine[0].account_id if mine else None),
+        unread=_unread(request, visit),
     )
     who.keep_language(request, response)
     return response
+
+
+def _unread(request: Request, visit: who.Visit) -> int | None:
+    """What the header's bell tells, up to UNREAD_MOST; None where there is none: no inbox, or only a part of a page."""
+    if "hx-request" in request.headers or not may(visit.actor, Deed.SEE_NOTICES, None):
+        return None
+    return notices.unread_up_to(visit.conn, Reader(visit.actor.user_id, visit.actor.party_id), UNREAD_MOST)
 
 
 def as_json(view: View, status: int = 200) -> Response:
@@ -82,7 +92,13 @@ def page(
     request: Request, language: str, template: str, *, status: int = 200, **context: object
 ) -> HTMLResponse:
     """A template as a page."""
-    everything: dict[str, object] = {"actor": None, "accounts": (), "account_id": None, "form_token": ""}
+    everything: dict[str, object] = {
+        "actor": None,
+        "accounts": (),
+        "account_id": None,
+        "form_token": "",
+        "unread": None,
+    }
     everything |= {"request_path": request.url.path, "deed_of": Deed, "may": may} | context
     actor, account_id = everything["actor"], everything["account_id"]
     assert isinstance(actor, Actor | None)

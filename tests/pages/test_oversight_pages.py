@@ -41,6 +41,13 @@ def token(client: httpx.Client, path: str) -> str:
     return page.split('name="form_token" value="')[1].split('"')[0]
 
 
+def badge(client: httpx.Client) -> str:
+    """What the bell in the header says."""
+    page = client.get("/notices", headers={"accept": "text/html"}).text
+    assert 'class="bell"' in page
+    return page.split('class="badge" aria-hidden="true">')[1].split("<")[0] if 'class="badge"' in page else ""
+
+
 def test_a_notice_is_read_by_each_person_for_oneself_and_by_nobody_else(site: Site) -> None:
     with psycopg.connect(site.world.dsn) as conn:
         party = conn.execute("SELECT party_id FROM app_user WHERE login = 'yunling'").fetchone()
@@ -54,11 +61,13 @@ def test_a_notice_is_read_by_each_person_for_oneself_and_by_nobody_else(site: Si
         view = client.get("/notices").json()
         assert (view["unread"], view["notices"][0]["text"]) == (1, "新政策文件 1号《规则》")
         number = view["notices"][0]["notice_id"]
+        assert (badge(client), badge(other)) == ("1", "")
         assert other.get("/notices").json()["notices"] == []
         refused = other.post(f"/notices/{number}/open", data={"form_token": token(other, "/notices")})
         assert refused.status_code == 404
         opened = client.post(f"/notices/{number}/open", data={"form_token": token(client, "/notices")})
         assert (opened.status_code, opened.headers["location"]) == (303, "/statements")
+        assert badge(client) == ""
         after = client.get("/notices", params={"unread": True}).json()
         assert (after["unread"], after["notices"]) == (0, [])
 
