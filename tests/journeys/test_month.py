@@ -36,7 +36,7 @@ from demo import world
 from demo.broker import Broker
 from firmware_profiles import load_profiles
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 QUARTERS = 31 * 96
 METERS = (FOUNDRY, MOULDER, GYM, ROOF)
