@@ -131,3 +131,21 @@ def opened(dsn: str, **counts: int) -> tuple[People, int]:
         session_id = announced(conn, who)
         sessions.ring(conn, DURING)
     return who, session_id
+
+
+def guaranteed(dsn: str, party_id: int, now: datetime) -> None:
+    """Lodge 2,000 yuan for a party."""
+    with psycopg.connect(dsn) as conn:
+        row = conn.execute(
+            """INSERT INTO guarantee_instrument (party_id, form, issuer, reference, amount_fen, valid_from, expires_on,
+                   lodged_at, lodged_by) VALUES (%s, 'insurance', '示范保险', 'P1', 200000, '2026-01-01', '2027-01-01', %s, 'user:1')
+               RETURNING instrument_id""",
+            (party_id, now),
+        ).fetchone()
+        assert row is not None
+        conn.execute("INSERT INTO guarantee_verdict VALUES (%s, 'accept', %s, 'user:2')", (row[0], now))
+        conn.execute(
+            """INSERT INTO guarantee_entry (party_id, kind, amount_fen, instrument_id, purpose_key, at, actor)
+               VALUES (%s, 'lodge', 200000, %s, 'l', %s, 'user:2')""",
+            (party_id, row[0], now),
+        )

@@ -11,7 +11,6 @@ from importlib import resources
 from pathlib import Path
 
 import contract_world as w
-import deal_world
 import psycopg
 import pytest
 import tsa_world
@@ -195,34 +194,6 @@ def test_one_file_signed_by_one_side_only_is_not_whole(world: World, owner: Conn
 
     assert checked.empty == ("Party2",)
     assert not checked.is_whole()
-
-
-def test_a_retailers_contract_is_held_until_its_guarantee_covers_it(world: World, owner: Conn) -> None:
-    contract_id = w.drawn(world)
-    w.signed_by_both(world, contract_id)
-    owner.execute("SET session_replication_role = replica")
-    owner.execute(
-        "UPDATE party SET kind = 'retailer', subkind = 'independent' WHERE party_id = %s",
-        (world.buyer.party_id,),
-    )
-    owner.execute("SET session_replication_role = origin")
-    held = turn.look(world.pool, COOLED)
-    told = owner.execute(
-        "SELECT DISTINCT facts->>'problem' FROM notice WHERE key = 'contract.blocked'"
-    ).fetchall()
-    assert (held.effective, held.refused, len(told)) == ((), (contract_id,), 1)
-    assert wholesale.of_month(owner, date(2026, 9, 1)) == ()
-
-    assert world.buyer.party_id is not None
-    deal_world.lodge(
-        owner, world.buyer.party_id, 1_760_000
-    )  # 0.8 分 for each of 2 200 000 kWh: equality passes
-    assert turn.look(world.pool, COOLED).effective == (contract_id,)
-
-    entries = owner.execute(
-        "SELECT purpose_key, amount_fen FROM guarantee_entry WHERE kind = 'reserve'"
-    ).fetchall()
-    assert entries == [(f"contract:{contract_id}", 1_760_000)]
 
 
 def test_not_signed_by_us_freezes_at_once_and_nothing_becomes_effective(world: World, owner: Conn) -> None:

@@ -1,0 +1,176 @@
+"""What binds a guarantee, from the declaration to the contract: margins, seals, and who may come in first."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import contract_world as deal
+import deal_world
+import psycopg
+import trade_world as world
+
+from cloud import db
+from cloud.contracts.run.desk import turn
+from cloud.contracts.store import wholesale
+from cloud.db import ProcessRole, Scope, open_pool
+from cloud.market.run import clear, convene, trade
+from cloud.market.store import sessions
+from cloud.parties.store import guarantees, standings
+
+WORKER = Scope(ProcessRole.WORKER, actor="test")
+AFTER = world.FREEZES + timedelta(seconds=1)
+PEAK = 1
+COOLED = deal.NOW + timedelta(hours=73)
+
+
+def test_a_retailers_bid_binds_its_guarantee_and_a_cancelled_session_gives_it_back(database: str) -> None:
+    who, session_id = world.opened(database, retailers=1)
+    seller = who.retailers[0]
+    assert seller.party_id is not None
+    now = world.DURING
+    world.guaranteed(database, seller.party_id, now)
+    with psycopg.connect(database) as conn:
+        db.take_scope(conn, WORKER)
+        # 5 % of 100 MWh at 400 yuan is 2000 yuan: the whole guarantee, equality passes
+        one = world.kept(
+            *world.take(conn, session_id, [(seller, world.sent(who, seller, [(PEAK, "400", "100")]))])
+        )
+        assert (one.margin_fen, standings.free_fen(conn, seller.party_id, now)) == (200_000, 0)
+        more = world.sent(who, seller, [(PEAK, "400", "100.001")], replaces=one.seq)
+        refused = world.take(conn, session_id, [(seller, more)])[0]
+        assert isinstance(refused, trade.Declined)
+        assert refused.facts["code"] == "MARGIN"
+        assert standings.free_fen(conn, seller.party_id, now) == 0
+        less = world.sent(who, seller, [(PEAK, "400", "50")], replaces=one.seq)
+        world.kept(*world.take(conn, session_id, [(seller, less)]))
+        assert standings.free_fen(conn, seller.party_id, now) == 100_000
+    with psycopg.connect(database) as conn:
+        world.as_person(conn, who.operator)
+        convene.cancel(conn, who.operator, session_id, "系统故障", now)
+        db.take_scope(conn, WORKER)
+        assert standings.free_fen(conn, seller.party_id, now) == 200_000
+        assert conn.execute("SELECT margin_fen FROM trading_exposure").fetchall() == [(0,)]
+
+
+def test_staff_read_of_a_guarantee_nothing_that_a_sealed_bid_binds_until_the_gate(database: str) -> None:
+    who, session_id = world.opened(database, retailers=1)
+    seller, now = who.retailers[0], world.DURING
+    assert seller.party_id is not None
+    world.guaranteed(database, seller.party_id, now)
+    with psycopg.connect(database) as conn:
+        db.take_scope(conn, WORKER)
+        one = world.kept(
+            *world.take(conn, session_id, [(seller, world.sent(who, seller, [(PEAK, "400", "10")]))])
+        )
+        less = world.sent(who, seller, [(PEAK, "400", "5")], replaces=one.seq)
+        world.kept(*world.take(conn, session_id, [(seller, less)]))
+        told = [guarantees.told_fen(conn, seller.party_id)]
+    seen = []
+    for reader in (who.operator, seller):
+        with psycopg.connect(database) as conn:
+            world.as_person(conn, reader)
+            entries = guarantees.entries(conn, seller.party_id)
+            reserves = [(each.kind, each.amount_fen) for each in entries if each.kind != "lodge"]
+            seen.append((reserves, standings.free_fen(conn, seller.party_id, now)))
+    with psycopg.connect(database) as conn:
+        db.take_scope(conn, WORKER)
+        convene.look(conn, AFTER)
+        told.append(guarantees.told_fen(conn, seller.party_id))
+    with psycopg.connect(database) as conn:
+        world.as_person(conn, who.operator)
+        after = guarantees.entries(conn, seller.party_id), standings.free_fen(conn, seller.party_id, now)
+
+    own = [
+        ("reserve", 10_000),
+        ("release", 20_000),
+        ("reserve", 20_000),
+    ]  # 5 % of 10 and of 5 MWh at 400 yuan
+    assert seen == [([], 200_000), (own, 190_000)]
+    assert told == [0, 10_000]
+    assert (len(after[0]), after[1]) == (4, 190_000)
+
+
+def test_in_the_first_minutes_only_better_grades_declare_and_then_time_decides(database: str) -> None:
+    with psycopg.connect(database) as conn:
+        who = world.people(conn)
+        session_id = world.announced(conn, who, rule="jibei-monthly-credit@1")
+        sessions.ring(conn, world.OPENS)
+        first, other = who.plants
+        conn.execute(
+            """INSERT INTO credit_score (party_id, model, model_sha256, at, points, grade, factors, rules, made_by)
+               VALUES (%s, 'test@1', repeat('0', 64), %s, 95, 'AAA', '[]', '[]', 'test')""",
+            (first.party_id, world.OPENS - timedelta(days=1)),
+        )
+    early, late = world.OPENS + timedelta(minutes=2, seconds=59), world.OPENS + timedelta(minutes=3)
+    with psycopg.connect(database) as conn:
+        db.take_scope(conn, WORKER)
+        told = [
+            world.take(conn, session_id, [(actor, world.sent(who, actor, [(PEAK, "350", "10")]))], now=at)[0]
+            for actor, at in ((other, early), (first, early), (other, late))
+        ]
+
+    assert isinstance(told[0], trade.Closed)
+    assert (told[0].key, told[0].facts["opens"]) == ("credit_first", "09:03")
+    assert [isinstance(each, trade.Closed) for each in told[1:]] == [False, False]
+
+
+def test_a_published_contract_binds_what_the_rule_says_and_the_rest_of_the_bid_is_free(database: str) -> None:
+    who, session_id = world.opened(database, retailers=1)
+    seller, now = who.retailers[0], world.DURING
+    assert seller.party_id is not None
+    world.guaranteed(database, seller.party_id, now)
+    with psycopg.connect(database) as conn:
+        db.take_scope(conn, WORKER)
+        for actor, price, mwh in (
+            (seller, "400", "100"),
+            (who.plants[0], "350", "30"),
+            (who.plants[1], "360", "10"),
+        ):
+            world.kept(*world.take(conn, session_id, [(actor, world.sent(who, actor, [(PEAK, price, mwh)]))]))
+        convene.look(conn, AFTER)
+        bound = [guarantees.balances(conn, seller.party_id, AFTER.date())[1]]
+    with psycopg.connect(database) as conn:
+        world.as_person(conn, who.operator)
+        clear.clear(conn, who.operator, session_id, "", AFTER)
+        clear.check(conn, who.operator, session_id, (), AFTER)
+        world.as_person(conn, who.second)
+        contracts = clear.publish(conn, who.second, session_id, AFTER)
+    with psycopg.connect(database) as conn:
+        bound.append(guarantees.balances(conn, seller.party_id, AFTER.date())[1])
+        held = conn.execute(
+            """SELECT purpose_key, amount_fen FROM guarantee_entry e WHERE kind = 'reserve' AND NOT EXISTS
+               (SELECT FROM guarantee_entry r WHERE r.kind = 'release' AND r.purpose_key = e.purpose_key) ORDER BY 2"""
+        ).fetchall()
+
+    assert bound == [200_000, 32_000]  # 5 % of 100 MWh at 400 yuan; 0.8 分 for each of 40 000 kWh
+    assert [fen for _, fen in held] == [8_000, 24_000]
+    assert {key for key, _ in held} == {f"contract:{each}" for each in contracts}
+
+
+def test_a_retailers_contract_is_held_until_its_guarantee_covers_it(database: str, tmp_path: Path) -> None:
+    with psycopg.connect(database, autocommit=True) as owner, open_pool(database, size_max=4) as pool:
+        made = deal.build(owner, pool, tmp_path / "vault")
+        contract_id = deal.drawn(made)
+        deal.signed_by_both(made, contract_id)
+        buyer = made.buyer.party_id
+        assert buyer is not None
+        owner.execute("SET session_replication_role = replica")
+        owner.execute(
+            "UPDATE party SET kind = 'retailer', subkind = 'independent' WHERE party_id = %s", (buyer,)
+        )
+        owner.execute("SET session_replication_role = origin")
+        held = turn.look(pool, COOLED)
+        told = owner.execute(
+            "SELECT DISTINCT facts->>'problem' FROM notice WHERE key = 'contract.blocked'"
+        ).fetchall()
+        assert (held.effective, held.refused, len(told)) == ((), (contract_id,), 1)
+        assert wholesale.of_month(owner, date(2026, 9, 1)) == ()
+
+        deal_world.lodge(owner, buyer, 1_760_000)  # 0.8 分 for each of 2 200 000 kWh: equality passes
+        assert turn.look(pool, COOLED).effective == (contract_id,)
+
+        entries = owner.execute(
+            "SELECT purpose_key, amount_fen FROM guarantee_entry WHERE kind = 'reserve'"
+        ).fetchall()
+    assert entries == [(f"contract:{contract_id}", 1_760_000)]
