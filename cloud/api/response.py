@@ -60,7 +60,9 @@ class ProgrammeView(reply.View):
     direction: str
     cap_yuan_per_kwh: str
     notice_minutes: int
-    baseline: str
+    baseline_days: int
+    baseline_of: int
+    ranking: str
     capacity_price: str | None
     assess: str
     documents: tuple[str, ...]
@@ -98,7 +100,7 @@ class EventDrawing:
     """The plots by enrolment and of portfolios by aggregator, and whether the page renews itself."""
 
     plots: dict[int, Plot]
-    joint: dict[int, Plot]
+    joint: dict[int, tuple[str, Plot]]
     is_live: bool
 
 
@@ -120,7 +122,9 @@ def board(request: Request, visit: Annotated[who.Visit, who.visits(Deed.SEE_RESP
                 direction=each.direction.value,
                 cap_yuan_per_kwh=format(each.cap_yuan_per_kwh, "f"),
                 notice_minutes=each.notice_minutes,
-                baseline=f"{each.baseline.days}/{each.baseline.of_days} {each.baseline.ranking.value}",
+                baseline_days=each.baseline.days,
+                baseline_of=each.baseline.of_days,
+                ranking=each.baseline.ranking.value,
                 capacity_price=None
                 if each.capacity is None
                 else format(each.capacity.yuan_per_kw_month, "f"),
@@ -185,10 +189,11 @@ def event(
 
 def _plots(
     event: store.EventRow, seen: Sequence[respond.Seen], party_id: int | None
-) -> tuple[dict[int, Plot], dict[int, Plot]]:
+) -> tuple[dict[int, Plot], dict[int, tuple[str, Plot]]]:
     """The plots of participants, and of the portfolios that the visitor may see: its own, for staff all."""
     plots: dict[int, Plot] = {}
     members: dict[int, list[responseplot.Curves]] = {}
+    names: dict[int, str] = {}
     for each in seen:
         curves = responseplot.curves_of(event, each)
         if curves is None:
@@ -197,8 +202,13 @@ def _plots(
         aggregator_id = each.enrolment.aggregator_id
         if each.part.choice == "in" and aggregator_id is not None and party_id in (None, aggregator_id):
             members.setdefault(aggregator_id, []).append(curves)
-    joint = {number: responseplot.added(found) for number, found in members.items()}
-    return plots, {n: responseplot.plot(event, found) for n, found in joint.items() if found is not None}
+            names[aggregator_id] = each.enrolment.aggregator_name or ""
+    joint = {}
+    for number, found in members.items():
+        whole = responseplot.added(found)
+        if whole is not None:
+            joint[number] = (names[number], responseplot.plot(event, whole))
+    return plots, joint
 
 
 @router.post("/response/programmes", response_class=RedirectResponse)

@@ -25,7 +25,7 @@ class Plot:
     event_width: int
     base: str
     actual: tuple[str, ...]
-    gap: str  # between both, while the event lasts and as far as it is measured
+    gap: str  # between both, from the event's beginning as far as it is measured
     marks: tuple[tuple[int, str], ...]  # per cent from above, kW
     hours: tuple[str, ...]  # at equal distances
     rows: tuple[tuple[str, str, str, bool], ...]  # label, baseline, actual, whether in the event
@@ -66,33 +66,36 @@ def plot(event: EventRow, curves: Curves) -> Plot:
     first = max(0, event.first_slot - _MARGIN_SLOTS) // SLOTS_PER_HOUR * SLOTS_PER_HOUR
     end = min(SLOTS_PER_DAY, -(-(event.end_slot + _MARGIN_SLOTS) // SLOTS_PER_HOUR) * SLOTS_PER_HOUR)
     base, actual = curves.base[first:end], curves.actual[first:end]
-    top = _top(max([*base, *(each for each in actual if each is not None)]))
+    top = _top(max([*base, *(each for each in actual if each is not None)]) * Fraction(21, 20))
     width = Fraction(_WIDTH, end - first)
 
-    def point(number: int, kw: Fraction) -> str:
-        return f"{int(width * number + width / 2)},{int(_HEIGHT - _HEIGHT * kw / top)}"
+    def step(number: int, kw: Fraction) -> tuple[str, str]:
+        """A quarter-hour is a level line from its beginning to its end."""
+        y = int(_HEIGHT - _HEIGHT * kw / top)
+        return f"{int(width * number)},{y}", f"{int(width * (number + 1))},{y}"
 
     runs: list[list[str]] = [[]]
     for number, kw in enumerate(actual):
         if kw is None:
             runs.append([])
         else:
-            runs[-1].append(point(number, kw))
-    inside = [
-        number
-        for number in range(event.first_slot - first, event.end_slot - first)
-        if actual[number] is not None
-    ]
-    there = [point(number, base[number]) for number in inside]
-    back = [point(number, actual[number] or Fraction(0)) for number in reversed(inside)]
+            runs[-1].extend(step(number, kw))
+    there: list[str] = []
+    back: list[str] = []
+    for number in range(event.first_slot - first, event.end_slot - first):
+        kw = actual[number]
+        if kw is None:
+            break
+        there += step(number, base[number])
+        back += step(number, kw)
     hours = (end - first) // SLOTS_PER_HOUR
     every = next(each for each in (1, 2, 3, hours) if hours % each == 0 and hours // each <= 8)
     return Plot(
         int(width * (event.first_slot - first)),
         int(width * (event.end_slot - event.first_slot)),
-        " ".join(point(number, kw) for number, kw in enumerate(base)),
+        " ".join(point for number, kw in enumerate(base) for point in step(number, kw)),
         tuple(" ".join(run) for run in runs if run),
-        " ".join(there + back),
+        " ".join(there + back[::-1]),
         tuple(
             (100 * number // _LINES, f"{top * (_LINES - number) // _LINES:,}") for number in range(_LINES + 1)
         ),

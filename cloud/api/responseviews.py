@@ -64,8 +64,10 @@ class PartView(reply.View):
     slots_seen: int
     slots: int
     may_answer: bool
+    party: str
     aggregator: str | None
     share_fen: int | None
+    is_own: bool
 
 
 class ResultView(reply.View):
@@ -79,6 +81,7 @@ class ResultView(reply.View):
     eligible_kwh: str
     total_fen: int
     lines: tuple[dict[str, Any], ...]
+    settled_with: str
     facts: dict[str, Any]
     object_by: datetime
     state: str
@@ -192,7 +195,9 @@ def part_view(
         may_answer=event.state == "notified"
         and now < event.answer_by
         and found.enrolment.payee_id == party_id,
+        party=found.enrolment.party_name,
         aggregator=found.enrolment.aggregator_name,
+        is_own=found.enrolment.party_id == party_id,
         share_fen=next((each.amount_fen for each in shares if each.enrolment_id == part.enrolment_id), None),
     )
 
@@ -208,6 +213,7 @@ def result_view(row: ResultRow, party_id: int | None) -> ResultView:
         eligible_kwh=_kwh(row.eligible_kwh),
         total_fen=row.total_fen,
         lines=tuple(row.lines),
+        settled_with=str(row.facts.get("settled_with", "itself")),
         facts=row.facts,
         object_by=row.object_by,
         state=row.state,

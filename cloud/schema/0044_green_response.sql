@@ -169,3 +169,18 @@ CREATE POLICY of_the_aggregator ON response_portfolio FOR SELECT TO shoudian_api
 CREATE POLICY of_the_party ON response_share FOR SELECT TO shoudian_api      -- a member its own, the aggregator all
     USING (app_reads_market() OR app_has_party(party_id)
            OR EXISTS (SELECT FROM response_portfolio p WHERE p.portfolio_id = response_share.portfolio_id));
+
+-- An aggregator sees what its resources drew on the day of an event to which they were invited, and no other day.
+CREATE FUNCTION response_member_load(of_event bigint, of_enrolment bigint)
+RETURNS TABLE (supply_point_id text, revision integer, import_wh bigint[], quality smallint[])
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    SELECT sp.supply_point_id, d.revision, d.import_wh, d.quality
+    FROM response_invitation i JOIN response_event e USING (event_id) JOIN response_enrolment n USING (enrolment_id)
+    JOIN supply_point sp ON sp.account_id = n.account_id
+    LEFT JOIN LATERAL (SELECT v.revision, v.import_wh, v.quality FROM interval_day v
+                       WHERE v.supply_point_id = sp.supply_point_id AND v.day = e.day
+                       ORDER BY v.revision DESC LIMIT 1) d ON true
+    WHERE i.event_id = of_event AND i.enrolment_id = of_enrolment AND app_has_party(n.aggregator_id)
+$$;
+REVOKE EXECUTE ON FUNCTION response_member_load(bigint, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION response_member_load(bigint, bigint) TO shoudian_api, shoudian_worker;

@@ -16,6 +16,7 @@ from cloud import db, markettime
 from cloud.billing.run import reward
 from cloud.market.run import respond
 from cloud.market.store import enrolments, responsemoney
+from cloud.market.store import response as store
 from cloud.market.store import responseresults as results
 
 ENDS = markettime.slot_start(EVENT_DAY, END)
@@ -95,6 +96,13 @@ def test_a_portfolio_is_measured_as_one_split_and_seen_by_whom_it_concerns(pool:
         respond.decide(conn, STAFF, row.result_id, (True, "补采"), ENDS + timedelta(days=2))
     settled(pool, event_id)
     booked, ledger = owed(pool)
+    measured = {}
+    for name, who in (("one", one), ("two", two), ("vpp", vpp)):
+        with db.transaction(pool, who.scope) as conn:
+            event = store.event(conn, event_id)
+            found = [respond.seen(conn, event, each) for each in store.parts(conn, event_id)]
+            measured[name] = [(each.slots_seen, each.response_kwh) for each in found]
+    assert measured == {"one": [(8, 1100)], "two": [(8, 400)], "vpp": [(8, 1100), (8, 400)]}
     seen = {}
     for name, who in (("one", one), ("two", two), ("vpp", vpp)):
         with db.transaction(pool, who.scope) as conn:

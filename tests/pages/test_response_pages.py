@@ -42,7 +42,21 @@ def test_from_programme_to_answer(site: Site) -> None:
         assert other.get(path).status_code == 404
         assert staff.get(path).json()["promised_kw"] == 80
         assert [each["estimate_fen"] for each in staff.get(path).json()["parts"]] == [24000]  # 200 kWh x 1.20
+        split = {"aggregator": "1", "first_day": first, "keep_percent": "20", "by": "response"}
+        split |= {"charges": "members", "document": "示范协议"}
+        for field, bad in (
+            ("keep_percent", "120"),
+            ("by", "age"),
+            ("first_day", "soon"),
+            ("aggregator", "x"),
+        ):
+            assert post(staff, "/response/splits", **split | {field: bad}).status_code == 422
+        assert post(holder, "/response/splits", **split).status_code == 403
+        assert holder.get("/response/portfolio").json()["aggregators"] == []
+        test = post(staff, "/response/events", **event | {"purpose": "test"})
+        assert staff.get(test.headers["location"]).json()["event"]["is_test"] is True
         for who in (staff, holder):
+            assert who.get("/response/portfolio", headers=html).status_code == 200
             for language in ("zh", "en"):
                 for each in ("/response", path):
                     page = who.get(f"{each}?lang={language}", headers=html)

@@ -225,6 +225,17 @@ def freeze(
     )
 
 
+def member_load(
+    conn: Conn, event_id: int, enrolment_id: int
+) -> tuple[tuple[str, int | None, list[int | None] | None, list[int] | None], ...]:
+    """What the supply points of an aggregator's resource drew on the day of an event; nothing for anybody else.
+
+    (supply point, revision, Wh, quality) each; None: nothing is validated yet.
+    """
+    rows = conn.execute("SELECT * FROM response_member_load(%s, %s)", (event_id, enrolment_id))
+    return tuple((str(row[0]), row[1], row[2], row[3]) for row in rows)
+
+
 def called_days(conn: Conn, account_id: str) -> frozenset[date]:
     """The days on which an account took part in an event, or was to: no baseline is made of them."""
     rows = conn.execute(

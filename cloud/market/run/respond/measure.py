@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -53,19 +54,35 @@ def day_loads(conn: Conn, account_id: str, first: date, end: date) -> tuple[bl.D
     points = members.supply_points(conn, account_id)
     for point in points:
         for each in intervals.load_days(conn, point, first, end):
-            measured = tuple(
-                wh if quality in MEASURED else None
-                for wh, quality in zip(each.import_wh, each.quality, strict=True)
-            )
-            curves.setdefault(each.day, []).append((f"{point}@{each.revision}", measured))
+            curve = (f"{point}@{each.revision}", measured(each.import_wh, each.quality))
+            curves.setdefault(each.day, []).append(curve)
     return tuple(bl.load_of(day, found) for day, found in sorted(curves.items()) if len(found) == len(points))
+
+
+def _member_load(conn: Conn, event: EventRow, enrolment_id: int) -> tuple[bl.DayLoad, ...]:
+    """The event's day as the aggregator sees it, to whom the account itself is closed."""
+    rows = store.member_load(conn, event.event_id, enrolment_id)
+    curves = [
+        (f"{point}@{revision}", measured(wh, quality))
+        for point, revision, wh, quality in rows
+        if wh is not None and quality is not None
+    ]
+    is_whole = bool(rows) and len(curves) == len(rows)
+    return (bl.load_of(event.day, curves),) if is_whole else ()
+
+
+def measured(wh: Sequence[int | None], quality: Sequence[int]) -> tuple[int | None, ...]:
+    """Quarter-hours that were measured; what is estimated counts as not known."""
+    return tuple(each if mark in MEASURED else None for each, mark in zip(wh, quality, strict=True))
 
 
 def seen(conn: Conn, event: EventRow, part: PartRow) -> Seen:
     """A participant's event so far, from validated quarter-hours: for the live page and for the assessment alike."""
     row = enrolments.enrolment(conn, part.enrolment_id)
     programme = programmes.programme(conn, event.programme_id, event.version)
-    found = day_loads(conn, row.account_id, event.day, event.day + timedelta(days=1))
+    found = day_loads(conn, row.account_id, event.day, event.day + timedelta(days=1)) or _member_load(
+        conn, event, part.enrolment_id
+    )
     load = found[0] if found else bl.DayLoad(event.day, (None,) * SLOTS_PER_DAY)
     first, end = event.slots
     raw = part.baseline
@@ -135,6 +152,7 @@ def draw(
         found = replace(found, lines=())
     facts: dict[str, Any] = {
         "programme": programme.origin,
+        "settled_with": "test" if event.is_test else "portfolio" if is_joint else "itself",
         "baseline_days": [day.isoformat() for day in each.part.days or ()],
         "baseline_kw": [str(kw) for kw in fitted.kw],
         "actual_wh": list(actual),
