@@ -313,3 +313,25 @@ BY_METHOD |= {
     "POST /negotiations": {"customer", "other_customer"},
     "POST /transfers": {"customer", "other_customer"},
 }
+# A regulator reads what the market did and what is published, and changes nothing.
+REGULATOR: Final = (
+    "/",
+    "/logout",
+    "/publicity",
+    "/listings",
+    "/listings/csv",
+    "/listings/{listing_id}",
+    "/listings/{listing_id}/now",
+    "/listings/{listing_id}/events",
+    "/rolling",
+    "/rolling/{rolling_id}",
+    "/rolling/{rolling_id}/now",
+    "/rolling/{rolling_id}/events",
+    "/regulator",
+    "/regulator/sessions/{session_id}",
+    "/policies",
+    "/policies/{policy_id}",
+    "/policies/{policy_id}/read",
+    "/policies/{policy_id}/file",
+)
+BY_ROLE |= {path: BY_ROLE[path] | {"regulator"} for path in REGULATOR}

@@ -28,6 +28,7 @@ ROLES: Final = {
     "other_customer": "zhou",
     "technician": "tech",
     "staff": "staff",
+    "regulator": "regulator",
 }
 NOT_POSSIBLE: Final = {404, 409}
 GOOD: Final = {200, 201, 204, 303}
@@ -163,7 +164,9 @@ def _expected(method: str, path: str, name: str) -> set[int]:
     if name not in BY_METHOD.get(f"{method} {path}", ROLES):
         return {403}
     if path in OWNED:
-        return GOOD if name in ("customer", "staff") else {403} if name == "technician" else {404}
+        return (
+            GOOD if name in ("customer", "staff") else {403} if name in ("technician", "regulator") else {404}
+        )
     possible = GOOD | NOT_POSSIBLE if path in FORMS else GOOD
     if path in PROVING:
         possible |= {401}

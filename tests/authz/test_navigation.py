@@ -11,7 +11,7 @@ PAGE = {"accept": "text/html"}
 HREF = re.compile(r'<a href="(/[^"?]*)"( aria-current="page")?')
 
 
-@pytest.mark.parametrize("login", ["yunling", "tech", "staff"])
+@pytest.mark.parametrize("login", ["yunling", "tech", "staff", "regulator"])
 def test_every_link_of_the_header_leads_somewhere_and_says_where_one_is(site: Site, login: str) -> None:
     with site.client(login) as client:
         first = client.get("/", headers=PAGE, follow_redirects=True)

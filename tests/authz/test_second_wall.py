@@ -62,8 +62,17 @@ def test_staff_see_everything_a_customer_a_true_part_of_it(site: Site) -> None:
     assert all(0 < customer[table] < staff[table] for table in TABLES)
 
 
+def test_a_regulator_sees_no_accounts_bills_or_readings(site: Site) -> None:
+    assert counts(site, scope("regulator")) == dict.fromkeys(TABLES, 0)
+
+
 def test_drafts_are_seen_by_staff_only(site: Site) -> None:
-    for role, party, seen in (("staff", None, 1), ("customer", 1, 0), ("technician", None, 0)):
+    for role, party, seen in (
+        ("staff", None, 1),
+        ("customer", 1, 0),
+        ("technician", None, 0),
+        ("regulator", None, 0),
+    ):
         with psycopg.connect(site.world.dsn) as conn:
             db.take_scope(conn, scope(role, party))
             found = conn.execute(

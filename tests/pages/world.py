@@ -145,6 +145,7 @@ def fill(dsn: str, now: datetime) -> World:
             ("linjia", "邻家饭店", "customer", 3),
             ("staff", "值班员", "staff", None),
             ("tech", "现场班", "technician", None),
+            ("regulator", "监管专员", "regulator", None),
         ):
             conn.execute(
                 "INSERT INTO app_user (login, password_hash, display_name, role, party_id) VALUES (%s, %s, %s, %s, %s)",
