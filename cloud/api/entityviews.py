@@ -27,6 +27,7 @@ from cloud.security.store import names_of
 
 NUMBERS = frozenset({"yuan", "decimal", "whole"})
 BILLS_SHOWN = 24
+_LEAVABLE = REGISTERED | {"deregistering"}
 _PERSON = re.compile(r"user:[0-9]{1,18}")
 _OBSTACLE_PATHS = {
     "contract": "/contracts/{}",
@@ -185,7 +186,7 @@ def entity(visit: who.Visit, party: PartyRow) -> EntityView:
             for each in units.relations(conn, party.party_id)
         ),
         timeline=timeline(visit, party),
-        obstacles=_obstacles(visit, party, today) if party.state in REGISTERED else (),
+        obstacles=_obstacles(visit, party, today) if party.state in _LEAVABLE else (),
         bills=_bills(visit, party),
         may_edit=is_draft,
         may_change=party.state in REGISTERED and profile is not None,

@@ -22,6 +22,7 @@ class AlarmView(View):
     indicator: str
     level: str
     value_ppm: int
+    is_unlodged: bool
     at: datetime
     ended_at: datetime | None
 
@@ -107,6 +108,7 @@ def alarm_view(row: AlarmRow) -> AlarmView:
         indicator=row.indicator,
         level=row.level,
         value_ppm=row.value_ppm,
+        is_unlodged=row.is_unlodged,
         at=row.at,
         ended_at=row.ended_at,
     )

@@ -28,7 +28,7 @@ class MeasurementRow:
 
 @dataclass(frozen=True, slots=True)
 class AlarmRow:
-    """An alarm, and when it ended."""
+    """An alarm, and when it ended; `is_unlodged`: nothing was lodged that it could be a share of."""
 
     alarm_id: int
     party_id: int
@@ -36,6 +36,7 @@ class AlarmRow:
     indicator: str
     level: str
     value_ppm: int
+    is_unlodged: bool
     at: datetime
     ended_at: datetime | None
 
@@ -170,7 +171,8 @@ def alarms(conn: Conn, party_id: int | None, *, only_open: bool = False) -> tupl
     with conn.cursor(row_factory=class_row(AlarmRow)) as cursor:
         return tuple(
             cursor.execute(
-                """SELECT a.alarm_id, a.party_id, p.name, a.indicator, a.level, a.value_ppm, a.at, e.at AS ended_at
+                """SELECT a.alarm_id, a.party_id, p.name, a.indicator, a.level, a.value_ppm,
+                          coalesce(a.facts->>'held_fen' = '0', false) AS is_unlodged, a.at, e.at AS ended_at
                    FROM risk_alarm a JOIN party p USING (party_id) LEFT JOIN risk_alarm_end e USING (alarm_id)
                    WHERE (%(party)s::bigint IS NULL OR a.party_id = %(party)s) AND (e.at IS NULL OR NOT %(open)s)
                    ORDER BY a.alarm_id DESC LIMIT 200""",
