@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,14 +14,12 @@ if TYPE_CHECKING:
     from cloud.billing.bench import Outcome
     from cloud.billing.store.drafts import Result
 
-Adder = Callable[[str, commands.Run, str], argparse.ArgumentParser]
-
 
 class NoBenchAccounts(Invalid):
     """No account was named, or none has terms."""
 
 
-def add_bench(deed: Adder) -> None:
+def add_bench(deed: commands.Add) -> None:
     """Name the deed `tariff bench`."""
     text = "把价格文件草稿套在既有电量上，与现行文件比较 / rate known months under a draft price file, against the file in force"
     command = deed("bench", _bench, text)

@@ -19,17 +19,12 @@ EXAMPLE = """
 
 def add_to(add: commands.Add) -> None:
     """Name the commands of this topic."""
-    topic = add(
-        "contract", _none, "合同：验签、印章根证书、模板、推进 / contracts: check, seals, templates, turn"
+    deed = commands.topic(
+        add,
+        "contract",
+        "合同：验签、印章根证书、模板、推进 / contracts: check, seals, templates, turn",
+        EXAMPLE,
     )
-    topic.epilog, topic.formatter_class = EXAMPLE, argparse.RawDescriptionHelpFormatter
-    deeds = topic.add_subparsers(metavar="DEED", required=True)
-
-    def deed(name: str, run: commands.Run, text: str) -> argparse.ArgumentParser:
-        command = deeds.add_parser(name, help=text, description=text)
-        command.set_defaults(run=run)
-        return command
-
     check = deed("verify", _verify, "离线核对一份签署的合同 / check a signed contract, offline")
     check.add_argument("file", type=Path, metavar="FILE", help="PDF")
     check.add_argument(
@@ -39,10 +34,6 @@ def add_to(add: commands.Add) -> None:
     made.add_argument("name", metavar="NAME", help="根证书的名称 / its name")
     deed("enter-texts", _enter_texts, "录入随程序的条款和模板 / enter the supplied clauses and templates")
     deed("turn", _turn, "推进一次：过期、生效、提醒 / one turn: expiry, effect, reminders")
-
-
-def _none(arguments: argparse.Namespace) -> int:
-    raise AssertionError("a deed is required")
 
 
 def _verify(arguments: argparse.Namespace) -> int:

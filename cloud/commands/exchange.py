@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import signal
-import threading
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,15 +29,7 @@ class NoPlatform(Invalid):
 
 def add_to(add: commands.Add) -> None:
     """Name the commands of this topic."""
-    command = add("exchange", _nothing, "外部交易平台 / an external trading platform")
-    command.epilog, command.formatter_class = EXAMPLE, argparse.RawDescriptionHelpFormatter
-    deeds = command.add_subparsers(metavar="DEED", required=True)
-
-    def deed(name: str, run: commands.Run, text: str) -> argparse.ArgumentParser:
-        found: argparse.ArgumentParser = deeds.add_parser(name, help=text, description=text)
-        found.set_defaults(run=run)
-        return found
-
+    deed = commands.topic(add, "exchange", "外部交易平台 / an external trading platform", EXAMPLE)
     deed("status", _status, "通信与积压 / line and backlog; exit code 1 while something fails or waits long")
     deed("look", _look, "一轮收发 / one round of sending and fetching; safe to repeat")
     close = deed("close", _close, "关闭模拟器的场次并出清 / close and clear a session of the simulator")
@@ -53,10 +42,6 @@ def add_to(add: commands.Add) -> None:
     )
     sim.add_argument("--host", default="127.0.0.1")
     sim.add_argument("--port", type=int, default=8091, help="0: 任选 / any")
-
-
-def _nothing(arguments: argparse.Namespace) -> None:
-    """Never runs: a deed is required."""
 
 
 def _platform() -> Exchange:
@@ -155,16 +140,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
     from cloud.outside.exchangesim.server import Simulator
 
     simulator = Simulator(arguments.folder, (arguments.host, arguments.port), commands.now)
-    print(
+    commands.serve(
+        simulator,
         f"平台模拟器 / simulated platform: {simulator.base}  ({arguments.folder / 'exchange.env'})",
-        flush=True,
     )
-    stop = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
-    thread = threading.Thread(target=simulator.run, daemon=True)
-    thread.start()
-    with contextlib.suppress(KeyboardInterrupt):
-        stop.wait()
-    simulator.close()
-    thread.join(timeout=5)

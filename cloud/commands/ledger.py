@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from cloud.db import Conn, Pool
     from cloud.security.access import Actor
 
-Adder = Callable[[str, commands.Run, str], argparse.ArgumentParser]
 LEDGER_EXAMPLE = """
 例 / example:
   shoudian-cloud ledger trial-balance                                  # 现在的试算平衡表 / as of now
@@ -42,7 +41,7 @@ CORRECT_EXAMPLE = """
 
 def add_to(add: commands.Add) -> None:
     """Name the commands of this topic."""
-    deed = _topic(
+    deed = commands.topic(
         add,
         "ledger",
         "总账：试算平衡、明细账、关账 / ledger: trial balance, statement, closing",
@@ -65,7 +64,7 @@ def add_to(add: commands.Add) -> None:
     command = deed("lock", _lock, text)
     command.add_argument("month", metavar="MONTH", type=commands.month, help="YYYY-MM")
 
-    deed = _topic(
+    deed = commands.topic(
         add,
         "correct",
         "账单更正：查找、提出、查看、审批 / corrections: find, prepare, show, approve",
@@ -96,23 +95,6 @@ def add_to(add: commands.Add) -> None:
 
 def _ask_login(command: argparse.ArgumentParser, text: str) -> None:
     command.add_argument("--login", required=True, help=text)
-
-
-def _topic(add: commands.Add, name: str, text: str, example: str) -> Adder:
-    topic = add(name, _none, text)
-    topic.epilog, topic.formatter_class = example, argparse.RawDescriptionHelpFormatter
-    deeds = topic.add_subparsers(metavar="DEED", required=True)
-
-    def deed(name: str, run: commands.Run, text: str) -> argparse.ArgumentParser:
-        command = deeds.add_parser(name, help=text, description=text)
-        command.set_defaults(run=run)
-        return command
-
-    return deed
-
-
-def _none(arguments: argparse.Namespace) -> int:
-    raise AssertionError("a deed is required")
 
 
 def _trial_balance(arguments: argparse.Namespace) -> None:

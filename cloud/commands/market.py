@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from cloud.cases.auctionfile import Case, Difference
     from cloud.cases.book import Cleared
 
-Adder = Callable[[str, commands.Run, str], argparse.ArgumentParser]
 RULES = ("mid_last", "marginal", "cross_or_mid", "seller", "buyer")
 EXAMPLE = """
 例 / example:
@@ -35,15 +34,9 @@ EXAMPLE = """
 
 def add_to(add: commands.Add) -> None:
     """Name the commands of this topic."""
-    topic = add("market", _none, "市场：出清、核对算例、录入 / the market: clear, check cases, enter")
-    topic.epilog, topic.formatter_class = EXAMPLE, argparse.RawDescriptionHelpFormatter
-    deeds = topic.add_subparsers(metavar="DEED", required=True)
-
-    def deed(name: str, run: commands.Run, text: str) -> argparse.ArgumentParser:
-        command = deeds.add_parser(name, help=text, description=text)
-        command.set_defaults(run=run)
-        return command
-
+    deed = commands.topic(
+        add, "market", "市场：出清、核对算例、录入 / the market: clear, check cases, enter", EXAMPLE
+    )
     _add_clearing(deed)
     command = deed(
         "import", _import, "录入市场文件：规则、合同、价格 / enter a market file: rule, contracts, prices"
@@ -58,11 +51,7 @@ def add_to(add: commands.Add) -> None:
     deed("rules", _rules, "随程序的规则形式 / rule forms that come along")
 
 
-def _none(arguments: argparse.Namespace) -> int:
-    raise AssertionError("a deed is required")
-
-
-def _add_clearing(deed: Adder) -> None:
+def _add_clearing(deed: commands.Add) -> None:
     text = "出清一本申报：价格、电量、每份申报的成交，画出供需曲线 / clear a book: price, volume, every fill, the curves"
     command = deed("clear", _clear, text)
     command.epilog, command.formatter_class = EXAMPLE, argparse.RawDescriptionHelpFormatter

@@ -17,16 +17,9 @@ EXAMPLE = """
 
 def add_to(add: commands.Add) -> None:
     """Name the commands of this topic."""
-    topic = add("package", _none, "零售套餐：列出、签入、终止 / retail packages: list, assign, end")
-    topic.epilog = EXAMPLE
-    topic.formatter_class = argparse.RawDescriptionHelpFormatter
-    deeds = topic.add_subparsers(metavar="DEED", required=True)
-
-    def deed(name: str, run: commands.Run, text: str) -> argparse.ArgumentParser:
-        command = deeds.add_parser(name, help=text, description=text)
-        command.set_defaults(run=run)
-        return command
-
+    deed = commands.topic(
+        add, "package", "零售套餐：列出、签入、终止 / retail packages: list, assign, end", EXAMPLE
+    )
     deed("list", _list, "列出已发布的套餐 / list the published packages")
     command = deed("assign", _assign, "把户号签入一个套餐 / put an account on a package")
     command.add_argument("account", metavar="ACCOUNT", help="户号 / account number")
@@ -40,10 +33,6 @@ def add_to(add: commands.Add) -> None:
     command = deed("end", _end, "终止户号的套餐 / end an account's package")
     command.add_argument("account", metavar="ACCOUNT")
     command.add_argument("day", type=_day, metavar="YYYY-MM-DD", help="不含的终止日 / first day without it")
-
-
-def _none(arguments: argparse.Namespace) -> int:
-    raise AssertionError("a deed is required")
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -31,15 +31,9 @@ EXAMPLE = """
 
 def add_to(add: commands.Add) -> None:
     """Name the commands of this topic."""
-    topic = add("party", _none, "市场主体：邀请、查看、资质 / market entities: invite, look, qualifications")
-    topic.epilog, topic.formatter_class = EXAMPLE, argparse.RawDescriptionHelpFormatter
-    deeds = topic.add_subparsers(metavar="DEED", required=True)
-
-    def deed(name: str, run: commands.Run, text: str) -> argparse.ArgumentParser:
-        command = deeds.add_parser(name, help=text, description=text)
-        command.set_defaults(run=run)
-        return command
-
+    deed = commands.topic(
+        add, "party", "市场主体：邀请、查看、资质 / market entities: invite, look, qualifications", EXAMPLE
+    )
     command = deed("invite", _invite, "邀请登记：建立主体和第一个操作员 / make a party and its first person")
     command.add_argument("kind", choices=KINDS)
     command.add_argument("name", metavar="NAME")
@@ -66,10 +60,6 @@ def add_to(add: commands.Add) -> None:
         "--on", metavar="DATE", type=date.fromisoformat, help="按这一天（演练）/ as on this day"
     )
     deed("checklist", _checklist, "注册清单 / the checklist of a kind").add_argument("kind", choices=KINDS)
-
-
-def _none(arguments: argparse.Namespace) -> int:
-    raise AssertionError("a deed is required")
 
 
 def _invite(arguments: argparse.Namespace) -> None:

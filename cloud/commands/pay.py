@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import signal
-import threading
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,15 +28,7 @@ class NoPaymentProvider(Invalid):
 
 def add_to(add: commands.Add) -> None:
     """Name the commands of this topic."""
-    command = add("pay", _nothing, "缴费、对账、催收 / payments, reconciliation, dunning")
-    command.epilog, command.formatter_class = EXAMPLE, argparse.RawDescriptionHelpFormatter
-    deeds = command.add_subparsers(metavar="DEED", required=True)
-
-    def deed(name: str, run: commands.Run, text: str) -> argparse.ArgumentParser:
-        found: argparse.ArgumentParser = deeds.add_parser(name, help=text, description=text)
-        found.set_defaults(run=run)
-        return found
-
+    deed = commands.topic(add, "pay", "缴费、对账、催收 / payments, reconciliation, dunning", EXAMPLE)
     file = deed(
         "import-bank", _import_bank, "导入银行流水 / import a bank statement; again books nothing twice"
     )
@@ -61,10 +50,6 @@ def add_to(add: commands.Add) -> None:
     )
     sim.add_argument("--host", default="127.0.0.1")
     sim.add_argument("--port", type=int, default=8090, help="0: 任选 / any")
-
-
-def _nothing(arguments: argparse.Namespace) -> None:
-    """Never runs: a deed is required."""
 
 
 def _import_bank(arguments: argparse.Namespace) -> None:
@@ -139,13 +124,8 @@ def _simulate(arguments: argparse.Namespace) -> None:
     from cloud.outside.paysim.server import Simulator
 
     simulator = Simulator(arguments.folder, (arguments.host, arguments.port), commands.now)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    thread = threading.Thread(target=simulator.run, daemon=True)
-    thread.start()
-    print(f"支付模拟器 / payment simulator: {simulator.base}", flush=True)
-    print(f"云端设置 / settings for the cloud: {arguments.folder / 'pay.env'}", flush=True)
-    with contextlib.suppress(KeyboardInterrupt):
-        stop.wait()
-    simulator.close()
+    commands.serve(
+        simulator,
+        f"支付模拟器 / payment simulator: {simulator.base}",
+        f"云端设置 / settings for the cloud: {arguments.folder / 'pay.env'}",
+    )

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import signal
-import threading
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -28,15 +25,7 @@ class NoRegulator(Invalid):
 
 def add_to(add: commands.Add) -> None:
     """Name the commands of this topic."""
-    command = add("report", _nothing, "监管报送 / reports to the regulator")
-    command.epilog, command.formatter_class = EXAMPLE, argparse.RawDescriptionHelpFormatter
-    deeds = command.add_subparsers(metavar="DEED", required=True)
-
-    def deed(name: str, run: commands.Run, text: str) -> argparse.ArgumentParser:
-        found: argparse.ArgumentParser = deeds.add_parser(name, help=text, description=text)
-        found.set_defaults(run=run)
-        return found
-
+    deed = commands.topic(add, "report", "监管报送 / reports to the regulator", EXAMPLE)
     deed("calendar", _calendar, "报送日历 / the calendar")
     build = deed("build", _build, "生成并检查 / build and check; exit code 1 if a check has not passed")
     build.add_argument("report", metavar="REPORT")
@@ -58,10 +47,6 @@ def add_to(add: commands.Add) -> None:
     )
     sim.add_argument("--host", default="127.0.0.1")
     sim.add_argument("--port", type=int, default=8092, help="0: 任选 / any")
-
-
-def _nothing(arguments: argparse.Namespace) -> None:
-    """Never runs: a deed is required."""
 
 
 def _calendar(arguments: argparse.Namespace) -> None:
@@ -147,16 +132,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
     from cloud.outside.regulatorsim.server import Simulator
 
     simulator = Simulator(arguments.folder, (arguments.host, arguments.port), commands.now)
-    print(
+    commands.serve(
+        simulator,
         f"监管接口模拟器 / simulated regulator: {simulator.base}  ({arguments.folder / 'regulator.env'})",
-        flush=True,
     )
-    stop = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
-    thread = threading.Thread(target=simulator.run, daemon=True)
-    thread.start()
-    with contextlib.suppress(KeyboardInterrupt):
-        stop.wait()
-    simulator.close()
-    thread.join(timeout=5)

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ from cloud.commands import bench
 if TYPE_CHECKING:
     from cloud.cases.rules import Rules
 
-Adder = Callable[[str, commands.Run, str], argparse.ArgumentParser]
 EXAMPLE = """
 例 / example:
   shoudian-cloud tariff rate case.json              # 一个算例，逐项写明怎么算 / one case, each result with its derivation
@@ -31,26 +29,13 @@ EXAMPLE = """
 
 def add_to(add: commands.Add) -> None:
     """Name the commands of this topic."""
-    topic = add("tariff", _none, "电价算例：试算与核对 / tariff cases: rate and check")
-    topic.epilog = EXAMPLE
-    topic.formatter_class = argparse.RawDescriptionHelpFormatter
-    deeds = topic.add_subparsers(metavar="DEED", required=True)
-
-    def deed(name: str, run: commands.Run, text: str) -> argparse.ArgumentParser:
-        command = deeds.add_parser(name, help=text, description=text)
-        command.set_defaults(run=run)
-        return command
-
+    deed = commands.topic(add, "tariff", "电价算例：试算与核对 / tariff cases: rate and check", EXAMPLE)
     _add_cases(deed)
     bench.add_bench(deed)
     _add_files(deed)
 
 
-def _none(arguments: argparse.Namespace) -> int:
-    raise AssertionError("a deed is required")
-
-
-def _add_cases(deed: Adder) -> None:
+def _add_cases(deed: commands.Add) -> None:
     text = "试算一个算例，写出每个结果的依据 / rate one case; each result with formula, inputs, rule and rounding"
     command = deed("rate", _rate, text)
     command.add_argument("file", type=Path, metavar="CASE.json")
@@ -128,7 +113,7 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, indent=1)
 
 
-def _add_files(deed: Adder) -> None:
+def _add_files(deed: commands.Add) -> None:
     text = "检查价格文件；都能用 0，有不能用的 1 / check price files; exit code 1 when one cannot be used"
     command = deed("validate", _validate, text)
     command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="my-prices.toml …")
