@@ -54,7 +54,7 @@ _ALL: Final = """
       AND s.state IN ('open', 'suspended', 'frozen', 'cleared', 'checked')
       AND NOT EXISTS (SELECT FROM bid_event r WHERE r.replaces = b.seq)
     UNION ALL
-    SELECT 'listing', listing_id::text, listing_id::text, NULL FROM listing WHERE party_id = %(party)s AND state = 'open'
+    SELECT 'listing', 'ZP' || lpad(listing_id::text, 6, '0'), listing_id::text, NULL FROM listing WHERE party_id = %(party)s AND state = 'open'
     UNION ALL
     SELECT 'order', r.title || ' ' || a.seq, r.rolling_id::text, NULL
     FROM rolling_event a JOIN rolling_session r USING (rolling_id)
