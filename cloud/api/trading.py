@@ -24,6 +24,7 @@ from cloud.market.auction import Side
 from cloud.market.declaration import Packed, packed_from
 from cloud.market.receipt import Acknowledged, receipt
 from cloud.market.run import convene, trade
+from cloud.market.session import clock_of
 from cloud.market.store import changes, clearings, orders, rests, sessions, tracks
 from cloud.market.store.sessions import SessionRow
 from cloud.security import run as security
@@ -150,10 +151,11 @@ def declaration(
     view = views.ReceiptView(
         receipt=found,
         state=views.declaration_view(bid, row, gone, None if filled is None else filled.get(seq)).state,
-        struck_at=None if struck is None else struck.at,
-        struck_reason="" if struck is None else struck.reason,
+        at=bid.at,
+        struck=None if struck is None else (struck.at, struck.reason),
         rests=tuple(
-            (each.order_seq, each.rolling_id, each.reason) for each in rests.of_declaration(visit.conn, seq)
+            (each.order_seq, each.rolling_id, bid.period[each.place], each.reason)
+            for each in rests.of_declaration(visit.conn, seq)
         ),
         replaced_by=replaced,
         session_id=row.session_id,
@@ -370,7 +372,7 @@ def _form(
         problem="",
         total_mwh="",
         is_checked=False,
-        periods=tuple((each.number, f"{each.month:%Y-%m}", each.label) for each in row.periods),
+        periods=tuple((each.number, f"{each.month:%Y-%m}", clock_of(each.label)) for each in row.periods),
     )
     return form, ""
 

@@ -221,9 +221,9 @@ class ReceiptView(View):
 
     receipt: dict[str, Any]
     state: str
-    struck_at: datetime | None
-    struck_reason: str
-    rests: tuple[tuple[int | None, int, str], ...]  # order, rolling session, why not
+    at: datetime
+    struck: tuple[datetime, str] | None  # when, and why
+    rests: tuple[tuple[int | None, int, int, str], ...]  # order, rolling session, period, why not
     replaced_by: int | None
     session_id: int
     title: str
@@ -254,6 +254,7 @@ class ChangeView(View):
     change_id: int
     kind: str
     seq: int | None
+    offer_id: int | None
     version: int | None
     reason: str
     asked_at: datetime
@@ -420,7 +421,7 @@ def piece_view(each: PieceRow, row: SessionRow) -> PieceView:
     """A piece for reading."""
     return PieceView(
         piece_no=each.piece_no,
-        period=row.periods[each.period - 1].name,
+        period=f"{row.period_month[each.period - 1]:%Y-%m} {clock_of(row.period_label[each.period - 1])}",
         seller=each.seller,
         buyer=each.buyer,
         quantity_kwh=each.quantity_kwh,
@@ -430,8 +431,7 @@ def piece_view(each: PieceRow, row: SessionRow) -> PieceView:
 
 def run_view(run: RunRow) -> RunView:
     """A run for reading."""
-    names = RunView.model_fields
-    return RunView(**{name: getattr(run, name) for name in names})
+    return RunView(**{name: getattr(run, name) for name in RunView.model_fields})
 
 
 def cut_view(cut: CutRow) -> CutView:
@@ -450,8 +450,7 @@ def event_view(event: EventRow, session_id: int) -> EventView:
 
 def dispute_view(row: DisputeRow) -> DisputeView:
     """A dispute for reading."""
-    names = DisputeView.model_fields
-    return DisputeView(**{name: getattr(row, name) for name in names})
+    return DisputeView(**{name: getattr(row, name) for name in DisputeView.model_fields})
 
 
 def change_view(row: ChangeRow) -> ChangeView:
@@ -468,7 +467,7 @@ def entries_of(receipt: Mapping[str, Any], row: SessionRow) -> tuple[tuple[str, 
     """A receipt's entries for reading: month, period, price, MWh."""
     periods = row.periods
     return tuple(
-        (f"{periods[number - 1].month:%Y-%m}", periods[number - 1].label, yuan(ticks), mwh(kwh))
+        (f"{periods[number - 1].month:%Y-%m}", clock_of(periods[number - 1].label), yuan(ticks), mwh(kwh))
         for number, ticks, kwh in zip(
             receipt["periods"], receipt["price_ticks"], receipt["quantity_kwh"], strict=True
         )

@@ -86,6 +86,10 @@ def ask_takeover(conn: Conn, actor: Actor, session_id: int, offer_id: int, reaso
         raise NoChange("not_found", kind="offer")
     if found.is_taken:
         raise TakenAlready("result_version_taken", version=found.version)
+    if any(
+        each.offer_id == offer_id and each.verdict is None for each in changes.of_session(conn, session_id)
+    ):
+        raise TakenAlready("takeover_asked_already", version=found.version)
     number = changes.ask(conn, session_id, ("takeover", None, offer_id), (actor_name(actor), now, said))
     what = (number, "takeover_asked", {"version": found.version})
     _asked(conn, row, what, (actor_name(actor), now, said))

@@ -136,7 +136,7 @@ def host(conn: Conn, session_id: int, platform: str, at: datetime, by: str) -> b
 def hostable(conn: Conn) -> tuple[int, ...]:
     """Sessions that are announced or open and that nobody hosts but we."""
     rows = conn.execute(
-        """SELECT session_id FROM trading_session s WHERE state IN ('announced', 'open')
+        """SELECT session_id FROM trading_session s WHERE state IN ('announced', 'open') AND product <> 'gec'
              AND NOT EXISTS (SELECT FROM exchange_session e WHERE e.session_id = s.session_id)
              AND NOT EXISTS (SELECT FROM bid_event b WHERE b.session_id = s.session_id)
            ORDER BY session_id"""
