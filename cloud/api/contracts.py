@@ -269,6 +269,7 @@ def _contract(visit: who.Visit, row: ContractRow) -> views.ContractView:
     main = next((paper for paper in reversed(shown) if paper.purpose == "main"), None)
     other, changes = ("", ()) if main is None else read.last_together(conn, row, main)
     dates = turn.dates_of(conn, row)
+    names: dict[int | None, str] = {row.seller_id: row.seller_name, row.buyer_id: row.buyer_name}
     return views.ContractView(
         head=views.head_view(row),
         source=row.source,
@@ -279,7 +280,7 @@ def _contract(visit: who.Visit, row: ContractRow) -> views.ContractView:
         papers=tuple(_paper(visit, paper) for paper in shown),
         last_together=other,
         last_changes=tuple(difference.changes_json(changes)),
-        events=tuple(map(views.event_view, events)),
+        events=tuple(views.event_view(each, names) for each in events),
         disputes=tuple(
             views.dispute_view(each, visit.actor.party_id)
             for each in dealings.disputes_of(conn, row.contract_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -18,6 +18,8 @@ from cloud.contracts.store.life import ContractRow, EventRow
 from cloud.contracts.store.papers import ConfirmationRow, PaperRow, SignerRow
 from cloud.contracts.store.texts import TextRow
 from cloud.contracts.template import Template
+
+ENTERING = ("draw", "trade")  # their reason is a source: studio, session:17
 
 
 class HeadView(View):
@@ -212,9 +214,12 @@ def _signer(row: SignerRow) -> dict[str, Any]:
     }
 
 
-def event_view(row: EventRow) -> dict[str, Any]:
-    """Show an event."""
-    return _told(row, "deed before after at actor reason paper_no document")
+def event_view(row: EventRow, names: Mapping[int | None, str]) -> dict[str, Any]:
+    """Show an event; `names` are those of the parties. From where a contract came is no reason of anybody's."""
+    told = _told(row, "deed before after at actor reason paper_no document")
+    reason = "" if row.deed in ENTERING else row.reason
+    is_clock = row.actor.startswith("job:")
+    return told | {"reason": reason, "who": names.get(row.party_id, ""), "is_clock": is_clock}
 
 
 def _where(row: SignerRow | ConfirmationRow | DisputeRow, viewer_id: int | None) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def compose(
             "bad_value",
             name=VOLUMES,
             found=values[VOLUMES][:100],
-            allowed="no price of environmental value but in green contracts",
+            allowed="只有绿电合同有环境价值 / no price of environmental value but in green contracts",
         )
     first, end = _term(values, volumes)
     texts = {**values, **_given(heading, volumes, (first, end))}

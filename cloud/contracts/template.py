@@ -185,7 +185,7 @@ def values_of(template: Template, raw: Mapping[str, str]) -> dict[str, str]:
 def _value(variable: Variable, text: str) -> str:
     if not text:
         if variable.is_required:
-            _refuse(variable, text, "something: it is required")
+            _refuse(variable, text, "必填 / something: it is required")
         return ""
     if variable.type in ("volumes", "accounts"):
         return (
@@ -194,16 +194,20 @@ def _value(variable: Variable, text: str) -> str:
             else _accounts(variable, text)
         )
     if len(text) > TEXT_MAX or not text.isprintable():
-        _refuse(variable, text, f"at most {TEXT_MAX} printable characters in one line")
+        _refuse(
+            variable,
+            text,
+            f"一行，最多 {TEXT_MAX} 个字 / at most {TEXT_MAX} printable characters in one line",
+        )
     if variable.type in ("integer", "decimal"):
         return _number(variable, text)
     if variable.type == "day":
         try:
             day = date.fromisoformat(text)
         except ValueError:
-            _refuse(variable, text, "a day, for example 2026-09-01")
+            _refuse(variable, text, "日期 / a day: 2026-09-01")
         if day.year > YEAR_MAX:
-            _refuse(variable, text, f"days up to the end of {YEAR_MAX}")
+            _refuse(variable, text, f"{YEAR_MAX} 年以前 / days up to the end of {YEAR_MAX}")
         return day.isoformat()
     if variable.type == "choice" and text not in variable.choices:
         _refuse(variable, text, " | ".join(variable.choices))
@@ -213,7 +217,7 @@ def _value(variable: Variable, text: str) -> str:
 def _number(variable: Variable, text: str) -> str:
     number = _decimal(variable.name, text)
     if variable.type == "integer" and number != int(number):
-        _refuse(variable, text, "a whole number")
+        _refuse(variable, text, "整数 / a whole number")
     if (variable.value_min is not None and number < variable.value_min) or (
         variable.value_max is not None and number > variable.value_max
     ):
@@ -224,10 +228,14 @@ def _number(variable: Variable, text: str) -> str:
 def _accounts(variable: Variable, text: str) -> str:
     numbers = text.replace(",", " ").replace("，", " ").split()
     if len(numbers) > ACCOUNTS_MAX or len(set(numbers)) != len(numbers):
-        _refuse(variable, text, f"account numbers, each once, at most {ACCOUNTS_MAX}")
+        _refuse(
+            variable,
+            text,
+            f"户号，不重复，最多 {ACCOUNTS_MAX} 个 / account numbers, each once, at most {ACCOUNTS_MAX}",
+        )
     for number in numbers:
         if not (number.isascii() and number.isdecimal() and 10 <= len(number) <= 13):
-            _refuse(variable, number, "account numbers of 10 to 13 digits")
+            _refuse(variable, number, "10 到 13 位数字的户号 / account numbers of 10 to 13 digits")
     return " ".join(numbers)
 
 
@@ -239,7 +247,9 @@ def volumes_from(name: str, text: str) -> tuple[Volume, ...]:
     """Read lines 'month period MWh price [environment]', for example '2026-09 month 1200.000 398.50'. Raises BadValue."""
     lines = [line.replace(",", " ").replace("，", " ").split() for line in text.splitlines() if line.strip()]
     if not 1 <= len(lines) <= ROWS_MAX:
-        raise BadValue("bad_value", name=name, found=f"{len(lines)} lines", allowed=f"1..{ROWS_MAX} lines")
+        raise BadValue(
+            "bad_value", name=name, found=f"{len(lines)} lines", allowed=f"1..{ROWS_MAX} 行 / lines"
+        )
     volumes = tuple(_volume(name, line) for line in lines)
     mixed = mixed_month(volumes)
     if mixed is not None:
@@ -249,7 +259,7 @@ def volumes_from(name: str, text: str) -> tuple[Volume, ...]:
 
 def _volume(name: str, line: list[str]) -> Volume:
     found = " ".join(line)[:100]
-    allowed = "month period MWh price [environment], for example 2026-09 month 1200.000 398.50"
+    allowed = "月份 时段 兆瓦时 电价 [环境价值] / month period MWh price [environment]: 2026-09 month 1200.000 398.50"
     if not 4 <= len(line) <= 5 or not LABEL.fullmatch(line[1]) or not _is_period(line[1]):
         raise BadValue("bad_value", name=name, found=found, allowed=allowed)
     try:
@@ -257,15 +267,28 @@ def _volume(name: str, line: list[str]) -> Volume:
     except ValueError:
         raise BadValue("bad_value", name=name, found=found, allowed=allowed) from None
     if month.year > YEAR_MAX:
-        raise BadValue("bad_value", name=name, found=line[0], allowed=f"months up to {YEAR_MAX}-12")
+        raise BadValue(
+            "bad_value",
+            name=name,
+            found=line[0],
+            allowed=f"{YEAR_MAX} 年以前的月份 / months up to {YEAR_MAX}-12",
+        )
     mwh, price, environment = (_decimal(name, part) for part in (*line[2:], "0")[:3])
     if not 0 < mwh <= VOLUME_MAX or mwh * KWH_PER_MWH != int(mwh * KWH_PER_MWH):
-        raise BadValue("bad_value", name=name, found=line[2], allowed="MWh above 0, at most 3 decimals")
+        raise BadValue(
+            "bad_value",
+            name=name,
+            found=line[2],
+            allowed="大于 0，最多三位小数（整千瓦时） / MWh above 0, at most 3 decimals",
+        )
     for each in (price, environment):
         exponent = each.as_tuple().exponent
         if not 0 <= each <= PRICE_MAX or not isinstance(exponent, int) or -exponent > PRICE_DECIMALS_MAX:
             raise BadValue(
-                "bad_value", name=name, found=str(each), allowed=f"yuan/MWh from 0, at most {PRICE_MAX}"
+                "bad_value",
+                name=name,
+                found=str(each),
+                allowed=f"元/兆瓦时，0 到 {PRICE_MAX} / yuan/MWh from 0, at most {PRICE_MAX}",
             )
     return Volume(month, line[1], mwh, price, environment)
 
@@ -285,7 +308,7 @@ def volumes_text(volumes: tuple[Volume, ...]) -> str:
 
 
 def _decimal(name: str, text: str) -> Decimal:
-    allowed = "plain digits, for example 398.50"
+    allowed = "数字 / plain digits: 398.50"
     if len(text) > 30 or not text.isascii() or not set(text) <= set("-.0123456789"):
         raise BadValue("bad_value", name=name, found=text[:100], allowed=allowed)
     try:

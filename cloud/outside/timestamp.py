@@ -12,9 +12,9 @@ import urllib.error
 import urllib.request
 
 from asn1crypto import tsp
-from pyhanko.sign.timestamps import TimeStamper
 
 from cloud.errors import Unavailable
+from cloud.paper.cosign import Authority
 
 TIMEOUT_S = 10
 RESPONSE_BYTES_MAX = 100_000
@@ -25,7 +25,7 @@ class NoTimeStamp(Unavailable):
     """The time-stamp authority does not answer, or refuses; `facts` say what it said."""
 
 
-class TimestampAuthority(TimeStamper):
+class TimestampAuthority(Authority):
     """The authority at a URL."""
 
     def __init__(self, url: str) -> None:

@@ -230,6 +230,26 @@ def test_a_term_not_ticked_or_another_card_is_no_confirmation(stand: Stand) -> N
             assert client.post(f"/contracts/{contract_id}/papers/1/confirm", data=form).status_code == 422
 
 
+def test_what_is_over_unknown_or_swapped_is_refused_in_words(stand: Stand) -> None:
+    seller, buyer = stand.world.units()
+    now = datetime.now(UTC)  # noqa: TID251  # the server's clock is the real one
+    good = w.volumes_after(now)
+    wrong = (
+        ((seller, buyer), "2026-01 month 1 400", "2026-01 的交割在合同最早可能生效的日子"),
+        ((seller, buyer), good.replace("month", "tip"), "没有“tip”这个时段"),
+        ((buyer, seller), good, "买卖双方填反了"),
+    )
+    with stand.client(stand.world.seller, proven=True) as client:
+        token = form_token(client)
+        values = {f"v.{name}": text for name, text in w.wish().values.items()}
+        for units, volumes, told in wrong:
+            for path in ("/contract-draft", "/contract-draft/preview"):
+                form = {"form_token": token, "template": "wholesale-bilateral@1", **values}
+                sent = form | {"seller": units[0], "buyer": units[1], "v.volumes": volumes}
+                answer = client.post(path, data=sent, headers={"accept-language": "zh"})
+                assert (answer.status_code, told in answer.text) == (422, True), answer.text
+
+
 # ---- the second wall: SQL with another's scope ---------------------------------------------------------------------
 
 CONFIRM = """INSERT INTO contract_confirmation (contract_id, paper_no, party_id, user_id, content_sha256, card_sha256,
