@@ -206,8 +206,9 @@ def test_figures_without_a_retail_price_are_called_cost_and_a_share_of_nothing_i
     nothing = [
         each for each in view["readings"] if each["facts"].get("held_fen") == "0" and each["value_ppm"]
     ]
-    shown = sum(each["indicator"] in ("credit", "cvar") for each in nothing)
-    assert page.count("未缴担保") == shown > 0
+    alarms = sum(each["is_unlodged"] for each in view["alarms"])
+    assert page.count("未缴担保") == len(nothing) + alarms
+    assert min(len(nothing), alarms) > 0
 
 
 def test_too_short_a_history_is_said_and_not_measured(site: Site, market: dict[str, int]) -> None:
