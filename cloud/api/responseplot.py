@@ -113,10 +113,10 @@ def plot(event: EventRow, curves: Curves) -> Plot:
 
 
 def _top(highest: Fraction) -> int:
-    """The least of 4, 8, 12, 20, 40 … times a power of ten that is not below `highest`."""
+    """The least of 4, 8, 12 … 36 times a power of ten that is not below `highest`: four even lines below it."""
     scale = 1
     while True:
-        for step in (4, 8, 12, 20):
+        for step in range(4, 40, 4):
             if step * scale >= highest:
                 return step * scale
         scale *= 10
