@@ -153,7 +153,8 @@ class _Paper:
         return [section] if rows else []
 
     def _line(self, line: LineView, green: bool) -> list[str]:
-        period = self.told("deal.whole_month") if line.period == "month" else line.period
+        named = {"month": "deal.whole_month", "sharp": "period.tip"}.get(line.period, f"period.{line.period}")
+        period = self.told(named) if words.known(named) else line.period
         prices = [line.price_ticks, *([line.environment_ticks] if green else [])]
         return [
             *(f"{line.month:%Y-%m}", period, reply.scaled(line.kwh, 3, 3)),

@@ -244,12 +244,12 @@ def mark_read(conn: Conn, negotiation_id: int, user_id: int, number: int) -> Non
 
 
 def unread(conn: Conn, user_id: int) -> dict[int, int]:
-    """How many events a person has not seen, by room."""
+    """How many events of others a person has not seen, by room."""
     rows = conn.execute(
         """SELECT e.negotiation_id, count(*) FROM negotiation_event e
            LEFT JOIN negotiation_read r ON r.negotiation_id = e.negotiation_id AND r.user_id = %s
-           WHERE e.number > coalesce(r.number, 0) GROUP BY 1""",
-        (user_id,),
+           WHERE e.number > coalesce(r.number, 0) AND e.actor <> 'user:' || %s GROUP BY 1""",
+        (user_id, user_id),
     )
     return {int(room): int(count) for room, count in rows}
 
