@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from cloud.money import EXACT, fen_of
@@ -103,6 +104,7 @@ def with_forecast(rule: GuaranteeRule, volumes: Volumes, declared_kwh: int) -> V
     )
 
 
+@lru_cache(maxsize=16)
 def rule_from(body: str) -> GuaranteeRule:
     """Read a rule. Raises BadRule."""
     text = table_from(body)

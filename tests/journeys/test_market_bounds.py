@@ -294,14 +294,23 @@ def test_a_guarantee_that_lapses_stops_no_session_and_no_window(deals: Deals) ->
         coal.post(f"/rolling/{number}/orders", {"side": "S", "price": "380", "mwh": "10", "period": "1"})
         _, view = list_(coal, "30", sharing="prorata")
         shop.post(f"/listings/{view['listing_id']}/takes", {"mwh": "20"})
+        order = shop.post(
+            f"/rolling/{number}/orders", {"side": "B", "price": "370", "mwh": "10", "period": "2"}
+        ).json()["order_seq"]
         before = reserved(deals, "shop")
         lapse(deals, "shop")
+        smaller = [
+            shop.post(f"/rolling/{number}/orders/{order}/replace", {"price": "370", "mwh": mwh}).status_code
+            < 400
+            for mwh in ("5", "6")
+        ]
         refused = shop.post(
             f"/rolling/{number}/orders", {"side": "B", "price": "380", "mwh": "1", "period": "1"}
         )
         rung(deals, now() + timedelta(hours=3))
 
-    assert before == 19_000 + 38_000  # 5 % of 10 and of 20 MWh at 380 yuan
+    assert before == 19_000 + 38_000 + 18_500  # 5 % of 10 and of 20 MWh at 380 yuan, and of 10 at 370
+    assert smaller == [True, False]  # who asks for less is not refused what it has bound already
     assert (refused.status_code, refused.json()["problem"]) == (409, "over_guarantee")
     assert deals.rows("SELECT state FROM rolling_session WHERE rolling_id = %s", number) == [("closed",)]
     assert deals.rows("SELECT state FROM listing WHERE listing_id = %s", view["listing_id"]) == [("cleared",)]

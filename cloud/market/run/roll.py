@@ -217,9 +217,9 @@ def replace(
     )  # fmt: skip
     seq = rolling.add_event(conn, row.rolling_id, order.period_no, event)
     if side is Side.BUY:
-        _free_order(conn, row, order.seq, party_id, now)
+        freed_fen = _free_order(conn, row, order.seq, party_id, now)
         value = price_ticks * quantity_kwh + rolling.bought_value(conn, row.rolling_id, order.seq)
-        _reserve(conn, row, standing, (_bid_key(seq), value), now)
+        _reserve(conn, row, standing, (_bid_key(seq), value), now, freed_fen=freed_fen)
     log = LogRow(
         seq, Op.REPLACE, order.seq, party_id, order.unit_id, None, None, price_ticks, quantity_kwh, now
     )
@@ -415,12 +415,24 @@ def _receipt_again(conn: Conn, kept: OwnRow) -> Receipt:
     )
 
 
-def _reserve(conn: Conn, row: RollingRow, standing: Standing, bid: tuple[str, int], now: datetime) -> None:
-    """Bind margin for a bid, for what it bought and what is open of it, until the session closes; `bid` is (purpose, value)."""
+def _reserve(
+    conn: Conn,
+    row: RollingRow,
+    standing: Standing,
+    bid: tuple[str, int],
+    now: datetime,
+    *,
+    freed_fen: int = 0,
+) -> None:
+    """Bind margin for a bid, for what it bought and what is open of it, until the session closes; `bid` is (purpose, value).
+
+    What asks for no more than it has just freed goes through, also where a guarantee has shrunk meanwhile.
+    """
     purpose, value = bid
     if standing.guarantee_free_fen is not None:
         amount_fen = margin_fen(value, row.margin_rate_pct)
-        standings.reserve(conn, standing.party_id, amount_fen, purpose, now)
+        bind = standings.carry if amount_fen <= freed_fen else standings.reserve
+        bind(conn, standing.party_id, amount_fen, purpose, now)
 
 
 def _free_cut(conn: Conn, row: RollingRow, receipt: Receipt, bid: tuple[int, int], now: datetime) -> None:
@@ -433,14 +445,14 @@ def _free_cut(conn: Conn, row: RollingRow, receipt: Receipt, bid: tuple[int, int
     standings.carry(conn, party_id, amount_fen, _bid_key(receipt.seq, is_cut=True), now)
 
 
-def _free_order(conn: Conn, row: RollingRow, order_seq: int, party_id: int, now: datetime) -> bool:
-    """Give back all that an order has bound, in the transaction that binds what is left of it; say whether anything was."""
-    is_bound = False
+def _free_order(conn: Conn, row: RollingRow, order_seq: int, party_id: int, now: datetime) -> int:
+    """Give back all that an order has bound, in the transaction that binds what is left of it; say how much."""
+    freed_fen = 0
     for each in rolling.own_events(conn, party_id, row.rolling_id):
         if order_seq in (each.seq, each.order_seq):
             for is_cut in (False, True):
-                is_bound |= standings.release(conn, _bid_key(each.seq, is_cut=is_cut), now)
-    return is_bound
+                freed_fen += standings.release(conn, _bid_key(each.seq, is_cut=is_cut), now)
+    return freed_fen
 
 
 def _release(conn: Conn, row: RollingRow, now: datetime) -> None:

@@ -201,17 +201,17 @@ def lock_limit(conn: Conn, party_id: int) -> None:
     conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('limit:' || %s, 0))", (party_id,))
 
 
-def release(conn: Conn, purpose_key: str, at: datetime) -> bool:
-    """Give back what was reserved for a purpose, once; say whether anything was given back now."""
+def release(conn: Conn, purpose_key: str, at: datetime) -> int:
+    """Give back what was reserved for a purpose, once; say how much was given back now."""
     kept = _amount(conn, "reserve", purpose_key)
     if kept is None:
-        return False
+        return 0
     party_id, amount_fen = kept
     _lock(conn, party_id)
     if _amount(conn, "release", purpose_key) is not None:
-        return False
+        return 0
     _insert(conn, "release", party_id, amount_fen, purpose_key, at)
-    return True
+    return amount_fen
 
 
 def _state_at_the_gate(kind: str, subkind: str, state: str, *, has_expired: bool) -> str:
