@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -9,15 +10,17 @@ from pathlib import Path
 from secrets import token_bytes
 
 import market_world
+import psycopg
+import pytest
 import stepup_world
 
 from cloud.contracts.document import Changes
 from cloud.contracts.run import texts as studio
-from cloud.contracts.run.desk import draft, sign
+from cloud.contracts.run.desk import deal, draft, sign
 from cloud.contracts.run.desk.ask import Ask
 from cloud.contracts.store import papers, seals, texts
 from cloud.contracts.store.texts import Decision
-from cloud.db import Conn, Pool, ProcessRole, Scope, transaction
+from cloud.db import Conn, Pool, ProcessRole, Scope, open_pool, transaction
 from cloud.files import FolderVault
 from cloud.markettime import day_of, month_after, month_of
 from cloud.paper.seals import Keys, make_authority
@@ -26,6 +29,7 @@ from cloud.security.access import Actor, Role
 from cloud.security.run import Session
 
 NOW = datetime(2026, 8, 20, 2, tzinfo=UTC)
+COOLED = NOW + timedelta(hours=73)
 SELLER, BUYER = "䶮㙦𠮷示范热电厂", "示范铸造厂"
 VOLUMES = "2026-09 month 1200.000 398.50\n2026-10 month 1000.000 401.20"
 TERMS = ("parties", "volume", "price", "period", "deviation")
@@ -171,3 +175,33 @@ def signed_by_both(world: World, contract_id: str, at: datetime = NOW, paper_no:
 def with_changes(wished: draft.Wish, changes: Changes) -> draft.Wish:
     """The wish with other clauses."""
     return replace(wished, changes=changes)
+
+
+@pytest.fixture
+def world(database: str, tmp_path: Path) -> Iterator[World]:
+    """The world in a database of its own."""
+    with open_pool(database, size_max=4) as pool:
+        with psycopg.connect(database, autocommit=True) as conn:
+            made = build(conn, pool, tmp_path / "vault")
+        yield made
+
+
+@pytest.fixture
+def owner(database: str) -> Iterator[Conn]:
+    """The database as its owner sees it."""
+    with psycopg.connect(database, autocommit=True) as conn:
+        yield conn
+
+
+def agreed_request(world: World, contract_id: str, kind: str) -> int:
+    """A request of the buyer, organised and agreed by the seller; return its number."""
+    at = COOLED + timedelta(hours=1)
+    with transaction(world.pool, world.scope(world.buyer)) as conn:
+        number = deal.request(conn, world.ask(conn, world.buyer, at), contract_id, kind, "产量下降")
+    with transaction(world.pool, world.scope(world.lawyer)) as conn:
+        deal.answer(conn, world.ask(conn, world.lawyer, at), number, "organise", "请双方协商")
+    with transaction(world.pool, world.scope(world.buyer)) as conn, pytest.raises(deal.NotForYou):
+        deal.answer(conn, world.ask(conn, world.buyer, at), number, "agree", "自己同意自己")
+    with transaction(world.pool, world.scope(world.seller)) as conn:
+        assert deal.answer(conn, world.ask(conn, world.seller, at), number, "agree", "同意") == "agreed"
+    return number

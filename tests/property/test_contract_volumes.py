@@ -63,7 +63,7 @@ def load_of(month: date) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(1 + (day.day * 7 + slot) % 11 for slot in range(96)) for day in days_of_month(month))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(contracts())
 def test_every_kwh_is_in_one_quarter_hour_of_its_own_period(terms: WholesaleTerms) -> None:
     calendar = Holidays()
