@@ -365,6 +365,17 @@ def event_csv(event_id: Id, visit: Annotated[who.Visit, who.visits(Deed.SEE_RESP
                     *(line["price_yuan_per_kwh"], yuan(line["amount_fen"]), row.state),
                 )
             )
+    for portfolio in responsemoney.portfolios(visit.conn, event_id):
+        for line in portfolio.lines:
+            writer.writerow(
+                (
+                    *(event_id, portfolio.aggregator, portfolio.revision, line["item"], line["quantity_kwh"]),
+                    *(line["price_yuan_per_kwh"], yuan(line["amount_fen"]), portfolio.event_state),
+                )
+            )
+    for share in responsemoney.shares_of(visit.conn, event_id):
+        energy = Decimal(share.weight_wh).scaleb(-3)
+        writer.writerow((event_id, share.party, "", "share", energy, "", yuan(share.amount_fen), share.rule))
     name = f'attachment; filename="response-{event_id}.csv"'
     return Response(
         out.getvalue(), media_type="text/csv; charset=utf-8", headers={"Content-Disposition": name}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from cloud.billing.ledger import Journal, Posting, open_day
-from cloud.billing.store import ledger
+from cloud.billing.store import bookings, ledger
 from cloud.db import Conn
 from cloud.market.store import greensales
 
@@ -21,9 +21,11 @@ def book_sales(conn: Conn, now: datetime) -> int:
     Effective on the day of the purchase, or on the first day that is still open.
     """
     booked = 0
-    for claim in greensales.all_claims(conn):
+    claims = greensales.all_claims(conn)
+    known = bookings.ids_of(conn, [key_of(each.entry_id) for each in claims])
+    for claim in claims:
         key = key_of(claim.entry_id)
-        if ledger.find_id(conn, key) is not None:
+        if key in known:
             continue
         item = f"green-sale/{claim.entry_id}"
         postings = (

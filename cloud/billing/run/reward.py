@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 from cloud import markettime
 from cloud.billing.ledger import Journal, Posting, open_day
-from cloud.billing.store import ledger
+from cloud.billing.store import bookings, ledger
 from cloud.db import Conn
 from cloud.market.store import response, responsemoney, responseresults
 
@@ -24,8 +24,11 @@ def book_settled(conn: Conn, now: datetime) -> int:
 
 def _results(conn: Conn, now: datetime) -> int:
     booked = 0
-    for row in responseresults.settled(conn):
-        if row.total_fen == 0:
+    rows = [row for row in responseresults.settled(conn) if row.total_fen]
+    known = bookings.ids_of(conn, [f"response:{row.result_id}" for row in rows])
+    for row in rows:
+        key = f"response:{row.result_id}"
+        if key in known:
             continue
         day = markettime.day_of(responseresults.steps(conn, row.result_id)[-1].at)
         postings = (
@@ -33,8 +36,7 @@ def _results(conn: Conn, now: datetime) -> int:
             Posting(COST, -row.total_fen),
         )
         facts = (("response_event", str(row.event_id)), ("response_result", str(row.result_id)))
-        journal = (f"response:{row.result_id}", "settle_response")
-        booked += _book(conn, journal, postings, facts, (day, now))
+        booked += _book(conn, (key, "settle_response"), postings, facts, (day, now))
     return booked
 
 
@@ -44,38 +46,44 @@ def _portfolios(conn: Conn, now: datetime) -> int:
     shares: dict[int, list[responsemoney.ShareRow]] = {}
     for share in responsemoney.shares_of(conn):
         shares.setdefault(share.portfolio_id, []).append(share)
-    for row in responsemoney.portfolios(conn, most=ALL):
-        if row.event_state != "settled":
-            continue
+    rows = [row for row in responsemoney.portfolios(conn, most=ALL) if row.event_state == "settled"]
+    keys = [f"response-{kind}:{row.portfolio_id}" for row in rows for kind in ("portfolio", "split")]
+    known = bookings.ids_of(conn, keys)
+    for row in rows:
         day = markettime.day_of(response.steps(conn, row.event_id)[-1].at)
         facts = (("response_event", str(row.event_id)), ("response_portfolio", str(row.portfolio_id)))
         aggregator = f"payable/party/{row.aggregator_id}"
-        if row.assess == "portfolio" and row.total_fen:
-            postings = (Posting(aggregator, row.total_fen), Posting(COST, -row.total_fen))
-            journal = (f"response-portfolio:{row.portfolio_id}", "settle_portfolio")
-            booked += _book(conn, journal, postings, facts, (day, now))
+        key = f"response-portfolio:{row.portfolio_id}"
+        if row.assess == "portfolio" and row.total_fen and key not in known:
+            paid = (Posting(aggregator, row.total_fen), Posting(COST, -row.total_fen))
+            booked += _book(conn, (key, "settle_portfolio"), paid, facts, (day, now))
+        key = f"response-split:{row.portfolio_id}"
         passed_on = [each for each in shares.get(row.portfolio_id, ()) if each.share_no and each.amount_fen]
-        if total := sum(each.amount_fen for each in passed_on):
+        total = sum(each.amount_fen for each in passed_on)
+        if total and key not in known:
             to_members = tuple(
                 Posting(f"payable/party/{each.party_id}", each.amount_fen) for each in passed_on
             )
-            journal = (f"response-split:{row.portfolio_id}", "split_portfolio")
-            booked += _book(conn, journal, (*to_members, Posting(aggregator, -total)), facts, (day, now))
+            postings = (*to_members, Posting(aggregator, -total))
+            booked += _book(conn, (key, "split_portfolio"), postings, facts, (day, now))
     return booked
 
 
 def _capacity(conn: Conn, now: datetime) -> int:
     booked = 0
-    for row in responsemoney.capacities(conn, ALL):
-        if row.total_fen == 0:
+    rows = [row for row in responsemoney.capacities(conn, ALL) if row.total_fen]
+    known = bookings.ids_of(conn, [f"response-capacity:{row.capacity_id}" for row in rows])
+    for row in rows:
+        key = f"response-capacity:{row.capacity_id}"
+        if key in known:
             continue
         kept = row.total_fen - row.passed_on_fen
         postings = [Posting(COST, -row.total_fen)]
         postings += [Posting(f"payable/party/{row.payee_id}", kept)] if kept else []
         postings += [Posting(f"payable/party/{row.party_id}", row.passed_on_fen)] if row.passed_on_fen else []
         facts = (("month", f"{row.month:%Y-%m}"), ("response_capacity", str(row.capacity_id)))
-        journal = (f"response-capacity:{row.capacity_id}", "pay_capacity")
-        booked += _book(conn, journal, tuple(postings), facts, (markettime.day_of(row.at), now))
+        day = markettime.day_of(row.at)
+        booked += _book(conn, (key, "pay_capacity"), tuple(postings), facts, (day, now))
     return booked
 
 
@@ -86,10 +94,7 @@ def _book(
     facts: tuple[tuple[str, str], ...],
     at: tuple[date, datetime],
 ) -> int:
-    """Book a journal (key, deed) once; 1 when it is new."""
+    """Book a journal (key, deed); 1 when it is new."""
     (key, deed), (day, now) = journal, at
-    if ledger.find_id(conn, key) is not None:
-        return 0
     effective = open_day(day, ledger.locked_through(conn))
-    ledger.post(conn, Journal(key, deed, day, effective, postings, facts), now)
-    return 1
+    return int(ledger.post(conn, Journal(key, deed, day, effective, postings, facts), now).is_new)
