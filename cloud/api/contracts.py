@@ -25,7 +25,7 @@ from cloud.api.contractask import (
     download,
 )
 from cloud.contracts import difference
-from cloud.contracts.contract import Kind
+from cloud.contracts.contract import STATES, Kind
 from cloud.contracts.run.desk import deal, read, sign, turn
 from cloud.contracts.run.desk.ask import Ask, contract_for
 from cloud.contracts.store import archive, dealings, life, papers, seals
@@ -72,11 +72,12 @@ def find(
     number: Words = "",
     party: Words = "",
     kind: Annotated[str, Query(pattern="^([a-z]{1,20})?$")] = "",
+    state: Annotated[str, Query(pattern="^([a-z]{1,20})?$")] = "",
     first: Annotated[str, Query(pattern=DAY_PATTERN)] = "",
     last: Annotated[str, Query(pattern=DAY_PATTERN)] = "",
     page: Annotated[int, Query(ge=1, le=1000)] = 1,
 ) -> Response:
-    """Find contracts by text, number, party, kind and day of signing; row-level security keeps each to the own."""
+    """Find contracts by text, number, party, kind, state and day of signing; row-level security keeps each to the own."""
     party_id = visit.actor.party_id
     subject = Subject("contracts", str(party_id or "all"), party_id)
     security.allow(visit.conn, visit.actor, visit.deed, subject, visit.now)
@@ -87,12 +88,13 @@ def find(
             number.replace("\0", "").strip(),
             party.replace("\0", "").strip(),
             kind,
-            "",
+            state,
         ),
         *(day_from("first", first), None if past is None else past + timedelta(days=1), page),
     )
     found, has_more = archive.find(visit.conn, wanted)
-    asked = {"text": text, "number": number, "party": party, "kind": kind, "first": first, "last": last}
+    asked = {"text": text, "number": number, "party": party, "kind": kind, "state": state}
+    asked |= {"first": first, "last": last}
     view = views.ArchiveView(
         found=tuple(map(views.found_view, found)),
         has_more=has_more,
@@ -100,7 +102,7 @@ def find(
         page=page,
         shelves=archive.counts(visit.conn),
     )
-    return reply.answer(request, visit, "contracts/archive.html", view, drawing=tuple(Kind))
+    return reply.answer(request, visit, "contracts/archive.html", view, drawing=(tuple(Kind), STATES))
 
 
 @router.get("/contracts/seal-roots.pem", response_class=Response)

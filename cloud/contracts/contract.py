@@ -97,6 +97,7 @@ CONTRACT = Life(
         ("cancelled", "archive"): "archived",
     },
 )
+STATES = tuple(dict.fromkeys(CONTRACT.moves.values()))  # in the order of a life
 PAPER = Life(
     "contract_paper",
     {

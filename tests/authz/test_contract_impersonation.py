@@ -250,6 +250,24 @@ def test_what_is_over_unknown_or_swapped_is_refused_in_words(stand: Stand) -> No
                 assert (answer.status_code, told in answer.text) == (422, True), answer.text
 
 
+def test_the_archive_finds_by_state_and_says_which_day_there_is_not(stand: Stand) -> None:
+    contract_id, _ = stand.half_signed()
+    with stand.client(stand.world.buyer, proven=False) as client:
+        found = {
+            state: [
+                each["contract_id"]
+                for each in client.get(f"/contracts/archive?state={state}").json()["found"]
+            ]
+            for state in ("signing", "void")
+        }
+        page = client.get("/contracts/archive?state=signing", headers={"accept": "text/html"}).text
+        wrong = client.get("/contracts/archive?first=2026-02-30")
+    assert contract_id in found["signing"]
+    assert contract_id not in found["void"]
+    assert '<option value="signing" selected>' in page
+    assert (wrong.status_code, "2026-02-30" in wrong.text) == (422, True)
+
+
 # ---- the second wall: SQL with another's scope ---------------------------------------------------------------------
 
 CONFIRM = """INSERT INTO contract_confirmation (contract_id, paper_no, party_id, user_id, content_sha256, card_sha256,
