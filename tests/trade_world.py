@@ -25,6 +25,9 @@ FREEZES = OPENS + timedelta(minutes=20)
 HOURS = Hours(OPENS, FREEZES, FREEZES + timedelta(minutes=10), None)
 DURING = OPENS + timedelta(minutes=5)
 DECEMBER = date(2026, 12, 1)
+WORKER = Scope(ProcessRole.WORKER, actor="test")
+AFTER = FREEZES + timedelta(seconds=1)
+PEAK, FLAT = 1, 2
 
 
 @dataclass(frozen=True)
@@ -149,3 +152,25 @@ def guaranteed(dsn: str, party_id: int, now: datetime) -> None:
                VALUES (%s, 'lodge', 200000, %s, 'l', %s, 'user:2')""",
             (party_id, row[0], now),
         )
+
+
+def cleared_book(dsn: str) -> tuple[People, int]:
+    """Two plants and two users; CA-106 of the case file has its own test: here a hand-made book.
+
+    Peak: bids 100@400 and 50@390, asks 80@350 and 60@380: the last pair is 390 with 380, 140 MWh trade. Flat: nobody meets.
+    """
+    who, session_id = opened(dsn)
+    given = [
+        (who.users[0], [(PEAK, "400", "100"), (FLAT, "310", "10")]),
+        (who.users[1], [(PEAK, "390", "50")]),
+        (who.plants[0], [(PEAK, "350", "80"), (FLAT, "330", "10")]),
+        (who.plants[1], [(PEAK, "380", "60")]),
+    ]
+    with psycopg.connect(dsn) as conn:
+        db.take_scope(conn, WORKER)
+        for actor, entries in given:
+            kept(*take(conn, session_id, [(actor, sent(who, actor, entries))]))
+    with psycopg.connect(dsn) as conn:
+        db.take_scope(conn, WORKER)
+        assert convene.look(conn, AFTER) == 1
+    return who, session_id

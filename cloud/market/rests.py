@@ -19,7 +19,7 @@ class Rest:
     """What is left of one entry of a declaration."""
 
     seq: int
-    place: int
+    entry_no: int  # its place in the declaration, from 0
     party_id: int
     unit_id: str
     side: Side

@@ -204,7 +204,7 @@ def test_rests_enter_the_rolling_book_in_the_order_of_their_numbers_and_never_me
         trades, resting, _ = oracle.rolled(events, TradePrice.RESTING)
         assert trades == []
         assert resting == [
-            [f"{each.seq}/{each.place}", each.side, each.price_ticks, each.quantity_kwh]
+            [f"{each.seq}/{each.entry_no}", each.side, each.price_ticks, each.quantity_kwh]
             for each in rests
             if each.period == period
         ]

@@ -109,7 +109,7 @@ def _enter(
         reason, order_seq = "guarantee", None
     except _StaysOut as out:
         reason, order_seq = str(out), None
-    return RestRow(rest.seq, rest.place, session_id, rest.party_id, rolling_id, order_seq, reason, now)
+    return RestRow(rest.seq, rest.entry_no, session_id, rest.party_id, rolling_id, order_seq, reason, now)
 
 
 class _StaysOut(Exception):

@@ -98,7 +98,8 @@ def ask_takeover(conn: Conn, actor: Actor, session_id: int, offer_id: int, reaso
 
 def refuse(conn: Conn, actor: Actor, session_id: int, change_id: int, reason: str, now: datetime) -> None:
     """Refuse a change, or take the own one back. Raises Answered, NoChange."""
-    row, change = _find(conn, actor, session_id, change_id, now)
+    allow(conn, actor, Deed.DIRECT_TRADING, Subject("trading_session", str(session_id)), now)
+    row, change = _find(conn, session_id, change_id)
     if change.asked_by == actor_name(actor):
         raise SamePerson("session_same_person")
     who = (actor_name(actor), now, _said(reason))
@@ -115,7 +116,8 @@ def approve(
 
     All of it is one transaction. Raises SamePerson, Answered, NotStruck, TakenAlready, and what clearing and publishing do.
     """
-    row, asked = _find(conn, actor, *change, now)
+    allow(conn, actor, Deed.DIRECT_TRADING, Subject("trading_session", str(change[0])), now)
+    row, asked = _find(conn, *change)
     if asked.asked_by == actor_name(actor):
         raise SamePerson("session_same_person")
     who = (actor_name(actor), now, reason.strip()[:REASON_MAX])
@@ -202,11 +204,8 @@ def _asked(
     )
 
 
-def _find(
-    conn: Conn, actor: Actor, session_id: int, change_id: int, now: datetime
-) -> tuple[SessionRow, ChangeRow]:
-    row = _lock(conn, actor, session_id, now)
-    change = changes.find(conn, session_id, change_id)
+def _find(conn: Conn, session_id: int, change_id: int) -> tuple[SessionRow, ChangeRow]:
+    row, change = _row(conn, session_id), changes.find(conn, session_id, change_id)
     if change is None:
         raise NoChange("not_found", kind="change")
     return row, change
@@ -214,6 +213,10 @@ def _find(
 
 def _lock(conn: Conn, actor: Actor, session_id: int, now: datetime) -> SessionRow:
     allow(conn, actor, Deed.DIRECT_TRADING, Subject("trading_session", str(session_id)), now)
+    return _row(conn, session_id)
+
+
+def _row(conn: Conn, session_id: int) -> SessionRow:
     row = sessions.lock(conn, session_id)
     if row is None:
         raise NoChange("not_found", kind="trading_session")
