@@ -67,12 +67,8 @@ def test_a_session_goes_from_announcement_to_contract(database: str, port: int, 
     path = f"/trading/sessions/{session_id}"
 
     def declare(client: httpx.Client, actor: world.Actor, side: str, price: str) -> dict[str, object]:
-        body = {
-            "unit": who.units[actor.party_id or 0],
-            "side": side,
-            "client_key": str(uuid4()),
-            "replaces": None,
-        }
+        unit, key = who.units[actor.party_id or 0], str(uuid4())
+        body = {"unit": unit, "side": side, "client_key": key, "replaces": None}
         answer = client.post(f"{path}/orders", json=body | {"entries": [[1, price, "10"]]})
         assert answer.status_code == 201, answer.text
         found: dict[str, object] = answer.json()
@@ -139,6 +135,25 @@ def _directed(port: int, session_id: int, receipt: dict[str, object]) -> None:
         run = operator.get(f"{desk}/runs/1")
         assert run.json()["is_same"] is True
         assert operator.get(f"{desk}/runs/1", headers=HTML).status_code == 200
+        _asked_to_strike(desk, (operator, second), receipt)
         assert operator.post(f"{desk}/check", data={}).status_code == 303
         assert operator.post(f"{desk}/publish").status_code == 403
         assert second.post(f"{desk}/publish").status_code == 303
+
+
+def _asked_to_strike(desk: str, staff: tuple[httpx.Client, httpx.Client], receipt: dict[str, object]) -> None:
+    """One asks to strike a declaration out, the other one refuses; what is no number or no change is said to be none."""
+    operator, second = staff
+    wanted = {"seq": str(receipt["seq"]), "reason": "买方来函"}
+    assert operator.post(f"{desk}/strike", data=wanted | {"seq": "x"}).status_code == 422
+    assert operator.post(f"{desk}/strike", data=wanted | {"reason": ""}).status_code == 422
+    assert operator.post(f"{desk}/takeover", data={"offer": "1", "reason": "没有"}).status_code == 404
+    assert operator.post(f"{desk}/strike", data=wanted).status_code == 303
+    assert second.post(f"{desk}/strike", data=wanted).status_code == 409
+    (change,) = operator.get(desk).json()["changes"]
+    answer = {"change": str(change["change_id"]), "reason": "不成立"}
+    assert operator.post(f"{desk}/approve", data=answer).status_code == 403
+    assert second.get(desk, headers=HTML).text.count(f'value="{change["change_id"]}"') == 1
+    assert second.post(f"{desk}/refuse", data=answer).status_code == 303
+    assert second.post(f"{desk}/approve", data=answer).status_code == 409
+    assert second.post(f"{desk}/approve", data={"change": "9999"}).status_code == 404
