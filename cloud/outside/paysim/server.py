@@ -13,7 +13,6 @@ import threading
 import urllib.parse
 from collections.abc import Callable
 from datetime import date, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,8 +21,8 @@ from cloud.outside.paysim.book import Book, Edit, Trade
 from cloud.outside.paysim.calls import Caller
 from cloud.outside.paysim.keys import keys_in
 from cloud.outside.paysim.wechat import Wechat
+from cloud.outside.simserver import Handler, Server
 
-BODY_BYTES_MAX: Final = 64 * 1024
 _NAMES: Final = {"wechat": ("微信支付", "WeChat Pay", "#07c160"), "alipay": ("支付宝", "Alipay", "#1677ff")}
 _STYLE: Final = """
 body{margin:0;background:#ededed;font:17px/1.5 system-ui,sans-serif;color:#111}
@@ -36,21 +35,12 @@ button.no{background:#f2f2f2;color:#b3261e}.note{margin-top:2rem;font-size:.8rem
 """
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, address: tuple[str, int], simulator: Simulator) -> None:
-        super().__init__(address, _Handler)
-        self.simulator = simulator
-
-
 class Simulator:
     """Both providers at one address."""
 
     def __init__(self, folder: Path, address: tuple[str, int], now: Callable[[], datetime]) -> None:
         self.server = _Server(address, self)
-        self.base = f"http://{address[0]}:{self.server.server_port}"
+        self.base = self.server.base
         held = keys_in(folder, self.base)
         self.stop = threading.Event()
         self.book = Book(folder, now)
@@ -60,13 +50,12 @@ class Simulator:
 
     def run(self) -> None:
         """Serve until `close`."""
-        self.server.serve_forever(poll_interval=0.2)
+        self.server.run()
 
     def close(self) -> None:
         """Stop serving and calling."""
         self.stop.set()
-        self.server.shutdown()
-        self.server.server_close()
+        self.server.end()
         self.book.shut()
 
     def pay(self, provider: str, order_no: str) -> Trade | None:
@@ -94,24 +83,17 @@ class Simulator:
         return {"done": True}
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Server(Server):
+    def __init__(self, address: tuple[str, int], simulator: Simulator) -> None:
+        super().__init__(address, _Handler)
+        self.simulator = simulator
+
+
+class _Handler(Handler):
     server: _Server
-    protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:
-        self._answer("GET", b"")
-
-    def do_POST(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        if length > BODY_BYTES_MAX:
-            self._send(413, "text/plain", b"too large")
-            return
-        self._answer("POST", self.rfile.read(length))
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the diary tells what mattered."""
-
-    def _answer(self, method: str, body: bytes) -> None:
+    def answer(self, method: str, body: bytes) -> None:
+        """Answer the merchant, a person who pays, or the control door."""
         route, _, query = self.path.partition("?")
         parts = route.strip("/").split("/")
         try:
@@ -166,14 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _send(self, status: int, kind: str, content: bytes, extra: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in ((extra or {}) | {"Content-Type": kind}).items():
-            self.send_header(name, value)
-        if status != 204:
-            self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if status != 204:
-            self.wfile.write(content)
+        self.send(status, content, {"Content-Type": kind} | (extra or {}))
 
 
 def _page(trade: Trade) -> str:
