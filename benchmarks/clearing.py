@@ -87,16 +87,14 @@ def orders_of(book: kernel.Book) -> list[Order]:
 
 
 def highs(book: kernel.Book) -> Callable[[], Work]:
-    """Welfare as a linear program, scipy's HiGHS."""
+    """Welfare as a linear program, scipy's HiGHS. Trades without any welfare it may leave out, so volumes may differ."""
     from scipy.optimize import linprog
     from scipy.sparse import csr_matrix
 
     sign = np.where(book.is_buy, -1.0, 1.0)
     cost, balance = sign * book.price_ticks, csr_matrix(sign)
     bounds = np.column_stack((np.zeros(len(sign)), book.quantity_kwh))
-    return lambda: (
-        lambda: linprog(cost, A_eq=balance, b_eq=[0], bounds=bounds, method="highs").x[book.is_buy].sum()
-    )
+    return lambda: lambda: round(-linprog(cost, A_eq=balance, b_eq=[0], bounds=bounds, method="highs").fun)
 
 
 def assume(book: kernel.Book) -> Callable[[], Work]:
@@ -169,7 +167,7 @@ def measure(count: int) -> list[str]:
     for name, (seconds, result) in spent.items():
         same = "" if isinstance(result, np.ndarray) or result == volume else f"   OTHER volume {result}"
         lines.append(f"{count:>9} {name:<28} {seconds * 1e3:>12.3f} ms {seconds / cleared_s:>11.1f} x{same}")
-    lines += peers_at(book, cleared_s, volume)
+    lines += peers_at(book, cleared_s)
     lines.append(_verdict(f"{count:>9} clear, in {SORT}", cleared_s / spent[SORT][0], SORT_RATIO_MAX, "x"))
     if count >= SIZES[-1]:
         lines.append(_verdict(f"{count:>9} clear", cleared_s, CLEARED_S_MAX, "s"))
@@ -192,9 +190,10 @@ def ours(book: kernel.Book) -> dict[str, Work]:
     }
 
 
-def peers_at(book: kernel.Book, cleared_s: float, volume: object) -> list[str]:
+def peers_at(book: kernel.Book, cleared_s: float) -> list[str]:
     """Time the peers that are there and can do this size."""
-    count, lines = len(book.seq), []
+    count, lines, found = len(book.seq), [], kernel.clear(book)
+    welfare = int((np.where(book.is_buy, 1, -1) * book.price_ticks * found.filled_kwh).sum())
     for peer, most in PEERS:
         name = f"{count:>9} {peer.__name__:<28}"
         if count > most:
@@ -205,7 +204,8 @@ def peers_at(book: kernel.Book, cleared_s: float, volume: object) -> list[str]:
         except ImportError as missing:
             lines.append(f"{name} not installed ({missing.name})")
             continue
-        agrees = "the same volume" if result == volume else f"volume {result}, not {volume}"
+        figure, own = ("welfare", welfare) if peer is highs else ("volume", found.volume_kwh)
+        agrees = f"the same {figure}" if result == own else f"{figure} {result}, not {own}"
         lines.append(f"{name} {seconds * 1e3:>12.3f} ms {seconds / cleared_s:>11.1f} x   {agrees}")
     return lines
 
