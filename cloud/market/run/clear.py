@@ -341,11 +341,11 @@ def _correct_contracts(
 
 
 def _live(conn: Conn, kept: Sequence[ContractRow]) -> dict[tuple[str, str, int], str]:
-    """The contracts that are not void by pair of units and layer; of a pair the earlier number is the lower layer."""
+    """The contracts that the last run left by pair of units and layer; of a pair the earlier number is the lower layer."""
     found: dict[tuple[str, str, int], str] = {}
     for each in sorted(kept, key=lambda one: one.contract_id):
-        contract = life.find(conn, each.contract_id)
-        if contract.state not in ("void", "archived"):
+        if each.quantity_kwh:  # nothing is left of what a run made void
+            contract = life.find(conn, each.contract_id)
             pair = contract.seller_unit, contract.buyer_unit
             found[*pair, sum(key[:2] == pair for key in found)] = each.contract_id
     return found
