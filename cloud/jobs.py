@@ -257,7 +257,9 @@ def _deals(pool: Pool, config: CloudConfig, now: datetime) -> None:
 def _sessions(pool: Pool, config: CloudConfig, now: datetime) -> None:
     """Open sessions, close their books at the hour, begin and end rolling phases, those with the auction's rests."""
     with transaction(pool, SESSIONS) as conn:
-        moved = convene.look(conn, now) + carry.look(conn, now)
+        moved = convene.look(conn, now)
+    with transaction(pool, SESSIONS) as conn:  # by itself: a book that cannot go on keeps no gate open
+        moved += carry.look(conn, now)
     if moved:
         log.info("work.sessions moved=%d", moved)
 

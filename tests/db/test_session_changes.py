@@ -10,6 +10,7 @@ import pytest
 import trade_world as world
 
 from cloud import db
+from cloud.contracts.store import life
 from cloud.market import certificates as gec
 from cloud.market.auction import Side
 from cloud.market.rollbook import Stays
@@ -149,6 +150,22 @@ def test_an_upheld_objection_lets_two_people_correct_what_was_published(database
     assert [(each.quantity_kwh, each.amount_fen) for each in kept] == [(1_000, 39_000)]
 
 
+def test_a_contract_that_has_ended_meanwhile_stops_a_correction(database: str) -> None:
+    who, session_id = world.cleared_book(database)
+    seq = seq_of(database, who.plants[0])
+    with psycopg.connect(database) as conn:
+        clear.clear(conn, who.operator, session_id, "", AFTER)
+        clear.check(conn, who.operator, session_id, (), AFTER)
+        ended, *_ = clear.publish(conn, who.second, session_id, AFTER)
+    with psycopg.connect(database) as conn:
+        convene.dispute(conn, who.plants[0], session_id, (seq, "declaration", "单位填错"), AFTER)
+        convene.answer_dispute(conn, who.operator, 1, ("upheld", "成立"), AFTER)
+        life.move(conn, life.find(conn, ended), life.Event("void", AFTER, "user:1", "不是我签的"))
+
+    with pytest.raises(clear.ContractMoved):
+        strike(database, who, session_id, seq)
+
+
 def rolling_session(dsn: str) -> tuple[world.People, int]:
     """A session of 24 periods that is open, and goes on rolling with its rests."""
     hours = Hours(
@@ -218,6 +235,10 @@ def test_what_an_auction_leaves_goes_on_in_the_rolling_book_in_its_order(databas
         assert order is not None
         assert roll.cancel(conn, who.users[1], rolling_id, order, later).cancelled_kwh == 3_000
         assert rests.of_declaration(conn, kept[0].seq) == ()
+    with psycopg.connect(database) as conn:
+        conn.execute("UPDATE rolling_session SET state = 'cancelled'")
+        db.take_scope(conn, WORKER)
+        assert carry.look(conn, later) == 0  # called off is called off: rests go on once
 
 
 def test_certificates_are_cleared_whole_and_handed_over_once(database: str) -> None:

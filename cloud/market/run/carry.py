@@ -36,7 +36,7 @@ def look(conn: Conn, now: datetime) -> int:
     opened = 0
     for session_id in rests.due(conn, now):
         row = sessions.lock(conn, session_id)
-        if row is None or row.state != "rolling" or rests.rolling_after(conn, session_id) is not None:
+        if row is None or row.state != "rolling" or rests.was_opened(conn, session_id):
             continue
         rule = rule_from(row.rule_id, row.rule_body)
         if rule.carries_rests:

@@ -26,15 +26,21 @@ class RestRow:
 
 
 def due(conn: Conn, at: datetime) -> tuple[int, ...]:
-    """Sessions in their rolling phase that no rolling session follows yet; those of a platform are the platform's."""
+    """Sessions in their rolling phase that no rolling session ever followed; those of a platform are the platform's."""
     rows = conn.execute(
         """SELECT session_id FROM trading_session s WHERE state = 'rolling' AND rolls_until > %s
-             AND NOT EXISTS (SELECT FROM rolling_session r WHERE r.session_id = s.session_id AND r.state <> 'cancelled')
+             AND NOT EXISTS (SELECT FROM rolling_session r WHERE r.session_id = s.session_id)
              AND NOT EXISTS (SELECT FROM exchange_session e WHERE e.session_id = s.session_id)
            ORDER BY session_id""",
         (at,),
     )
     return tuple(int(session_id) for (session_id,) in rows)
+
+
+def was_opened(conn: Conn, session_id: int) -> bool:
+    """Whether a rolling session followed a session, called off or not: rests go on once."""
+    found = conn.execute("SELECT FROM rolling_session WHERE session_id = %s LIMIT 1", (session_id,))
+    return found.fetchone() is not None
 
 
 def rolling_after(conn: Conn, session_id: int) -> int | None:
