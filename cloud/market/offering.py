@@ -224,9 +224,12 @@ def value_of(lines: Sequence[Line], kwh: Sequence[int]) -> int:
 
 
 def margin_fen(value: int, rate_pct: Decimal) -> int:
-    """The margin on a value of 1e-5 yuan, in whole fen, rounded up: a fraction of a fen is asked for as one."""
+    """The margin on a value of 1e-5 yuan, in whole fen, rounded up: a fraction of a fen is asked for as one.
+
+    Who buys at a negative price owes nothing for it.
+    """
     rate, per = rate_pct.as_integer_ratio()
-    return -(-value * rate // (100_000 * per))
+    return -(-max(0, value) * rate // (100_000 * per))
 
 
 def terms_of(

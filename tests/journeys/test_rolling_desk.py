@@ -222,6 +222,19 @@ def test_an_order_is_refused_by_one_code_and_a_retry_gets_its_first_receipt(deal
         assert (foreign.status_code, wrong_side.json()["problem"]) == (404, "order_not_eligible")
 
 
+def test_a_bid_below_zero_binds_no_guarantee(deals: Deals) -> None:
+    with deals.client("operator") as operator, deals.client("shop") as shop, deals.client("coal") as coal:
+        session = announce(operator, price_min="", price_max="")
+        bid = order(shop, session, "B", "-5", "10")
+        met = order(coal, session, "S", "-5", "10")
+
+        assert (bid.status_code, met.status_code) == (201, 201)
+        assert deals.rows("SELECT kwh, price_ticks FROM rolling_trade WHERE rolling_id = %s", session) == [
+            (10_000, -500)
+        ]
+        assert deals.rows("SELECT FROM guarantee_entry WHERE kind = 'reserve'") == []
+
+
 def test_fill_and_kill_fill_or_kill_and_no_trade_with_oneself(deals: Deals) -> None:
     with deals.client("operator") as operator, deals.client("trade") as trade, deals.client("coal") as coal:
         session = announce(operator)
