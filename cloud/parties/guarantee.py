@@ -60,9 +60,9 @@ def contract_purpose(contract_id: str, version: int = 1) -> str:
     return f"contract:{contract_id}" if version == 1 else f"contract:{contract_id}:{version}"
 
 
-def agreed_purpose(contract_id: str) -> str:
-    """Under which name the guarantee is bound of what was agreed and is not in force yet."""
-    return f"agreed:{contract_id}"
+def agreed_purpose(contract_id: str, paper_no: int = 0) -> str:
+    """Under which name the guarantee is bound of what was agreed in a room, or by a paper, and is not in force yet."""
+    return f"agreed:{contract_id}:{paper_no}" if paper_no else f"agreed:{contract_id}"
 
 
 def national_bases(volumes: Volumes, rates: Rates) -> Bases:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 
 import contract_world as deal
 import deal_world
 import psycopg
+import pytest
 import trade_world as world
 
 from cloud import db
-from cloud.contracts.run.desk import turn
+from cloud.contracts.run.desk import bond, sign, turn
+from cloud.contracts.run.desk.deal import retract
 from cloud.contracts.store import wholesale
-from cloud.db import ProcessRole, Scope, open_pool
-from cloud.market.run import clear, convene, trade
+from cloud.db import Conn, ProcessRole, Scope, open_pool, transaction
+from cloud.market.run import bound, clear, convene, trade
 from cloud.market.store import sessions
 from cloud.parties.store import guarantees, standings
 
@@ -129,7 +133,7 @@ def test_a_published_contract_binds_what_the_rule_says_and_the_rest_of_the_bid_i
         ):
             world.kept(*world.take(conn, session_id, [(actor, world.sent(who, actor, [(PEAK, price, mwh)]))]))
         convene.look(conn, AFTER)
-        bound = [guarantees.balances(conn, seller.party_id, AFTER.date())[1]]
+        held_fen = [guarantees.balances(conn, seller.party_id, AFTER.date())[1]]
     with psycopg.connect(database) as conn:
         world.as_person(conn, who.operator)
         clear.clear(conn, who.operator, session_id, "", AFTER)
@@ -137,13 +141,13 @@ def test_a_published_contract_binds_what_the_rule_says_and_the_rest_of_the_bid_i
         world.as_person(conn, who.second)
         contracts = clear.publish(conn, who.second, session_id, AFTER)
     with psycopg.connect(database) as conn:
-        bound.append(guarantees.balances(conn, seller.party_id, AFTER.date())[1])
+        held_fen.append(guarantees.balances(conn, seller.party_id, AFTER.date())[1])
         held = conn.execute(
             """SELECT purpose_key, amount_fen FROM guarantee_entry e WHERE kind = 'reserve' AND NOT EXISTS
                (SELECT FROM guarantee_entry r WHERE r.kind = 'release' AND r.purpose_key = e.purpose_key) ORDER BY 2"""
         ).fetchall()
 
-    assert bound == [200_000, 32_000]  # 5 % of 100 MWh at 400 yuan; 0.8 分 for each of 40 000 kWh
+    assert held_fen == [200_000, 32_000]  # 5 % of 100 MWh at 400 yuan; 0.8 分 for each of 40 000 kWh
     assert [fen for _, fen in held] == [8_000, 24_000]
     assert {key for key, _ in held} == {f"contract:{each}" for each in contracts}
 
@@ -153,13 +157,7 @@ def test_a_retailers_contract_is_held_until_its_guarantee_covers_it(database: st
         made = deal.build(owner, pool, tmp_path / "vault")
         contract_id = deal.drawn(made)
         deal.signed_by_both(made, contract_id)
-        buyer = made.buyer.party_id
-        assert buyer is not None
-        owner.execute("SET session_replication_role = replica")
-        owner.execute(
-            "UPDATE party SET kind = 'retailer', subkind = 'independent' WHERE party_id = %s", (buyer,)
-        )
-        owner.execute("SET session_replication_role = origin")
+        buyer = retailing(owner, made)
         held = turn.look(pool, COOLED)
         told = owner.execute(
             "SELECT DISTINCT facts->>'problem' FROM notice WHERE key = 'contract.blocked'"
@@ -174,3 +172,97 @@ def test_a_retailers_contract_is_held_until_its_guarantee_covers_it(database: st
             "SELECT purpose_key, amount_fen FROM guarantee_entry WHERE kind = 'reserve'"
         ).fetchall()
     assert entries == [(f"contract:{contract_id}", 1_760_000)]
+
+
+def test_a_studio_contract_is_signed_within_guarantee_and_limit_only_and_binds_with_its_last_signature(
+    database: str, tmp_path: Path
+) -> None:
+    with psycopg.connect(database, autocommit=True) as owner, open_pool(database, size_max=4) as pool:
+        made = deal.build(owner, pool, tmp_path / "vault")
+        buyer = retailing(owner, made)
+        first, second = (
+            deal.drawn(made),
+            deal.drawn(made, wished=deal.wish(volumes="2026-10 month 0.001 400")),
+        )
+        with pytest.raises(bond.GuaranteeShort):
+            deal.confirmed(made, made.seller, first, deal.NOW)
+        deal_world.lodge(owner, buyer, 1_760_000)
+        limited(owner, buyer, 2_199_999)
+        with pytest.raises(bond.OverLimit):
+            deal.confirmed(made, made.seller, first, deal.NOW)
+        limited(owner, buyer, 2_200_000)
+        deal.signed_by_both(made, first)
+        assert reserves(owner) == [(f"agreed:{first}:1", 1_760_000)]
+
+        with pytest.raises(bond.OverLimit):
+            deal.confirmed(made, made.seller, second, deal.NOW)
+        limited(owner, buyer, 2_200_001)
+        with pytest.raises(bond.GuaranteeShort):
+            deal.confirmed(made, made.seller, second, deal.NOW)
+        with transaction(pool, made.scope(made.seller)) as conn:
+            retract(conn, made.ask(conn, made.seller, deal.NOW), first, "反悔")
+        bound.ring(pool, deal.NOW)
+        assert reserves(owner) == []
+        deal.signed_by_both(made, second)
+        turn.look(pool, COOLED)
+
+        assert reserves(owner) == [(f"contract:{second}", 1)]  # 0.8 分
+
+
+def test_two_contracts_signed_at_once_do_not_share_one_guarantee(database: str, tmp_path: Path) -> None:
+    with psycopg.connect(database, autocommit=True) as owner, open_pool(database, size_max=6) as pool:
+        made = deal.build(owner, pool, tmp_path / "vault")
+        deal_world.lodge(owner, retailing(owner, made), 1_760_000)
+        numbers = []
+        for _ in range(2):
+            contract_id = deal.drawn(made)
+            deal.signed(made, made.seller, contract_id, deal.NOW)
+            numbers.append((contract_id, deal.confirmed(made, made.buyer, contract_id, deal.NOW)))
+
+        def sign_one(each: tuple[str, int]) -> bool:
+            try:
+                with transaction(pool, made.scope(made.buyer)) as conn:
+                    ask = made.ask(conn, made.buyer, deal.NOW + timedelta(seconds=numbers.index(each)))
+                    ready.wait()
+                    return sign.sign(conn, ask, each[0], 1, each[1])
+            except bond.GuaranteeShort:
+                return False
+
+        ready = threading.Barrier(2)
+        with ThreadPoolExecutor(2) as threads:
+            done = list(threads.map(sign_one, numbers))
+
+        assert sorted(done) == [False, True]
+        (kept,) = reserves(owner)
+    assert kept == (f"agreed:{numbers[done.index(True)][0]}:1", 1_760_000)
+
+
+def retailing(owner: Conn, made: deal.World) -> int:
+    """Let the buyer be one who must lodge a guarantee; return its party."""
+    assert made.buyer.party_id is not None
+    owner.execute("SET session_replication_role = replica")
+    owner.execute(
+        "UPDATE party SET kind = 'retailer', subkind = 'independent' WHERE party_id = %s",
+        (made.buyer.party_id,),
+    )
+    owner.execute("SET session_replication_role = origin")
+    return made.buyer.party_id
+
+
+def limited(owner: Conn, party_id: int, kwh: int) -> None:
+    """Let a party's credit grade allow so much."""
+    owner.execute(
+        """INSERT INTO guarantee_requirement (party_id, rule, rule_sha256, at, grade, volumes, base_fen, required_fen,
+                                              limit_kwh, made_by)
+           VALUES (%s, 'test', repeat('0', 64), %s, 'A', '{}', 0, 0, %s, 'test')""",
+        (party_id, deal.NOW - timedelta(hours=1), kwh),
+    )
+
+
+def reserves(owner: Conn) -> list[tuple[str, int]]:
+    """What is bound now, by name."""
+    rows = owner.execute(
+        """SELECT purpose_key, amount_fen FROM guarantee_entry e WHERE kind = 'reserve' AND NOT EXISTS
+           (SELECT FROM guarantee_entry r WHERE r.kind = 'release' AND r.purpose_key = e.purpose_key) ORDER BY 1"""
+    )
+    return [(str(key), int(fen)) for key, fen in rows]

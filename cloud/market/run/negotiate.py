@@ -16,6 +16,7 @@ from typing import Any, Final
 from cloud import files, markettime
 from cloud.contracts.contract import NEGOTIATION, from_trade
 from cloud.contracts.store import life
+from cloud.contracts.store.promised import promised_kwh
 from cloud.contracts.terms import WholesaleTerms
 from cloud.db import Conn, Pool, ProcessRole, Scope, take_scope, transaction
 from cloud.errors import Forbidden, Invalid, NotNow
@@ -386,7 +387,7 @@ def _cover(conn: Conn, actor: Actor, row: RoomRow, terms: WholesaleTerms, now: d
         limit_kwh = standings.standing_of(conn, party_id, now).limit_kwh
         if limit_kwh is not None:
             standings.lock_limit(conn, party_id)
-            if negotiations.agreed_kwh(conn, party_id, since) + kwh > limit_kwh:
+            if promised_kwh(conn, party_id, since) + kwh > limit_kwh:
                 raise NotCovered("agreed_over_limit", party=name, limit=str(limit_kwh))
     rule = rule_from(credits.active_body(conn, "guarantee"))
     bond_fen = standings.bond_fen(conn, rule, row.buyer_id, kwh, now)

@@ -254,19 +254,6 @@ def unread(conn: Conn, user_id: int) -> dict[int, int]:
     return {int(room): int(count) for room, count in rows}
 
 
-def agreed_kwh(conn: Conn, party_id: int, since: datetime) -> int:
-    """What a party has agreed in rooms since an instant, on either side, and that did not come to nothing."""
-    row = conn.execute(
-        """SELECT coalesce(sum((v->>'mwh')::numeric) * 1000, 0)::bigint
-           FROM contract c, jsonb_array_elements(c.agreed -> 'volumes') v
-           WHERE %s IN (c.seller_id, c.buyer_id) AND c.entered_at >= %s AND c.source LIKE 'negotiation:%%'
-             AND c.state NOT IN ('cancelled', 'void', 'declined', 'expired')""",
-        (party_id, since),
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
 def agreed_volumes(
     conn: Conn, seller_unit: str, buyer_unit: str, but_contract: str
 ) -> frozenset[tuple[date, str, int]]:

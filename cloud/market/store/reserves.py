@@ -47,8 +47,8 @@ def over(conn: Conn) -> tuple[str, ...]:
 def lapsed(conn: Conn) -> tuple[str, ...]:
     """Reserves of what was agreed and will not be signed as it is: declined, expired, cancelled, void."""
     rows = conn.execute(
-        """SELECT e.purpose_key FROM guarantee_entry e JOIN contract c ON e.purpose_key = 'agreed:' || c.contract_id
-           WHERE e.kind = 'reserve' AND c.state NOT IN ('draft', 'signing', 'cooling')
+        """SELECT e.purpose_key FROM guarantee_entry e JOIN contract c ON c.contract_id = split_part(e.purpose_key, ':', 2)
+           WHERE e.kind = 'reserve' AND e.purpose_key LIKE 'agreed:%' AND c.state NOT IN ('draft', 'signing', 'cooling')
              AND NOT EXISTS (SELECT FROM guarantee_entry r WHERE r.kind = 'release' AND r.purpose_key = e.purpose_key)
            ORDER BY e.party_id, e.purpose_key"""
     )

@@ -16,7 +16,6 @@ from cloud import markettime
 from cloud.db import Conn
 from cloud.errors import Conflict, NotNow
 from cloud.parties import checklist, expiry
-from cloud.parties.guarantee import agreed_purpose, contract_purpose
 from cloud.parties.guaranteefile import GuaranteeRule
 from cloud.parties.guaranteefile import bond_fen as computed_bond_fen
 from cloud.parties.party import EFFECTIVE, UNREGISTERED, Kind, may_trade
@@ -184,16 +183,17 @@ def bond_fen(conn: Conn, rule: GuaranteeRule, party_id: int, kwh: int, at: datet
     return computed_bond_fen(rule, kwh, grade_of(conn, party_id, at), has_unsecured=bool(row[1]))
 
 
-def bound_for(conn: Conn, contract_id: str) -> tuple[str, ...]:
-    """Under which names a guarantee is bound for a contract: of its versions, and of what was agreed before it."""
+def bound_for(conn: Conn, party_id: int, contract_id: str) -> dict[str, int]:
+    """What is bound of a party's guarantee for a contract, fen by name: of its versions, and of what was agreed before."""
     rows = conn.execute(
-        """SELECT purpose_key FROM guarantee_entry e
-           WHERE kind = 'reserve' AND (purpose_key = ANY(%s) OR starts_with(purpose_key, %s))
+        """SELECT purpose_key, amount_fen FROM guarantee_entry e
+           WHERE party_id = %s AND kind = 'reserve' AND split_part(purpose_key, ':', 1) IN ('contract', 'agreed')
+             AND split_part(purpose_key, ':', 2) = %s
              AND NOT EXISTS (SELECT FROM guarantee_entry r WHERE r.kind = 'release' AND r.purpose_key = e.purpose_key)
            ORDER BY purpose_key""",
-        ([contract_purpose(contract_id), agreed_purpose(contract_id)], f"{contract_purpose(contract_id)}:"),
+        (party_id, contract_id),
     )
-    return tuple(str(key) for (key,) in rows)
+    return {str(key): int(fen) for key, fen in rows}
 
 
 def lock_limit(conn: Conn, party_id: int) -> None:

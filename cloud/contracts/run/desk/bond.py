@@ -1,20 +1,64 @@
-"""What a contract binds of its buyer's guarantee when it comes into force or is amended; without it, it is held."""
+"""What a contract binds of its buyer's guarantee, and how far both sides may contract.
+
+Looked at whenever its terms are confirmed or signed, bound with the last signature, and bound anew when it comes into force
+or is amended; what its guarantee does not cover then is held. What a room agreed is bound since the agreement.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from cloud import markettime
+from cloud.contracts import delivery, document
+from cloud.contracts.contract import STUDIO, Purpose
+from cloud.contracts.run.desk.ask import Ask
+from cloud.contracts.run.desk.check import cooling_hours, latest_terms
+from cloud.contracts.store import life
 from cloud.contracts.store.life import ContractRow
-from cloud.contracts.terms import WholesaleTerms
-from cloud.db import Conn
+from cloud.contracts.store.papers import PaperRow
+from cloud.contracts.store.promised import promised_kwh
+from cloud.contracts.terms import KWH_PER_MWH, Volume, WholesaleTerms
+from cloud.db import Conn, ProcessRole, Scope, take_scope
 from cloud.errors import NotNow
-from cloud.parties.guarantee import contract_purpose
+from cloud.parties.guarantee import agreed_purpose, contract_purpose
 from cloud.parties.guaranteefile import rule_from
 from cloud.parties.store import credits, standings
 
+LAPSES = frozenset(
+    {"decline", "expire"}
+)  # after which what a room agreed is neither bound nor counted any more
+
 
 class GuaranteeShort(NotNow):
-    """The buyer's guarantee does not cover the contract; the contract is held until it does."""
+    """The buyer's guarantee does not cover the contract; one that is signed already is held until it does."""
+
+
+class OverLimit(NotNow):
+    """A side would contract more in a month than its credit grade allows."""
+
+
+def check(conn: Conn, ask: Ask, row: ContractRow, paper: PaperRow, *, is_last: bool) -> None:
+    """Hold a paper to the limits of both sides and to the buyer's guarantee, and with its last signature bind that.
+
+    Any side signs last, so the other's guarantee is looked at as the worker. Raises OverLimit, GuaranteeShort.
+    """
+    if not document.is_wholesale(paper.content) or not paper.content["volumes"]:
+        return
+    kept = latest_terms(conn, row)
+    take_scope(conn, Scope(ProcessRole.WORKER, actor=ask.name))
+    kwh, more_kwh = _energy(paper, kept, ask.now)
+    _check_limits(conn, row, paper, more_kwh, ask.now)
+    bound = standings.bound_for(conn, row.buyer_id, row.contract_id)
+    is_main = paper.purpose == Purpose.MAIN
+    missing_fen = 0 if is_main and bound else _bond_fen(conn, row, kwh, ask.now) - sum(bound.values())
+    if missing_fen > 0:
+        if missing_fen > standings.free_fen(conn, row.buyer_id, ask.now):
+            raise GuaranteeShort("guarantee_short", party=row.buyer_name)
+        if is_main and is_last:
+            purpose = agreed_purpose(row.contract_id, paper.paper_no)
+            _reserve(conn, row, missing_fen, purpose, ask.now)
+    actor = ask.actor
+    take_scope(conn, Scope(ProcessRole.API, actor.role.value, actor.party_id, ask.name))
 
 
 def bind(conn: Conn, row: ContractRow, terms: WholesaleTerms, now: datetime) -> None:
@@ -22,18 +66,55 @@ def bind(conn: Conn, row: ContractRow, terms: WholesaleTerms, now: datetime) -> 
 
     Raises GuaranteeShort.
     """
-    purpose, bound = (
-        contract_purpose(row.contract_id, terms.version),
-        standings.bound_for(conn, row.contract_id),
-    )
+    purpose = contract_purpose(row.contract_id, terms.version)
+    bound = standings.bound_for(conn, row.buyer_id, row.contract_id)
     if purpose in bound:
         return
-    rule = rule_from(credits.active_body(conn, "guarantee"))
-    kwh = int(sum(volume.mwh for volume in terms.volumes) * 1000)
-    bond_fen = standings.bond_fen(conn, rule, row.buyer_id, kwh, now)
+    bond_fen = _bond_fen(conn, row, _kwh(terms.volumes), now)
     for each in bound:
         standings.release(conn, each, now)
+    _reserve(conn, row, bond_fen, purpose, now)
+
+
+def _energy(paper: PaperRow, kept: WholesaleTerms | None, now: datetime) -> tuple[int, int]:
+    """The kWh that are promised with the paper, and how many more than without it."""
+    named = document.volumes_in(paper.content)
+    if paper.purpose == Purpose.MAIN or kept is None:
+        return _kwh(named), _kwh(named)
+    effect_at = now + timedelta(hours=cooling_hours(paper.content))
+    kwh = _kwh(delivery.merged(kept.volumes, named, effect_at))
+    return kwh, kwh - _kwh(kept.volumes)
+
+
+def _check_limits(conn: Conn, row: ContractRow, paper: PaperRow, more_kwh: int, now: datetime) -> None:
+    """As in rooms (market/run/negotiate.py): what is agreed there was held to the limits then, unless it has lapsed since."""
+    if more_kwh <= 0 or (
+        paper.purpose == Purpose.MAIN
+        and row.source != STUDIO
+        and not any(each.deed in LAPSES for each in life.events_of(conn, row.contract_id))
+    ):
+        return
+    since = markettime.slot_start(markettime.month_of(markettime.day_of(now)), 0)
+    but = row.contract_id if paper.purpose == Purpose.MAIN else ""
+    for party_id, name in sorted(((row.seller_id, row.seller_name), (row.buyer_id, row.buyer_name))):
+        limit_kwh = standings.standing_of(conn, party_id, now).limit_kwh
+        if limit_kwh is not None:
+            standings.lock_limit(conn, party_id)
+            if promised_kwh(conn, party_id, since, but) + more_kwh > limit_kwh:
+                raise OverLimit("agreed_over_limit", party=name, limit=str(limit_kwh))
+
+
+def _bond_fen(conn: Conn, row: ContractRow, kwh: int, now: datetime) -> int:
+    rule = rule_from(credits.active_body(conn, "guarantee"))
+    return standings.bond_fen(conn, rule, row.buyer_id, kwh, now)
+
+
+def _reserve(conn: Conn, row: ContractRow, fen: int, purpose: str, now: datetime) -> None:
     try:
-        standings.reserve(conn, row.buyer_id, bond_fen, purpose, now)
+        standings.reserve(conn, row.buyer_id, fen, purpose, now)
     except standings.OverGuarantee as problem:
         raise GuaranteeShort("guarantee_short", party=row.buyer_name) from problem
+
+
+def _kwh(volumes: tuple[Volume, ...]) -> int:
+    return int(sum(volume.mwh for volume in volumes) * KWH_PER_MWH)

@@ -16,6 +16,7 @@ from typing import Any
 from cloud.contracts import difference, keyterms
 from cloud.contracts.contract import SOLD_TO_USERS, Kind, Purpose
 from cloud.contracts.document import agreed_clauses, standard_clauses
+from cloud.contracts.run.desk import bond
 from cloud.contracts.run.desk.ask import Ask, contract_for, event, reason_of, tell
 from cloud.contracts.run.desk.check import (
     accounts_in,
@@ -81,6 +82,7 @@ def confirm(conn: Conn, ask: Ask, contract_id: str, paper_no: int, told: Told) -
     Raises StepUpNeeded, NotSealHolder, NotOpen, NotTheirTurn, DeliveryOver, ShownOther, NotAcknowledged.
     """
     row, paper, place = _place(conn, ask, contract_id, paper_no)
+    bond.check(conn, ask, row, paper, is_last=False)
     keyterms.check(paper.card, told.card_sha256, told.ticked, paper.content["warnings"])
     confirmed = Confirmation(
         place.party_id,
@@ -103,27 +105,89 @@ def confirm(conn: Conn, ask: Ask, contract_id: str, paper_no: int, told: Told) -
     return number
 
 
-def sign(conn: Conn, ask: Ask, contract_id: str, paper_no: int, confirmation_id: int) -> bool:
-    """Sign for the own party with its seal; tell whether the paper now has all signatures.
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A signature that may be made: of which file, with which seal and stamp, for which place."""
 
-    Raises as `confirm`, and NotConfirmed, NoAuthority, SuppliedAlready, NotAdmitted, BadStamp, NoTimeStamp.
+    paper: tuple[str, int]
+    confirmation_id: int
+    place: int
+    before: bytes
+    before_sha256: str
+    seal: Keys
+    root: str
+    drawn: bytes
+    when: When
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The file with the signature in it, and when which time-stamp authority saw it."""
+
+    ready: Ready
+    signed: bytes
+    attested: tuple[datetime, str] | None
+
+
+def sign(conn: Conn, ask: Ask, contract_id: str, paper_no: int, confirmation_id: int) -> bool:
+    """Sign for the own party with its seal, in one transaction; tell whether the paper now has all signatures.
+
+    Raises what `prepare`, `make` and `keep` raise.
+    """
+    return keep(conn, ask, make(prepare(conn, ask, contract_id, paper_no, confirmation_id)))
+
+
+def prepare(conn: Conn, ask: Ask, contract_id: str, paper_no: int, confirmation_id: int) -> Ready:
+    """Check that this person may sign now, and gather what is signed; a party without a seal gets one.
+
+    Raises as `confirm`, and NotConfirmed, NoAuthority, NotAdmitted.
     """
     row, paper, place = _place(conn, ask, contract_id, paper_no)
     check_admitted(conn, row)
     _check_confirmed(conn, ask, paper, place, confirmation_id)
     seal, root = _seal(conn, ask, place)
     before_sha256 = _file_before(conn, paper)
-    drawn = stamp(place.name, seal.sha256, ask.actor.display_name, ask.now)
-    when = When(ask.now, ask.timestamps)
-    signed = cosign(ask.vault.get(before_sha256), opened(seal, root), place.order_no, drawn, when)
-    attested = _stamp_in(signed) if ask.timestamps is not None else None
-    after_sha256 = ask.vault.put(signed)
+    return Ready(
+        (contract_id, paper_no),
+        confirmation_id,
+        place.order_no,
+        ask.vault.get(before_sha256),
+        before_sha256,
+        seal,
+        root,
+        stamp(place.name, seal.sha256, ask.actor.display_name, ask.now),
+        When(ask.now, ask.timestamps),
+    )
+
+
+def make(ready: Ready) -> Made:
+    """Make the signature; a time-stamp authority may take its time, so hold no transaction. Raises BadStamp, NoTimeStamp."""
+    seal = opened(ready.seal, ready.root)
+    signed = cosign(ready.before, seal, ready.place, ready.drawn, ready.when)
+    return Made(ready, signed, _stamp_in(signed) if ready.when.authority is not None else None)
+
+
+def keep(conn: Conn, ask: Ask, made: Made) -> bool:
+    """Keep a signature if it may still be made, all asked again; tell whether the paper now has all signatures.
+
+    Raises as `prepare`, and SuppliedAlready, GuaranteeShort, OverLimit.
+    """
+    ready = made.ready
+    (contract_id, paper_no), confirmation_id = ready.paper, ready.confirmation_id
+    row, paper, place = _place(conn, ask, contract_id, paper_no)
+    check_admitted(conn, row)
+    _check_confirmed(conn, ask, paper, place, confirmation_id)
+    if (place.order_no, _file_before(conn, paper)) != (ready.place, ready.before_sha256):
+        raise NotTheirTurn("not_their_turn")
+    waiting = [each for each in papers.signers_of(conn, contract_id, paper_no) if each.signed_at is None]
+    bond.check(conn, ask, row, paper, is_last=len(waiting) == 1)
+    after_sha256 = ask.vault.put(made.signed)
     papers.sign(
         conn,
         paper,
         Signature(
-            *(place.order_no, place.party_id, ask.actor.user_id, confirmation_id, seal.sha256),
-            *((before_sha256, after_sha256), ask.where, ask.now, attested),
+            *(place.order_no, place.party_id, ask.actor.user_id, confirmation_id, ready.seal.sha256),
+            *((ready.before_sha256, after_sha256), ask.where, ask.now, made.attested),
         ),
     )
     papers.move(conn, paper, "sign")
@@ -132,7 +196,6 @@ def sign(conn: Conn, ask: Ask, contract_id: str, paper_no: int, confirmation_id:
         life.move(conn, row, told)
     else:
         life.note(conn, contract_id, told, (row.state, row.state))
-    waiting = [each for each in papers.signers_of(conn, contract_id, paper_no) if each.signed_at is None]
     tell(
         conn,
         row,
@@ -140,9 +203,9 @@ def sign(conn: Conn, ask: Ask, contract_id: str, paper_no: int, confirmation_id:
         (f"{paper_no}.{place.order_no}", ask.now),
         {"party": place.name, "by": ask.actor.display_name},
     )
-    if not waiting:
+    if len(waiting) == 1:
         _complete(conn, ask, row, paper, after_sha256)
-    return not waiting
+    return len(waiting) == 1
 
 
 def decline(conn: Conn, ask: Ask, contract_id: str, paper_no: int, reason: str) -> None:
