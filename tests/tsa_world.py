@@ -45,13 +45,14 @@ class Authority:
 
 
 @contextmanager
-def authority(folder: Path) -> Iterator[Authority]:
-    """Run the authority."""
+def authority(folder: Path, asked: Callable[[], None] = lambda: None) -> Iterator[Authority]:
+    """Run the authority; `asked` is called while each query waits for its answer."""
     root = _certificates(folder)
     (folder / "serial").write_text("01\n")
     (folder / "tsa.cnf").write_text(CONFIG.format(folder=folder), encoding="utf-8")
 
     def reply(query: bytes) -> bytes:
+        asked()
         (folder / "query").write_bytes(query)
         command = ["openssl", "ts", "-reply", "-config", "tsa.cnf", "-queryfile", "query", "-out", "reply"]
         subprocess.run(command, cwd=folder, check=True, capture_output=True)

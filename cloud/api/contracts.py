@@ -163,8 +163,12 @@ def put_seal(
     visit: Annotated[who.Visit, who.changes(Deed.SIGN_CONTRACT)],
     confirmation: Annotated[int, Form(ge=0, le=BIGINT_MAX)] = 0,
 ) -> Response:
-    """Sign for the own party."""
-    sign.sign(visit.conn, ask_of(request, visit), contract_id, paper_no, confirmation)
+    """Sign for the own party; nothing is held while a time-stamp authority is asked."""
+    ask = ask_of(request, visit)
+    ready = sign.prepare(visit.conn, ask, contract_id, paper_no, confirmation)
+    with who.between(visit):
+        made = sign.make(ready)
+    sign.keep(visit.conn, ask, made)
     return _back(contract_id, "signers")
 
 

@@ -13,6 +13,7 @@ after the answer has been sent). This is one of the few places that read the clo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Protocol
@@ -137,6 +138,16 @@ def session_in(conn: db.Conn, request: Request, now: datetime, *, is_use: bool) 
     name = security.actor_name(actor)
     db.take_scope(conn, db.Scope(db.ProcessRole.API, actor.role.value, actor.party_id, name))
     return session
+
+
+@contextmanager
+def between(visit: Visit) -> Iterator[None]:
+    """Commit what the request did so far, and go on in a new transaction of the same person: for slow calls of others."""
+    visit.conn.commit()
+    yield
+    actor = visit.actor
+    name = security.actor_name(actor)
+    db.take_scope(visit.conn, db.Scope(db.ProcessRole.API, actor.role.value, actor.party_id, name))
 
 
 def nobody() -> db.Scope:

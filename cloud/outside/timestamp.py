@@ -1,6 +1,6 @@
 """A time-stamp authority (RFC 3161 over HTTP): it says when a signature existed, whatever our own clock says.
 
-One request per signature, while the contract is held. What does not answer, or answers something else, is Unavailable: a
+One request per signature, in no transaction. What does not answer, or answers something else, is Unavailable: a
 signature that was to carry a time stamp is not made without one.
 """
 

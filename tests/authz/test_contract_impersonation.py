@@ -19,6 +19,7 @@ import httpx
 import market_world
 import psycopg
 import pytest
+import tsa_world
 from contract_world import Person, World
 from fastapi.routing import APIRoute
 from pages import site as serving
@@ -27,6 +28,7 @@ from test_matrix import routes_of
 
 from cloud.contracts.store import papers
 from cloud.db import Conn, open_pool, transaction
+from cloud.outside import timestamp
 
 ATTACKERS = ("seller", "writer", "stranger", "buyer_clerk")
 SIGNING = "/contracts/{contract_id}/papers/{paper_no}"
@@ -185,6 +187,33 @@ def test_the_victim_itself_can_sign_so_the_door_is_there(stand: Stand) -> None:
 
         assert client.post(f"/contracts/{contract_id}/papers/1/sign", data=form).status_code == 303
     assert not stand.is_untouched(contract_id)
+
+
+def test_no_contract_is_held_while_a_time_stamp_authority_is_asked(stand: Stand, tmp_path: Path) -> None:
+    contract_id, confirmation = stand.half_signed()
+    free: list[str] = []
+
+    def asked() -> None:
+        with psycopg.connect(stand.owner.info.dsn) as other:  # fails at once where somebody holds it
+            row = other.execute(
+                "SELECT state FROM contract WHERE contract_id = %s FOR UPDATE NOWAIT", (contract_id,)
+            ).fetchone()
+            free.append(str(row and row[0]))
+
+    with (
+        tsa_world.authority(tmp_path, asked) as tsa,
+        stand.client(stand.world.buyer, proven=True) as client,
+    ):
+        form = {"form_token": form_token(client), "confirmation": str(confirmation)}
+        stand.app.state.timestamps = timestamp.authority(tsa.url)
+        try:
+            answer = client.post(f"/contracts/{contract_id}/papers/1/sign", data=form)
+        finally:
+            stand.app.state.timestamps = None
+
+    assert (answer.status_code, free) == (303, ["signing"])
+    last = papers.signers_of(stand.owner, contract_id, 1)[-1]
+    assert last.stamp_authority == tsa_world.NAME
 
 
 def test_a_session_that_has_not_proven_itself_signs_nothing(stand: Stand) -> None:
