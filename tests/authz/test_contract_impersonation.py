@@ -194,8 +194,8 @@ def test_no_contract_is_held_while_a_time_stamp_authority_is_asked(stand: Stand,
     free: list[str] = []
 
     def asked() -> None:
-        with psycopg.connect(stand.owner.info.dsn) as other:  # fails at once where somebody holds it
-            row = other.execute(
+        with stand.owner.transaction():  # fails at once where somebody holds it
+            row = stand.owner.execute(
                 "SELECT state FROM contract WHERE contract_id = %s FOR UPDATE NOWAIT", (contract_id,)
             ).fetchone()
             free.append(str(row and row[0]))
