@@ -74,8 +74,9 @@ def test_a_period_that_the_market_does_not_name_is_refused(world: World, owner: 
     assert refused.value.facts["allowed"] == "month valley peak h01..h24 q01..q96"
 
 
+@pytest.mark.parametrize("whose", ["buyer", "stranger"])  # where neither side has an account, the platform's grid
 def test_the_price_is_compared_with_the_last_published_table_of_the_buyers_grid(
-    world: World, owner: Conn
+    world: World, owner: Conn, whose: str
 ) -> None:
     for name, first, past in (
         ("jibei-agency-2026-08", "2026-08-01", "2026-09-01"),
@@ -89,7 +90,7 @@ def test_the_price_is_compared_with_the_last_published_table_of_the_buyers_grid(
         )
     owner.execute(
         "INSERT INTO account (account_id, party_id, name, address, grid) VALUES (%s, %s, '厂', '示范', 'jibei')",
-        ("1300000000093", world.buyer.party_id),
+        ("1300000000093", getattr(world, whose).party_id),
     )
     october = datetime(2026, 10, 20, 2, tzinfo=UTC)  # the table of August is the last one that was entered
     contract_id = w.drawn(world, october, wished=w.wish(volumes="2026-12 month 10 500"))

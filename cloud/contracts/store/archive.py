@@ -116,7 +116,7 @@ def published_prices(
 def agency_sheets(conn: Conn, at: datetime, parties: Sequence[int]) -> tuple[tuple[str, str], ...]:
     """The agency-purchase price files published up to an instant for where the parties are: grid and text, the last first.
 
-    Where no account of theirs tells a grid, those of the market's grid; where that is not known either, those of all.
+    Where no account of theirs tells a grid, those of the market's; then those of any account here; with no account at all, all.
     """
     rows = conn.execute(
         """WITH of AS (SELECT array_agg(g) AS grids FROM contract_grids(%s) g)
