@@ -24,6 +24,7 @@ from cloud.api import navigation, who
 from cloud.money import yuan
 from cloud.notices import Reader
 from cloud.parties import store as parties
+from cloud.security import run as security
 from cloud.security.access import Actor, Deed, Role, may
 
 MINUS: Final = "\N{MINUS SIGN}"
@@ -71,6 +72,7 @@ def answer(
         accounts=mine,
         account_id=account_id or (mine[0].account_id if mine else None),
         unread=_unread(request, visit),
+        person=_namer(visit),
     )
     who.keep_language(request, response)
     return response
@@ -81,6 +83,23 @@ def _unread(request: Request, visit: who.Visit) -> int | None:
     if "hx-request" in request.headers or not may(visit.actor, Deed.SEE_NOTICES, None):
         return None
     return notices.unread_up_to(visit.conn, Reader(visit.actor.user_id, visit.actor.party_id), UNREAD_MOST)
+
+
+def _namer(visit: who.Visit) -> Callable[[str | None], str]:
+    """What a page calls an actor (`user:5`): the house reads names, a party those of its own people and else what they are."""
+    known: dict[str, str] = {}
+
+    def person(actor: str | None) -> str:
+        if not actor or not security.is_person(actor):
+            return actor or ""
+        if actor not in known:
+            name, party_id = security.person(visit.conn, actor) or ("", None)
+            kind = "house" if party_id is None else "other"
+            is_told = name and visit.actor.party_id in (None, party_id)
+            known[actor] = name if is_told else words.say(visit.language, f"entity_actor.{kind}")
+        return known[actor]
+
+    return person
 
 
 def as_json(view: View, status: int = 200) -> Response:
@@ -199,7 +218,7 @@ def _environment() -> Environment:
         "slot_label": markettime.slot_label,
     }
     environment.filters |= filters
-    environment.globals |= {"asset": asset}
+    environment.globals |= {"asset": asset, "person": str}
     return environment
 
 

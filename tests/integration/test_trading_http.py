@@ -128,6 +128,7 @@ def _directed(port: int, session_id: int, receipt: dict[str, object]) -> None:
         sealed = operator.get(f"/trading/declarations/{receipt['seq']}")
         assert sealed.status_code == 404
         assert operator.get(desk).json()["counts"]["events"] == 2
+        assert "user:" not in operator.get(desk, headers=HTML).text  # people have names
         for deed, client in (("freeze", operator), ("clear", operator)):
             answer = client.post(f"{desk}/{deed}", data={"reason": "演练"})
             assert answer.status_code == 303, answer.text

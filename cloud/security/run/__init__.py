@@ -144,6 +144,14 @@ def actor_name(actor: Actor) -> str:
     return f"user:{actor.user_id}"
 
 
+def person(conn: Conn, actor: str) -> tuple[str, int | None] | None:
+    """The display name of the person whom audit rows name so, and the party (None: of the house); None: nobody."""
+    number = actor.removeprefix("user:")
+    if not (number.isascii() and number.isdecimal() and len(number) < 19):
+        return None
+    return store.names_of(conn, [int(number)]).get(int(number))
+
+
 def is_person(actor: str) -> bool:
     """Whether a name in audit rows and decisions is a person's, and not a command's or a job's."""
     return actor.startswith("user:")
