@@ -44,7 +44,7 @@ def set_up(
 def _past(conn: Conn, staff: tuple[Actor, Actor], traders: Sequence[Actor], now: datetime) -> int:
     opens = slot_start(day_of(now) - timedelta(days=5), 36)
     hours = Hours(opens, opens + timedelta(minutes=20), opens + timedelta(minutes=30), None)
-    session_id = _announced(conn, staff, ("DEMO-AUCTION-1", "下月电能量集中竞价", MONTHLY), hours)
+    session_id = _announced(conn, staff, ("DEMO-AUCTION-1", "下月电能量集中竞价", MONTHLY), hours, now)
     _declare(conn, session_id, traders, opens + timedelta(minutes=6))
     after = hours.freezes_at + timedelta(seconds=5)
     db.take_scope(conn, DESK)
@@ -57,7 +57,7 @@ def _past(conn: Conn, staff: tuple[Actor, Actor], traders: Sequence[Actor], now:
 
 def _open(conn: Conn, staff: tuple[Actor, Actor], traders: Sequence[Actor], now: datetime) -> int:
     hours = Hours(now - timedelta(minutes=5), now + timedelta(days=2), now + timedelta(days=2, hours=1), None)
-    session_id = _announced(conn, staff, ("DEMO-AUCTION-2", "24 时段集中竞价（申报中）", HOURLY), hours)
+    session_id = _announced(conn, staff, ("DEMO-AUCTION-2", "24 时段集中竞价（申报中）", HOURLY), hours, now)
     _declare(conn, session_id, traders, now)
     return session_id
 
@@ -65,11 +65,15 @@ def _open(conn: Conn, staff: tuple[Actor, Actor], traders: Sequence[Actor], now:
 def _later(conn: Conn, staff: tuple[Actor, Actor], now: datetime) -> int:
     opens = slot_start(day_of(now) + timedelta(days=3), 36)
     hours = Hours(opens, opens + timedelta(minutes=20), opens + timedelta(minutes=30), None)
-    return _announced(conn, staff, ("DEMO-AUCTION-3", "次月高低匹配交易", "jibei-monthly-pairing@1"), hours)
+    return _announced(
+        conn, staff, ("DEMO-AUCTION-3", "次月高低匹配交易", "jibei-monthly-pairing@1"), hours, now
+    )
 
 
-def _announced(conn: Conn, staff: tuple[Actor, Actor], named: tuple[str, str, str], hours: Hours) -> int:
-    before = hours.opens_at - timedelta(days=1)
+def _announced(
+    conn: Conn, staff: tuple[Actor, Actor], named: tuple[str, str, str], hours: Hours, now: datetime
+) -> int:
+    before = min(hours.opens_at - timedelta(days=1), now)
     db.take_scope(conn, DESK)
     months = (month_after(month_of(day_of(hours.opens_at))),)
     plan = convene.Plan(named[0], named[1], ANNOUNCED, named[2], months, day_of(hours.opens_at), hours)

@@ -45,7 +45,8 @@ def risk_desk(request: Request, visit: Annotated[who.Visit, who.visits(Deed.SEE_
     heads = []
     for party_id, _, name in risks.traders(visit.conn):
         last = risks.last_measurement(visit.conn, party_id)
-        levels = {} if last is None else {each["indicator"]: each["level"] for each in last.readings}
+        measured = [] if last is None else [each for each in last.readings if each["value_ppm"] is not None]
+        levels = {each["indicator"]: each["level"] for each in measured}
         at = None if last is None else last.at
         heads.append(views.HeadView(party_id=party_id, name=name, measured_at=at, levels=levels))
     view = views.DeskView(
