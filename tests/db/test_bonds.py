@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import contract_world as deal
@@ -235,6 +235,50 @@ def test_two_contracts_signed_at_once_do_not_share_one_guarantee(database: str, 
         assert sorted(done) == [False, True]
         (kept,) = reserves(owner)
     assert kept == (f"agreed:{numbers[done.index(True)][0]}:1", 1_760_000)
+
+
+def test_what_is_held_until_its_month_is_over_never_comes_into_force(database: str, tmp_path: Path) -> None:
+    with psycopg.connect(database, autocommit=True) as owner, open_pool(database, size_max=4) as pool:
+        made = deal.build(owner, pool, tmp_path / "vault")
+        late = datetime(2026, 8, 28, 12, tzinfo=UTC)  # cooled at 20:01 of 31 August, Beijing
+        short = deal.drawn(made, late, wished=deal.wish(volumes="2026-08 month 1 400"))
+        deal.signed_by_both(made, short, late)
+        held = deal.drawn(made, wished=deal.wish(volumes="2026-09 month 1000 400"))
+        deal.signed_by_both(made, held)
+        # the clock came five hours late, the month is over, and what was due before is done as if it were then
+        in_time = turn.look(pool, datetime(2026, 8, 31, 17, tzinfo=UTC))
+        assert set(in_time.effective) == {short, held}
+
+        held = deal.drawn(made, late, wished=deal.wish(volumes="2026-09 month 1000 400"))
+        deal.signed_by_both(made, held, late)
+        buyer = retailing(owner, made)
+        assert turn.look(pool, late + timedelta(hours=73)).refused == (held,)
+        deal_world.lodge(owner, buyer, 1_000_000)
+        assert turn.look(pool, datetime(2026, 10, 1, 16, tzinfo=UTC)).refused == (held,)  # 2 October, Beijing
+
+        problems = owner.execute(
+            "SELECT facts->>'problem' FROM notice WHERE key = 'contract.blocked' ORDER BY notice_id DESC LIMIT 1"
+        ).fetchone()
+        assert problems is not None
+        assert problems[0].startswith("delivery_over")
+        assert reserves(owner) == []
+
+
+def test_contracts_from_before_anything_was_bound_are_caught_up_once(database: str, tmp_path: Path) -> None:
+    with psycopg.connect(database, autocommit=True) as owner, open_pool(database, size_max=4) as pool:
+        made = deal.build(owner, pool, tmp_path / "vault")
+        first, second = deal.drawn(made), deal.drawn(made)
+        for contract_id in (first, second):
+            deal.signed_by_both(made, contract_id)
+        turn.look(pool, COOLED)
+        buyer, later = retailing(owner, made), COOLED + timedelta(hours=2)
+        assert (bound.ring(pool, later), reserves(owner)) == (0, [])  # nothing is lodged yet
+        deal_world.lodge(owner, buyer, 2_760_000)
+        assert (bound.ring(pool, COOLED), bound.ring(pool, later), bound.ring(pool, later)) == (0, 2, 0)
+        # 0.8 分 for each of 2 200 000 kWh, and for the second what is left
+        assert reserves(owner) == [(f"contract:{first}", 1_760_000), (f"contract:{second}", 1_000_000)]
+        deal_world.lodge(owner, buyer, 2_760_000)
+        assert bound.ring(pool, later) == 0
 
 
 def retailing(owner: Conn, made: deal.World) -> int:

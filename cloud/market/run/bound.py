@@ -3,19 +3,24 @@
 A contract's reserve is `contract:NUMBER`, after its terms changed `contract:NUMBER:VERSION`. It is free when the contract
 came to nothing or is archived, and when it has run and its buyer's last month is settled finally; when terms have changed
 it follows the contract's energy, and what went to another party is bound there. What was agreed and is not in force yet is
-bound as `agreed:NUMBER`, until it is in force or will not be signed as it is.
+bound as `agreed:NUMBER` (a room's) or `agreed:NUMBER:PAPER` (a paper's), until it is in force or will not be signed as it
+is. A contract that came into force with nothing bound, before contracts bound anything or while nothing was lodged, binds
+once what is free.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
+from cloud.contracts.store import life, wholesale
 from cloud.db import Conn, Pool, ProcessRole, Scope, transaction
 from cloud.market.store import reserves
 from cloud.parties.guarantee import contract_purpose
-from cloud.parties.store import standings
+from cloud.parties.guaranteefile import rule_from
+from cloud.parties.store import credits, standings
 
+SETTLED_DOWN: Final = timedelta(hours=1)  # by then what a transfer or an order had bound is its contract's
 CLOCK: Final = Scope(ProcessRole.WORKER, actor="job:reserves")
 
 
@@ -33,7 +38,33 @@ def ring(pool: Pool, now: datetime) -> int:
     for key in changed:
         with transaction(pool, CLOCK) as conn:
             _shrink(conn, key, now)
-    return len(handed_over) + len(over) + len(changed)
+    with transaction(pool, CLOCK) as conn:
+        unbound = reserves.unbound(conn, standings.LODGING_KINDS, now - SETTLED_DOWN)
+    caught_up = 0
+    for contract_id in unbound:
+        with transaction(pool, CLOCK) as conn:
+            caught_up += _catch_up(conn, contract_id, now)
+    return len(handed_over) + len(over) + len(changed) + caught_up
+
+
+def _catch_up(conn: Conn, contract_id: str, now: datetime) -> bool:
+    """Bind for a contract in force that has never bound anything, as far as there is something free."""
+    row = life.find(conn, contract_id, is_locked=True)
+    if not reserves.unbound(conn, standings.LODGING_KINDS, now - SETTLED_DOWN, contract_id):
+        return False
+    terms = wholesale.find(conn, contract_id, row.version)
+    assert terms is not None
+    rule = rule_from(credits.active_body(conn, "guarantee"))
+    kwh = sum(volume.kwh for volume in terms.volumes)
+    bond_fen = standings.bond_fen(conn, rule, row.buyer_id, kwh, now)
+    bound_fen = min(bond_fen, standings.free_fen(conn, row.buyer_id, now))
+    if bound_fen <= 0:
+        return False
+    try:
+        standings.reserve(conn, row.buyer_id, bound_fen, contract_purpose(contract_id, row.version), now)
+    except standings.OverGuarantee:
+        return False  # somebody else was quicker: the next look binds what is left
+    return True
 
 
 def _take_over(conn: Conn, transfer_id: int, now: datetime) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg.rows import class_row
 
@@ -79,6 +81,22 @@ def step_of(conn: Conn, key: str) -> StepRow | None:
                 FROM ({_OPEN}) o WHERE o.purpose_key = %s""",
             (key,),
         ).fetchone()
+
+
+def unbound(conn: Conn, kinds: Collection[str], until: datetime, only: str | None = None) -> tuple[str, ...]:
+    """Contracts (or one) in force since before `until`, of buyers of a kind that lodges, for which nothing was ever bound."""
+    rows = conn.execute(
+        """SELECT c.contract_id FROM contract c JOIN party p ON p.party_id = c.buyer_id
+           WHERE c.state IN ('effective', 'executing') AND c.effective_at < %s AND p.kind = ANY(%s)
+             AND (%s::text IS NULL OR c.contract_id = %s)
+             AND EXISTS (SELECT FROM wholesale_volume v WHERE (v.contract_id, v.version) = (c.contract_id, c.version)
+                         AND v.mwh > 0)
+             AND NOT EXISTS (SELECT FROM generate_series(1, c.version) n JOIN guarantee_entry e ON e.kind = 'reserve'
+                             AND e.purpose_key = 'contract:' || c.contract_id || CASE n WHEN 1 THEN '' ELSE ':' || n END)
+           ORDER BY c.buyer_id, c.effective_at, c.contract_id""",
+        (until, sorted(kinds), only, only),
+    )
+    return tuple(str(contract_id) for (contract_id,) in rows)
 
 
 def taken_over(conn: Conn) -> tuple[int, ...]:

@@ -16,11 +16,12 @@ from cloud.contracts.contract import IN_FORCE, SOLD_TO_USERS, Kind, Purpose, ter
 from cloud.contracts.run.desk import bond
 from cloud.contracts.run.desk.ask import tell
 from cloud.contracts.run.desk.check import NotAdmitted, accounts_in, cooling_hours, latest_terms
-from cloud.contracts.store import dealings, life, papers, retail, wholesale
+from cloud.contracts.store import calendar, dealings, life, papers, retail, wholesale
 from cloud.contracts.store.dealings import StepRow
 from cloud.contracts.store.life import ContractRow, Event
 from cloud.contracts.store.papers import PaperRow
 from cloud.contracts.store.retail import DatedPackage
+from cloud.contracts.terms import WholesaleTerms
 from cloud.db import Conn, Pool, ProcessRole, Scope, transaction
 from cloud.errors import Invalid, Refused
 from cloud.markettime import day_bounds, day_of
@@ -32,6 +33,7 @@ ACTOR = "job:contracts"
 WORKER = Scope(ProcessRole.WORKER, actor=ACTOR)
 STEPS_MAX = 2000
 REMINDED_AT_ONCE = 200
+LATE = timedelta(days=1)  # how much later than due the clock may do it, as if it were then
 
 
 class NoSuchPackage(Invalid):
@@ -127,6 +129,7 @@ def _mature(conn: Conn, row: ContractRow, now: datetime) -> int:
             raise NotAdmitted("party_not_admitted", party=life.party_facts(conn, party_id)[0])
     paper = _signed(conn, row, Purpose.MAIN)[-1]
     if document.is_wholesale(paper.content):
+        _check_not_over(conn, paper, None, row.cooling_until, now)
         agreed = None if row.agreed is None else terms_from_json(row.agreed)
         signed = day_of(row.signed_at or now)
         terms = document.wholesale_terms(paper.content, agreed, row.version, signed)
@@ -167,14 +170,26 @@ def _apply(conn: Conn, row: ContractRow, now: datetime) -> int:
     }
     for paper in _signed(conn, row, Purpose.SUPPLEMENT, Purpose.TERMINATION):
         last = max(at for at, _ in papers.signings_of(conn, row.contract_id, paper.paper_no))
-        if paper.paper_no not in done and last + timedelta(hours=cooling_hours(paper.content)) <= now:
+        due_at = last + timedelta(hours=cooling_hours(paper.content))
+        if paper.paper_no not in done and due_at <= now:
             if paper.purpose == Purpose.TERMINATION:
                 _terminate(conn, row, paper, now)
             else:
+                _check_not_over(conn, paper, latest_terms(conn, row), due_at, now)
                 _amend(conn, row, paper, now)
             _finish_request(conn, row, paper, now)
             return 1
     return 0
+
+
+def _check_not_over(
+    conn: Conn, paper: PaperRow, kept: WholesaleTerms | None, due_at: datetime, now: datetime
+) -> None:
+    """Let nothing that was held promise a month that is over meanwhile, and settled without it. Raises DeliveryOver."""
+    promised = () if kept is None else kept.volumes
+    delivery.check(
+        paper.content, promised, max(due_at, now - LATE), lambda month: calendar.labels_of(conn, month)
+    )
 
 
 def _amend(conn: Conn, row: ContractRow, paper: PaperRow, now: datetime) -> None:
