@@ -90,6 +90,8 @@ def _namer(visit: who.Visit) -> Callable[[str | None], str]:
     known: dict[str, str] = {}
 
     def person(actor: str | None) -> str:
+        if actor and actor.startswith(("job:", "clock")):
+            return words.say(visit.language, "entity_actor.clock")
         if not actor or not security.is_person(actor):
             return actor or ""
         if actor not in known:
