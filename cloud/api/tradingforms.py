@@ -24,7 +24,12 @@ def declaration_from(content: Mapping[str, Any]) -> Declaration:
     """Read a declaration's shape; what it says is checked by the session's rules. Raises BadForm."""
     entries, replaces = content.get("entries"), content.get("replaces")
     unit, side, key = content.get("unit"), content.get("side"), content.get("client_key")
-    if not isinstance(unit, str) or not 1 <= len(unit) <= 64 or side not in ("B", "S"):
+    if (
+        not isinstance(unit, str)
+        or not 1 <= len(unit) <= 64
+        or not unit.isprintable()
+        or side not in ("B", "S")
+    ):
         raise BadForm("declaration_form", field="unit, side")
     if not isinstance(key, str) or (
         replaces is not None and (type(replaces) is not int or not 0 < replaces <= _BIGINT_MAX)

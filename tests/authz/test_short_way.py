@@ -26,6 +26,12 @@ REQUESTS = {
         b'{"unit": "u", "side": "B", "client_key": "k", "entries": [[1, "2"]]}',
         422,
     ),
+    "half a character": (
+        ORDERS,
+        JSON,
+        json.dumps({"unit": "\ud800", "side": "B", "client_key": str(uuid4()), "entries": None}).encode(),
+        422,
+    ),
     "too large": (ORDERS, JSON, b" " * 70_000, 413),
     "of another site": (ORDERS, JSON | {"origin": "https://elsewhere.example"}, SOUND.encode(), 403),
     "an empty form": (ORDERS, HTML, b"", 422),
