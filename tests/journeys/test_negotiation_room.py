@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import deal_world
 import psycopg
+import pypdfium2
 import pytest
 from deal_world import Deals, Desk, next_month
 
@@ -152,6 +153,19 @@ def _paper_says_it_all(desk: Desk, room: int, chain: dict[str, object]) -> None:
         f"NEG-{room:06d}-V2",
     ):
         assert "".join(told.split()) in text, told
+
+
+def test_what_was_said_runs_off_no_paper(deals: Deals) -> None:
+    with deals.client("coal") as coal, deals.client("mill") as mill:
+        room = opened(deals, coal, "mill")
+        mill.post(f"/negotiations/{room}/messages", {"text": "https://" + "x" * 600 + " 😀 \x01"})
+        paper = coal.get(f"/negotiations/{room}/evidence.pdf").content
+    with pypdfium2.PdfDocument(paper) as document:
+        page = document[0]
+        text = page.get_textpage()
+        right = max(text.get_charbox(number)[2] for number in range(text.count_chars()))
+        assert text.get_text_range().count("x") == 600
+        assert right <= page.get_width()
 
 
 def test_what_one_side_does_appears_at_the_other_and_a_broken_line_loses_nothing(deals: Deals) -> None:
