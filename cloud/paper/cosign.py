@@ -209,6 +209,7 @@ def _checked(embedded: object, trusted: list[object], *, is_last: bool) -> Signa
         in (ModificationLevel.NONE, ModificationLevel.LTA_UPDATES, ModificationLevel.FORM_FILLING)
         and bool(status.docmdp_ok)
     )
+    stamp = _stamp_of(status.timestamp_validity, trusted)
     return Signature(
         signer=name_in(certificate),
         signer_sha256=certificate.sha256.hex(),
@@ -216,9 +217,12 @@ def _checked(embedded: object, trusted: list[object], *, is_last: bool) -> Signa
         signed_at=signed_at,
         is_intact=bool(status.intact and status.valid),
         covers_all=is_whole if is_last else is_followed_well,
-        is_valid_at=signed_at is not None and validity["not_before"] <= signed_at <= validity["not_after"],
+        is_valid_at=all(
+            at is not None and validity["not_before"] <= at <= validity["not_after"]
+            for at in (signed_at, *(() if stamp is None else (stamp.at,)))
+        ),
         is_trusted=bool(status.trusted) if trusted else None,
-        stamp=_stamp_of(status.timestamp_validity, trusted),
+        stamp=stamp,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import contract_world as w
@@ -22,7 +22,7 @@ from cloud.db import Conn, transaction
 from cloud.outside import timestamp
 from cloud.paper import cosign
 from cloud.paper.attached import page_text
-from cloud.paper.cosign import BadPaper, signatures_of
+from cloud.paper.cosign import BadPaper, BadStamp, signatures_of
 from cloud.paper.glyphs import printable
 from cloud.paper.render import Attachment, render
 from cloud.paper.seals import make_seal, opened
@@ -91,18 +91,24 @@ def _forged_terms(owner: Conn, contract_id: str, roots: list[bytes]) -> None:
 def test_the_time_stamp_of_a_signature_is_kept_with_it_and_without_an_answer_nothing_is(
     world: World, owner: Conn, tmp_path: Path
 ) -> None:
-    contract_id = w.drawn(world)
-    number = w.confirmed(world, world.seller, contract_id, NOW)
+    now = datetime.now(UTC)  # noqa: TID251  # the authority's clock is the real one
+    contract_id = w.drawn(world, now)
+    number = w.confirmed(world, world.seller, contract_id, now)
+
+    def sign_for(person: w.Person, at: datetime, url: str, number: int) -> None:
+        with transaction(world.pool, world.scope(person)) as conn:
+            ask = replace(world.ask(conn, person, at), timestamps=timestamp.authority(url))
+            sign.sign(conn, ask, contract_id, 1, number)
+
     with tsa_world.authority(tmp_path) as tsa:
-        url = tsa.url
-        with transaction(world.pool, world.scope(world.seller)) as conn:
-            ask = replace(world.ask(conn, world.seller, NOW), timestamps=timestamp.authority(url))
-            sign.sign(conn, ask, contract_id, 1, number)
-    number = w.confirmed(world, world.buyer, contract_id, NOW)
-    with transaction(world.pool, world.scope(world.buyer)) as conn:
-        ask = replace(world.ask(conn, world.buyer, NOW), timestamps=timestamp.authority(url))
-        with pytest.raises(timestamp.NoTimeStamp):
-            sign.sign(conn, ask, contract_id, 1, number)
+        sign_for(world.seller, now, tsa.url, number)
+        late = now + timedelta(minutes=6)  # by our clock alone
+        number = w.confirmed(world, world.buyer, contract_id, late)
+        with pytest.raises(BadStamp):
+            sign_for(world.buyer, late, tsa.url, number)
+    number = w.confirmed(world, world.buyer, contract_id, now)
+    with pytest.raises(timestamp.NoTimeStamp):
+        sign_for(world.buyer, now, tsa.url, number)
 
     seller, buyer = papers.signers_of(owner, contract_id, 1)
     assert (seller.stamp_authority, buyer.stamp_authority) == (tsa_world.NAME, "")

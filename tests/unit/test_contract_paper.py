@@ -146,6 +146,21 @@ def test_an_authority_attests_when_each_signature_was_made(
     assert not stranger[1].stamp.is_trusted
 
 
+def test_a_seal_that_had_run_out_when_it_was_stamped_is_no_seal_whatever_time_it_claims(
+    root: Keys, tmp_path: Path
+) -> None:
+    claimed = datetime.now(UTC) - timedelta(days=4 * 365)  # noqa: TID251  # a seal lasts three years
+    old = make_seal(root, NAMES[0], "", claimed)
+    drawn = stamp(NAMES[0], old.sha256, "经办", claimed)
+    with tsa_world.authority(tmp_path) as tsa:
+        when = When(claimed, timestamp.authority(tsa.url))
+        pdf = cosign(printed(), opened(old, root.certificate), 1, drawn, when)
+
+    ((_, found),) = signatures_of(pdf, [root.certificate.encode(), tsa.root]).signatures
+    assert found.stamp is not None
+    assert (found.is_intact, found.stamp.is_intact, found.is_valid_at) == (True, True, False)
+
+
 def test_nothing_is_signed_without_the_time_stamp_that_it_was_to_carry(
     root: Keys, seals: list[Keys], tmp_path: Path
 ) -> None:

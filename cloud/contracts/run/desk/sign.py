@@ -42,6 +42,7 @@ from cloud.security.run import demand_step_up, may_sign_for
 CONFIRMED_FOR = timedelta(minutes=5)
 EXTEND_DAYS_MAX = 365
 STAMP_NAME_MAX = 200
+CLOCKS_APART_MAX = timedelta(minutes=5)
 
 
 class NotSealHolder(Forbidden):
@@ -164,7 +165,7 @@ def make(ready: Ready) -> Made:
     """Make the signature; a time-stamp authority may take its time, so hold no transaction. Raises BadStamp, NoTimeStamp."""
     seal = opened(ready.seal, ready.root)
     signed = cosign(ready.before, seal, ready.place, ready.drawn, ready.when)
-    return Made(ready, signed, _stamp_in(signed) if ready.when.authority is not None else None)
+    return Made(ready, signed, None if ready.when.authority is None else _stamp_in(signed, ready.when.at))
 
 
 def keep(conn: Conn, ask: Ask, made: Made) -> bool:
@@ -342,11 +343,16 @@ def _where(table: str, key: int) -> str:
     return sealing.place(table, "sealed_key", key)
 
 
-def _stamp_in(pdf: bytes) -> tuple[datetime, str]:
-    """When which authority saw the last signature of a file. Raises BadStamp when its token is of something else."""
+def _stamp_in(pdf: bytes, signed_at: datetime) -> tuple[datetime, str]:
+    """When which authority saw the last signature of a file.
+
+    Raises BadStamp when its token is of something else, or its clock and ours contradict each other.
+    """
     _, last = signatures_of(pdf).signatures[-1]
     if last.stamp is None or not last.stamp.is_intact:
         raise BadStamp("no_time_stamp", problem="a token of another signature")
+    if abs(last.stamp.at - signed_at) > CLOCKS_APART_MAX:
+        raise BadStamp("no_time_stamp", problem=f"{last.stamp.at.isoformat()} by its clock")
     return last.stamp.at, last.stamp.authority[:STAMP_NAME_MAX]
 
 
