@@ -262,3 +262,14 @@ def test_the_database_knows_the_same_lives(pool: db.Pool) -> None:
         for life, table in ((EVENT, "response_event_move"), (RESULT, "response_result_move")):
             rows = conn.execute(f"SELECT before, deed, after FROM {table}").fetchall()
             assert {(before or None, deed): after for before, deed, after in rows} == life.moves
+
+
+def test_who_leaves_before_the_first_day_takes_part_on_that_day_only(pool: db.Pool) -> None:
+    first, _, _ = world.build(pool)
+    before = markettime.slot_start(date(2026, 5, 1), 0) - timedelta(days=3)  # 2 May is the first day
+    with db.transaction(pool, first.scope) as conn:
+        (own,) = enrolments.enrolments(conn, first.party_id)
+        respond.leave(conn, first.actor, own.enrolment_id, before)
+
+        (left,) = enrolments.enrolments(conn, first.party_id)
+    assert (left.first_day, left.end_day) == (date(2026, 5, 2), date(2026, 5, 3))

@@ -61,9 +61,10 @@ def enrol(conn: Conn, actor: Actor, new: NewEnrolment, now: datetime) -> int:
 
 
 def leave(conn: Conn, actor: Actor, enrolment_id: int, now: datetime) -> None:
-    """End an enrolment with today; promises already given stand."""
+    """End an enrolment with today, one that has not begun with its first day; promises already given stand."""
     allow(conn, actor, deed_of(actor), of_enrolment(conn, enrolment_id, is_paid=False), now)
-    enrolments.end_enrolment(conn, enrolment_id, markettime.day_of(now) + timedelta(days=1))
+    last = max(markettime.day_of(now), enrolments.enrolment(conn, enrolment_id).first_day)
+    enrolments.end_enrolment(conn, enrolment_id, last + timedelta(days=1))
 
 
 def _of_account(conn: Conn, account_id: str) -> Subject:
