@@ -184,26 +184,28 @@ def test_a_studio_contract_is_signed_within_guarantee_and_limit_only_and_binds_w
             deal.drawn(made),
             deal.drawn(made, wished=deal.wish(volumes="2026-10 month 0.001 400")),
         )
+        for contract_id in (first, second):  # the seller is told nothing of the buyer's guarantee and limit
+            deal.signed(made, made.seller, contract_id, deal.NOW)
         with pytest.raises(bond.GuaranteeShort):
-            deal.confirmed(made, made.seller, first, deal.NOW)
+            deal.confirmed(made, made.buyer, first, deal.NOW)
         deal_world.lodge(owner, buyer, 1_760_000)
         limited(owner, buyer, 2_199_999)
         with pytest.raises(bond.OverLimit):
-            deal.confirmed(made, made.seller, first, deal.NOW)
+            deal.confirmed(made, made.buyer, first, deal.NOW)
         limited(owner, buyer, 2_200_000)
-        deal.signed_by_both(made, first)
+        assert deal.signed(made, made.buyer, first, deal.NOW)
         assert reserves(owner) == [(f"agreed:{first}:1", 1_760_000)]
 
         with pytest.raises(bond.OverLimit):
-            deal.confirmed(made, made.seller, second, deal.NOW)
+            deal.confirmed(made, made.buyer, second, deal.NOW)
         limited(owner, buyer, 2_200_001)
         with pytest.raises(bond.GuaranteeShort):
-            deal.confirmed(made, made.seller, second, deal.NOW)
+            deal.confirmed(made, made.buyer, second, deal.NOW)
         with transaction(pool, made.scope(made.seller)) as conn:
             retract(conn, made.ask(conn, made.seller, deal.NOW), first, "反悔")
         bound.ring(pool, deal.NOW)
         assert reserves(owner) == []
-        deal.signed_by_both(made, second)
+        assert deal.signed(made, made.buyer, second, deal.NOW)
         turn.look(pool, COOLED)
 
         assert reserves(owner) == [(f"contract:{second}", 1)]  # 0.8 分

@@ -40,25 +40,27 @@ class OverLimit(NotNow):
 def check(conn: Conn, ask: Ask, row: ContractRow, paper: PaperRow, *, is_last: bool) -> None:
     """Hold a paper to the limits of both sides and to the buyer's guarantee, and with its last signature bind that.
 
-    Any side signs last, so the other's guarantee is looked at as the worker. Raises OverLimit, GuaranteeShort.
+    Before the last signature each side is held to its own, so that nobody can sound out the other's. Any side signs last,
+    so the guarantee is looked at as the worker. Raises OverLimit, GuaranteeShort.
     """
     if not document.is_wholesale(paper.content) or not paper.content["volumes"]:
         return
     kept = latest_terms(conn, row)
     take_scope(conn, Scope(ProcessRole.WORKER, actor=ask.name))
     kwh, more_kwh = _energy(paper, kept, ask.now)
-    _check_limits(conn, row, paper, more_kwh, ask.now)
+    party_id = ask.actor.party_id
+    if _has_limits(conn, row, paper, more_kwh):
+        _check_limits(conn, row, paper, more_kwh, (None if is_last else party_id, ask.now))
     bound = standings.bound_for(conn, row.buyer_id, row.contract_id)
     is_main = paper.purpose == Purpose.MAIN
     missing_fen = 0 if is_main and bound else _bond_fen(conn, row, kwh, ask.now) - sum(bound.values())
-    if missing_fen > 0:
+    if missing_fen > 0 and (is_last or party_id == row.buyer_id):
         if missing_fen > standings.free_fen(conn, row.buyer_id, ask.now):
             raise GuaranteeShort("guarantee_short", party=row.buyer_name)
         if is_main and is_last:
             purpose = agreed_purpose(row.contract_id, paper.paper_no)
             _reserve(conn, row, missing_fen, purpose, ask.now)
-    actor = ask.actor
-    take_scope(conn, Scope(ProcessRole.API, actor.role.value, actor.party_id, ask.name))
+    take_scope(conn, Scope(ProcessRole.API, ask.actor.role.value, party_id, ask.name))
 
 
 def bind(conn: Conn, row: ContractRow, terms: WholesaleTerms, now: datetime) -> None:
@@ -86,17 +88,23 @@ def _energy(paper: PaperRow, kept: WholesaleTerms | None, now: datetime) -> tupl
     return kwh, kwh - _kwh(kept.volumes)
 
 
-def _check_limits(conn: Conn, row: ContractRow, paper: PaperRow, more_kwh: int, now: datetime) -> None:
-    """As in rooms (market/run/negotiate.py): what is agreed there was held to the limits then, unless it has lapsed since."""
-    if more_kwh <= 0 or (
-        paper.purpose == Purpose.MAIN
-        and row.source != STUDIO
-        and not any(each.deed in LAPSES for each in life.events_of(conn, row.contract_id))
-    ):
-        return
+def _has_limits(conn: Conn, row: ContractRow, paper: PaperRow, more_kwh: int) -> bool:
+    """What a room agreed was held to the limits then (market/run/negotiate.py), unless it has lapsed since."""
+    if paper.purpose != Purpose.MAIN or row.source == STUDIO:
+        return more_kwh > 0
+    return any(each.deed in LAPSES for each in life.events_of(conn, row.contract_id))
+
+
+def _check_limits(
+    conn: Conn, row: ContractRow, paper: PaperRow, more_kwh: int, of: tuple[int | None, datetime]
+) -> None:
+    """Hold a side (None: both) to what its grade allows in this month, in rooms and in the studio together."""
+    only_id, now = of
     since = markettime.slot_start(markettime.month_of(markettime.day_of(now)), 0)
     but = row.contract_id if paper.purpose == Purpose.MAIN else ""
     for party_id, name in sorted(((row.seller_id, row.seller_name), (row.buyer_id, row.buyer_name))):
+        if only_id not in (None, party_id):
+            continue
         limit_kwh = standings.standing_of(conn, party_id, now).limit_kwh
         if limit_kwh is not None:
             standings.lock_limit(conn, party_id)
