@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
 from typing import Any
+from uuid import UUID
 
 import psycopg
 from psycopg import sql
@@ -145,6 +146,11 @@ def heard(dsn: str, channels: Sequence[str], is_over: Callable[[], bool]) -> Ite
                     yield each.channel, each.payload
     except psycopg.OperationalError as problem:
         raise Unavailable("database_unavailable", problem=_one_line(problem)) from problem
+
+
+def hold_key(conn: Conn, key: UUID) -> None:
+    """Be the only one who does something under a client's key until the transaction's end: a retry waits for the first."""
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", (str(key),))
 
 
 def take_scope(conn: Conn, scope: Scope) -> None:

@@ -191,6 +191,26 @@ def test_a_retry_gets_its_first_receipt_and_takes_nothing_twice(deals: Deals) ->
         assert (other.status_code, other.json()["problem"]) == (409, "client_key_used")
 
 
+def test_a_listing_that_is_sent_many_times_at_once_is_listed_once(deals: Deals) -> None:
+    key = {"client_key": str(uuid4())}
+    found: list[int] = []
+    with deals.client("coal") as coal:
+        ends = (datetime.now(UTC) + timedelta(hours=2)).isoformat()  # noqa: TID251
+        threads = [
+            threading.Thread(target=lambda: found.append(publish(coal, ends=ends, **key))) for _ in range(6)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        found.append(publish(coal, ends=ends, **key))
+        other = coal.post("/listings", {"side": "S", "month": MONTH, "mwh": "1", "price": "380", **key})
+
+    assert len(found) == 7
+    assert len(set(found)) == 1
+    assert other.status_code in (409, 422)
+
+
 def test_the_lister_gives_up_the_rest_and_never_what_was_taken(deals: Deals) -> None:
     with deals.client("coal") as coal, deals.client("mill") as mill:
         listing_id = publish(coal, mwh="10")

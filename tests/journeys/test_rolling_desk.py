@@ -188,7 +188,7 @@ def test_many_at_once_trade_exactly_as_the_definition_says_on_the_log_that_is_le
 
 def test_an_order_is_refused_by_one_code_and_a_retry_gets_its_first_receipt(deals: Deals) -> None:
     with deals.client("operator") as operator, deals.client("coal") as coal, deals.client("mill") as mill:
-        session = announce(operator)
+        session, elsewhere = announce(operator), announce(operator)
         codes = [
             order(coal, session, "S", price, mwh, **more).json()["problem"]
             for price, mwh, more in (
@@ -205,6 +205,18 @@ def test_an_order_is_refused_by_one_code_and_a_retry_gets_its_first_receipt(deal
         form = {"client_key": str(uuid4())}
         first = order(coal, session, "S", "380", "5", **form)
         again = order(coal, session, "S", "380", "5", **form)
+        fresh, answers = {"client_key": str(uuid4())}, []
+        threads = [
+            threading.Thread(
+                target=lambda book: answers.append(order(coal, book, "S", "381", "5", **fresh).status_code),
+                args=(book,),
+            )
+            for book in (session, elsewhere) * 4
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         foreign = mill.post(f"/rolling/{session}/orders/{first.json()['order_seq']}/cancel")
         wrong_side = order(coal, session, "B", "380", "1")
 
@@ -218,7 +230,9 @@ def test_an_order_is_refused_by_one_code_and_a_retry_gets_its_first_receipt(deal
             *("order_price_tick", "order_qty_nonpositive", "order_qty_lot", "order_period_unknown"),
         ]
         assert first.json() == again.json()
-        assert deals.rows("SELECT count(*) FROM rolling_event WHERE rolling_id = %s", session) == [(1,)]
+        assert sorted(answers) == [201] * 4 + [409] * 4
+        sent = "SELECT count(*) FROM rolling_event WHERE rolling_id = ANY(%s)"
+        assert deals.rows(sent, [session, elsewhere]) == [(2,)]
         assert (foreign.status_code, wrong_side.json()["problem"]) == (404, "order_not_eligible")
 
 
@@ -232,7 +246,8 @@ def test_a_bid_below_zero_binds_no_guarantee(deals: Deals) -> None:
         assert deals.rows("SELECT kwh, price_ticks FROM rolling_trade WHERE rolling_id = %s", session) == [
             (10_000, -500)
         ]
-        assert deals.rows("SELECT FROM guarantee_entry WHERE kind = 'reserve'") == []
+        purpose = f"rolling:bid:{bid.json()['order_seq']}"
+        assert deals.rows("SELECT FROM guarantee_entry WHERE purpose_key = %s", purpose) == []
 
 
 def test_fill_and_kill_fill_or_kill_and_no_trade_with_oneself(deals: Deals) -> None:

@@ -7,7 +7,7 @@ other and nothing is sold twice; a take by time becomes a contract in the same t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import resources
 from typing import Final
@@ -127,7 +127,7 @@ def publish(conn: Conn, actor: Actor, sent: Publication, now: datetime) -> int:
     if sent.client_key is not None:
         kept = listings.by_client_key(conn, party_id, sent.client_key)
         if kept is not None:
-            if listings.find(conn, kept).offer != sent.offer:
+            if not _is_again(listings.find(conn, kept), sent.offer, now):
                 raise KeyUsed("client_key_used")
             return kept
     standing = _gate(conn, party_id, sent.offer.side, sent.unit_id, now)
@@ -281,6 +281,12 @@ def receipt_of(row: TakeRow) -> Receipt:
 
 
 # ---- inside ----------------------------------------------------------------------------------------------
+
+
+def _is_again(kept: ListingRow, offer: Offer, now: datetime) -> bool:
+    """Whether an offer is the one that was listed; what begins at once begins later when it is sent again."""
+    begins_at_once = kept.offer.starts_at == kept.published_at and offer.starts_at == now
+    return kept.offer == (replace(offer, starts_at=kept.offer.starts_at) if begins_at_once else offer)
 
 
 def _demand_takers(conn: Conn, offer: Offer) -> None:

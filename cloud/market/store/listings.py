@@ -10,7 +10,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import class_row
 
-from cloud.db import Conn
+from cloud.db import Conn, hold_key
 from cloud.errors import NotFound
 from cloud.market.auction import Side
 from cloud.market.listing import Remainder, Sharing
@@ -185,7 +185,8 @@ def find(conn: Conn, listing_id: int) -> ListingRow:
 
 
 def by_client_key(conn: Conn, party_id: int, client_key: UUID) -> int | None:
-    """The listing that a party published under this key before."""
+    """The listing that a party published under this key before; nobody else does so until the transaction's end."""
+    hold_key(conn, client_key)
     row = conn.execute(
         "SELECT listing_id FROM listing WHERE party_id = %s AND client_key = %s", (party_id, client_key)
     ).fetchone()
@@ -325,7 +326,8 @@ def takes_by(conn: Conn, party_id: int) -> tuple[TakeRow, ...]:
 
 
 def take_by_key(conn: Conn, party_id: int, client_key: UUID) -> TakeRow | None:
-    """The take that a party sent under this key before."""
+    """The take that a party sent under this key before; nobody else does so until the transaction's end."""
+    hold_key(conn, client_key)
     found = _takes(conn, "e.party_id = %s AND e.client_key = %s", (party_id, client_key))
     return found[0] if found else None
 

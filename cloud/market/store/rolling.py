@@ -10,7 +10,7 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
-from cloud.db import Conn
+from cloud.db import Conn, hold_key
 from cloud.errors import NotFound
 from cloud.market.auction import Side
 from cloud.market.rollbook import Event, Match, Op, Stays
@@ -271,7 +271,8 @@ def add_trade(conn: Conn, rolling_id: int, period_no: int, trade: TradeRow) -> N
 
 
 def by_client_key(conn: Conn, party_id: int, client_key: UUID) -> OwnRow | None:
-    """The event that a party sent under this key before."""
+    """The event that a party sent under this key before; nobody else does so until the transaction's end."""
+    hold_key(conn, client_key)
     found = _own(conn, "party_id = %s AND client_key = %s", (party_id, client_key))
     return found[0] if found else None
 
