@@ -14,7 +14,9 @@ import pytest
 import trade_world as world
 
 from cloud import db
-from cloud.contracts.run.desk import bond, sign, turn
+from cloud.contracts.document import Changes
+from cloud.contracts.run.desk import bond, draft, sign, turn
+from cloud.contracts.run.desk import deal as deal_desk
 from cloud.contracts.run.desk.deal import retract
 from cloud.contracts.store import wholesale
 from cloud.db import Conn, ProcessRole, Scope, open_pool, transaction
@@ -209,6 +211,33 @@ def test_a_studio_contract_is_signed_within_guarantee_and_limit_only_and_binds_w
         turn.look(pool, COOLED)
 
         assert reserves(owner) == [(f"contract:{second}", 1)]  # 0.8 分
+
+
+def test_a_supplement_of_a_trade_is_signed_within_the_guarantee_only(database: str, tmp_path: Path) -> None:
+    with psycopg.connect(database, autocommit=True) as owner, open_pool(database, size_max=4) as pool:
+        made = deal.build(owner, pool, tmp_path / "vault")
+        contract_id = deal.drawn(made)
+        deal.signed_by_both(made, contract_id)
+        turn.look(pool, COOLED)
+        buyer = retailing(owner, made)
+        owner.execute("SET session_replication_role = replica")  # as if a session had matched it
+        owner.execute("UPDATE contract SET kind = 'confirmation' WHERE contract_id = %s", (contract_id,))
+        owner.execute("SET session_replication_role = origin")
+        deal_world.lodge(owner, buyer, 2_399_999)
+        number, at = deal.agreed_request(made, contract_id, "amend"), COOLED + timedelta(hours=2)
+        values = {"supplement_text": "加量", "volumes": "2026-09 month 2000 400\n2026-10 month 1000 401.20"}
+        wished = draft.Wish("wholesale-supplement", 1, values | {"cooling_hours": "24"}, Changes())
+        with transaction(pool, made.scope(made.seller)) as conn:
+            paper_no = deal_desk.draw_for(conn, made.ask(conn, made.seller, at), number, wished)
+            draft.send(conn, made.ask(conn, made.seller, at), contract_id, paper_no)
+        deal.signed(made, made.seller, contract_id, at, paper_no)
+
+        with pytest.raises(bond.GuaranteeShort):  # 0.8 分 for each of 3 000 000 kWh is one fen more
+            deal.confirmed(made, made.buyer, contract_id, at, paper_no)
+        deal_world.lodge(owner, buyer, 1)
+        assert deal.signed(made, made.buyer, contract_id, at, paper_no)
+        assert turn.look(pool, at + timedelta(hours=25)).applied == (contract_id,)
+        assert reserves(owner) == [(f"contract:{contract_id}:2", 2_400_000)]
 
 
 def test_two_contracts_signed_at_once_do_not_share_one_guarantee(database: str, tmp_path: Path) -> None:

@@ -43,9 +43,12 @@ def check(conn: Conn, ask: Ask, row: ContractRow, paper: PaperRow, *, is_last: b
     Before the last signature each side is held to its own, so that nobody can sound out the other's. Any side signs last,
     so the guarantee is looked at as the worker. Raises OverLimit, GuaranteeShort.
     """
-    if not document.is_wholesale(paper.content) or not paper.content["volumes"]:
-        return
     kept = latest_terms(conn, row)
+    is_ours = document.is_wholesale(paper.content) or (
+        paper.purpose == Purpose.SUPPLEMENT and kept is not None
+    )
+    if not is_ours or not paper.content["volumes"]:
+        return
     take_scope(conn, Scope(ProcessRole.WORKER, actor=ask.name))
     kwh, more_kwh = _energy(paper, kept, ask.now)
     party_id = ask.actor.party_id
