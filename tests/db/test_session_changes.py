@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import psycopg
 import pytest
@@ -235,10 +235,15 @@ def test_what_an_auction_leaves_goes_on_in_the_rolling_book_in_its_order(databas
         assert order is not None
         assert roll.cancel(conn, who.users[1], rolling_id, order, later).cancelled_kwh == 3_000
         assert rests.of_declaration(conn, kept[0].seq) == ()
-    with psycopg.connect(database) as conn:
+    called_off_is_called_off(database, later)
+
+
+def called_off_is_called_off(dsn: str, later: datetime) -> None:
+    """Rests go on once, also where the rolling session is cancelled."""
+    with psycopg.connect(dsn) as conn:
         conn.execute("UPDATE rolling_session SET state = 'cancelled'")
         db.take_scope(conn, WORKER)
-        assert carry.look(conn, later) == 0  # called off is called off: rests go on once
+        assert carry.look(conn, later) == 0
 
 
 def test_certificates_are_cleared_whole_and_handed_over_once(database: str) -> None:
