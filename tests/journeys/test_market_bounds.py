@@ -190,12 +190,20 @@ def test_a_transfer_moves_the_margin_with_the_energy(deals: Deals) -> None:
         assert proposed.status_code == 201, proposed.text
         path = f"/transfers/{proposed.json()['transfer_id']}"
         figures = {"sha256": shop.get(path).json()["terms_sha256"]}
+        limit(deals, "trade", 24_999)
+        refused = trade.post(f"{path}/take-over", figures)
+        assert (refused.status_code, refused.json()["problem"]) == (409, "transfer_over_limit")
+        limit(deals, "trade", 25_000)
         assert trade.post(f"{path}/take-over", figures).status_code == 303
         taken_over = reserved(deals, "trade")
         done = coal.post(f"{path}/consent", figures)
         assert done.status_code == 201, done.text
         rung(deals, now())
         rung(deals, now())
+        again = shop.post("/transfers", form | {"mwh": ["1"]})
+        path = f"/transfers/{again.json()['transfer_id']}"
+        more = trade.post(f"{path}/take-over", {"sha256": shop.get(path).json()["terms_sha256"]})
+        assert more.json()["problem"] == "transfer_over_limit"  # what was taken over counts
 
     assert reserved(deals, "shop") == -(-before * 75 // 100)
     assert reserved(deals, "trade") == taken_over > 0

@@ -12,6 +12,7 @@ from typing import Final
 from cloud import markettime
 from cloud.contracts.contract import IN_FORCE, from_trade
 from cloud.contracts.store import life, wholesale
+from cloud.contracts.store.promised import promised_kwh
 from cloud.contracts.terms import WholesaleTerms
 from cloud.db import Conn, Pool, ProcessRole, Scope, transaction
 from cloud.errors import Conflict, Forbidden, Invalid, NotNow
@@ -46,6 +47,10 @@ class NotYourTurn(Forbidden):
 
 class BadProposal(Invalid):
     """A transfer cannot be proposed like this."""
+
+
+class OverLimit(NotNow):
+    """The transferee would contract more than its credit grade lets it."""
 
 
 class NotInForce(NotNow):
@@ -117,11 +122,23 @@ def take_over(conn: Conn, session: Session, transfer_id: int, seen: tuple[str, s
     _gate(conn, party_id, row.side, now)
     if unit_id not in listings.units_of(conn, party_id, now):
         raise BadProposal("unknown_unit", unit=unit_id[:40])
+    _hold_to_limit(conn, party_id, sum(row.kwh), now)
     if row.side == "buyer":
         rule = rule_from(credits.active_body(conn, "guarantee"))
         bond_fen = standings.bond_fen(conn, rule, party_id, sum(row.kwh), now)
         standings.reserve(conn, party_id, bond_fen, _key(row), now)
     _move(conn, row, (actor, "take_over", ""), now, unit_id)
+
+
+def _hold_to_limit(conn: Conn, party_id: int, kwh: int, now: datetime) -> None:
+    """Hold what a transferee takes to what its grade lets it contract in this month. Raises OverLimit."""
+    limit_kwh = standings.standing_of(conn, party_id, now).limit_kwh
+    if limit_kwh is None:
+        return
+    standings.lock_limit(conn, party_id)
+    since = markettime.slot_start(markettime.month_of(markettime.day_of(now)), 0)
+    if promised_kwh(conn, party_id, since) + kwh > limit_kwh:
+        raise OverLimit("transfer_over_limit", limit=str(limit_kwh))
 
 
 def consent(conn: Conn, session: Session, transfer_id: int, sha256: str, now: datetime) -> str:
