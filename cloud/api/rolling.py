@@ -300,7 +300,8 @@ def _seen_now(visit: who.Visit, row: RollingRow, period_no: int, seen: int) -> s
     """The trades after a number, and the parts of the page. The order's form stays while orders are taken."""
     view = _desk(visit, row, period_no)
     drawing = _drawing(view.book)
-    trades = rolling.feed_after(visit.conn, row.rolling_id, period_no, seen)
+    found = rolling.feed_after(visit.conn, row.rolling_id, period_no, seen)
+    trades = [each for each in found if each.seq <= view.seq]  # what is newer comes with the next look, once
     news = tuple(("trade", TradeView(**dataclasses.asdict(each)).model_dump_json()) for each in trades)
     parts = {
         name: streaming.Part(
