@@ -97,7 +97,7 @@ def ask_takeover(conn: Conn, actor: Actor, session_id: int, offer_id: int, reaso
 
 
 def refuse(conn: Conn, actor: Actor, session_id: int, change_id: int, reason: str, now: datetime) -> None:
-    """Refuse a change, or take the own one back. Raises Answered, NoChange."""
+    """Refuse a change that somebody else has asked for. Raises SamePerson, Answered, NoChange."""
     allow(conn, actor, Deed.DIRECT_TRADING, Subject("trading_session", str(session_id)), now)
     row, change = _find(conn, session_id, change_id)
     if change.asked_by == actor_name(actor):
