@@ -148,7 +148,7 @@ class _Handler(Handler):
         self.end_headers()
 
     def _send(self, status: int, kind: str, content: bytes, extra: dict[str, str] | None = None) -> None:
-        self.send(status, content, {"Content-Type": kind} | (extra or {}))
+        self.send(status, content, (extra or {}) | {"Content-Type": kind})
 
 
 def _page(trade: Trade) -> str:
