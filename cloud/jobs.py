@@ -353,14 +353,18 @@ def _response(pool: Pool, config: CloudConfig, now: datetime) -> None:
     """Start, end and assess events; book what settled participants are owed, once each."""
     with transaction(pool, RESPONSE) as conn:
         moves = respond.look(conn, now)
-    month = markettime.month_of(markettime.day_of(now))
-    with transaction(pool, RESPONSE) as conn:  # an event may be settled long after its month
-        for back in range(1, 4):
-            respond.pay_capacity(conn, markettime.month_after(month, -back), now)
     with transaction(pool, RESPONSE) as conn:
         booked = reward.book_settled(conn, now)
     if moves or booked:
         log.info("response.looked moves=%d booked=%d", moves, booked)
+
+
+def _capacity(pool: Pool, config: CloudConfig, now: datetime) -> None:
+    """Draw up the capacity payments of the last year's months: an event may be settled long after its month."""
+    month = markettime.month_of(markettime.day_of(now))
+    for back in range(1, 13):
+        with transaction(pool, RESPONSE) as conn:
+            respond.pay_capacity(conn, markettime.month_after(month, -back), now)
 
 
 def _statements(pool: Pool, config: CloudConfig, now: datetime) -> None:
@@ -399,5 +403,6 @@ ENTRIES = (
     Entry("entities", timedelta(hours=1), timedelta(minutes=2), _entities),
     Entry("green", timedelta(minutes=5), timedelta(minutes=2), _green),
     Entry("response", timedelta(minutes=1), timedelta(0), _response),
+    Entry("capacity", timedelta(hours=1), timedelta(minutes=23), _capacity),
     Entry("expiry", timedelta(hours=1), timedelta(minutes=7), _expiry),
 )

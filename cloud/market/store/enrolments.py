@@ -149,11 +149,14 @@ def accounts_of(conn: Conn, party_id: int) -> tuple[str, ...]:
     return tuple(str(row[0]) for row in rows)
 
 
-def enrolled_in(conn: Conn, days: tuple[date, date]) -> tuple[EnrolmentRow, ...]:
-    """Every resource that was enrolled for some of the days `[first, end)`."""
+def without_capacity(conn: Conn, days: tuple[date, date]) -> tuple[EnrolmentRow, ...]:
+    """Every resource that was enrolled for some of the month's days `[first, end)` and has no capacity payment of it yet."""
     with conn.cursor(row_factory=class_row(EnrolmentRow)) as cursor:
         return tuple(
             cursor.execute(
-                f"{_ENROLMENT} WHERE n.effective && daterange(%s, %s) ORDER BY n.enrolment_id", days
+                f"""{_ENROLMENT} WHERE n.effective && daterange(%(first)s, %(end)s) AND NOT EXISTS (
+                        SELECT FROM response_capacity c WHERE c.enrolment_id = n.enrolment_id AND c.month = %(first)s)
+                    ORDER BY n.enrolment_id""",
+                {"first": days[0], "end": days[1]},
             )
         )

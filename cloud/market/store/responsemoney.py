@@ -117,14 +117,6 @@ def insert_capacity(conn: Conn, new: NewCapacity, found: cp.Payment, at: datetim
     )
 
 
-def has_capacity(conn: Conn, enrolment_id: int, month: date) -> bool:
-    """Whether a resource's month is kept."""
-    found = conn.execute(
-        "SELECT 1 FROM response_capacity WHERE enrolment_id = %s AND month = %s", (enrolment_id, month)
-    )
-    return found.fetchone() is not None
-
-
 def capacities(conn: Conn, most: int = ROWS_MAX) -> tuple[CapacityRow, ...]:
     """The months of capacity that this transaction sees, newest first."""
     with conn.cursor(row_factory=class_row(CapacityRow)) as cursor:

@@ -28,9 +28,7 @@ def pay_capacity(conn: Conn, month: date, now: datetime) -> int:
     if markettime.day_of(now) < after:
         return 0
     paid = 0
-    for row in enrolments.enrolled_in(conn, (month, after)):
-        if responsemoney.has_capacity(conn, row.enrolment_id, month):
-            continue
+    for row in enrolments.without_capacity(conn, (month, after)):
         first, end = max(row.first_day, month), min(row.end_day or after, after)
         try:
             programme = programmes.programme_on(conn, row.programme_id, first)
