@@ -74,7 +74,9 @@ def test_a_period_that_the_market_does_not_name_is_refused(world: World, owner: 
     assert refused.value.facts["allowed"] == "month valley peak h01..h24 q01..q96"
 
 
-@pytest.mark.parametrize("whose", ["buyer", "stranger"])  # where neither side has an account, the platform's grid
+@pytest.mark.parametrize(
+    "whose", ["buyer", "stranger"]
+)  # where neither side has an account, the platform's grid
 def test_the_price_is_compared_with_the_last_published_table_of_the_buyers_grid(
     world: World, owner: Conn, whose: str
 ) -> None:
