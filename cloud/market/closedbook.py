@@ -8,6 +8,7 @@ from uuid import UUID
 
 from cloud.errors import Conflict
 from cloud.market.auction import Side
+from cloud.market.curve import Event
 from cloud.market.declaration import Declaration, Packed, content_sha256
 from cloud.market.sessionbook import Bid, book_sha256
 
@@ -18,25 +19,13 @@ class BookChanged(Conflict):
     """A row of the book is not what was hashed when the book was closed."""
 
 
-class Row(Protocol):
-    """A declaration as it is kept."""
+class Row(Event, Protocol):
+    """A declaration as it is kept: what the curve reads of it, and whose it is."""
 
-    @property
-    def seq(self) -> int: ...
     @property
     def party_id(self) -> int | None: ...
     @property
     def unit_id(self) -> str | None: ...
-    @property
-    def side(self) -> str | None: ...
-    @property
-    def replaces(self) -> int | None: ...
-    @property
-    def period(self) -> Sequence[int]: ...
-    @property
-    def price_ticks(self) -> Sequence[int]: ...
-    @property
-    def quantity_kwh(self) -> Sequence[int]: ...
     @property
     def client_key(self) -> UUID | None: ...
     @property
